@@ -1,0 +1,42 @@
+"""Errors a person can act on: what was wrong, where, and what to do next."""
+
+from __future__ import annotations
+
+
+class HomegroundError(Exception):
+    """Something the user can mend. The command line prints it without a traceback.
+
+    `message` says what was wrong, `where` names the file, line, key or address, `hint` says what to do next.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, where: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        parts = [self.message]
+        if self.where:
+            parts.append(f"where: {self.where}")
+        if self.hint:
+            parts.append(f"hint: {self.hint}")
+        return "\n".join(parts)
+
+    def to_json(self) -> dict[str, str | None]:
+        """The shape printed with `--json`: `{"error", "where", "hint"}`."""
+        return {"error": self.message, "where": self.where, "hint": self.hint}
+
+
+class UsageError(HomegroundError):
+    """The command was called in a way that cannot work."""
+
+    exit_code = 2
+
+
+class RecipeError(HomegroundError):
+    """The recipe is missing, unreadable or says something that is not allowed."""
+
+    exit_code = 2
