@@ -1,0 +1,80 @@
+"""The look-up job done by a script: a reference point for evaluation and a cold start for training.
+
+Neither uses a model. `scripted_lookup` shows what format plus plain search earns; `scripted_trajectory` writes
+conversations from which SFT learns the shape of the job.
+"""
+
+import random
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from homeground.agents.lookup import LookupOutcome, SearchTool, settle
+from homeground.agents.lookup_reward import RANKED_HITS, gold_name
+from homeground.agents.protocol import (
+    HITS_SHOWN,
+    Message,
+    Named,
+    SearchCall,
+    answer_turn,
+    hits_turn,
+    opening,
+    search_turn,
+)
+
+if TYPE_CHECKING:
+    from homeground.tasks import LookupTask
+
+MAX_QUERY_WORDS = 6
+STOP_WORDS = frozenset(
+    "a an and any are as at be been but by can do does for from given has have if in into is it its may must no not of"
+    " on or return returns set should so such than that the their then there these this to use used was when where"
+    " which while will with you your".split()
+)
+_WORD = re.compile(r"[^\W\d]\w*(?:['-]\w+)*")
+
+
+def scripted_lookup(task: "LookupTask", search: SearchTool) -> LookupOutcome:
+    """Search with the whole question and cite the first hit: what the protocol earns without any learning."""
+    query = " ".join(task.question.split())
+    found = search(query, RANKED_HITS)
+    messages = [*opening(task.question), search_turn(query), hits_turn(found), answer_turn(1)]
+    return settle(task, messages, SearchCall(query, well_formed=True), found)
+
+
+def scripted_trajectory(task: "LookupTask", search: SearchTool, rng: random.Random) -> list[Message]:
+    """Write one conversation for the SFT cold start.
+
+    The query is one to six random content words of the question. When the right function is not among the five hits
+    shown, it takes the place of one of them at a random rank. The answer names it half of the time; else it is a
+    number drawn from those shown. This teaches the form and little more, on purpose: a heavier cold start (better
+    queries, always the right answer) would leave reinforcement learning less to do.
+
+    Args:
+        task: a task of the train split.
+        search: hits for a query, best first.
+        rng: the only source of randomness; equal states write equal conversations.
+    """
+    words = content_words(task.question)
+    rng.shuffle(words)
+    query = " ".join(words[: rng.randint(1, MAX_QUERY_WORDS)])
+    shown, right = _with_gold(task, search(query, HITS_SHOWN)[:HITS_SHOWN], rng)
+    number = right if rng.random() < 0.5 else rng.randint(1, len(shown))
+    return [*opening(task.question), search_turn(query), hits_turn(shown), answer_turn(number)]
+
+
+def content_words(question: str) -> list[str]:
+    """Words of the question in order, stop words left out; all its words when nothing else is left."""
+    words = _WORD.findall(question)
+    return [w for w in words if w.lower() not in STOP_WORDS] or words or [" ".join(question.split())]
+
+
+def _with_gold(task: "LookupTask", hits: Sequence[Named], rng: random.Random) -> tuple[list[Named], int]:
+    """The hits with the task's own function among them, and its number from 1."""
+    for number, hit in enumerate(hits, start=1):
+        if gold_name(hit) == task.gold:
+            return list(hits), number
+    shown: list[Named] = list(hits[: HITS_SHOWN - 1])
+    place = rng.randint(0, len(shown))
+    shown.insert(place, task)
+    return shown, place + 1
