@@ -1,0 +1,25 @@
+"""Recipes: everything a run depends on, as data, one section a file."""
+
+from homeground.base.recipe.corpus import CorpusSection
+from homeground.base.recipe.eval import EvalSection
+from homeground.base.recipe.index import IndexSection
+from homeground.base.recipe.load import bundled_recipes, load_recipe
+from homeground.base.recipe.model import LoraSection, ModelSection
+from homeground.base.recipe.recipe import Recipe
+from homeground.base.recipe.rl import RlSection
+from homeground.base.recipe.sft import SftSection
+from homeground.base.recipe.tasks import TasksSection
+
+__all__ = [
+    "CorpusSection",
+    "EvalSection",
+    "IndexSection",
+    "LoraSection",
+    "ModelSection",
+    "Recipe",
+    "RlSection",
+    "SftSection",
+    "TasksSection",
+    "bundled_recipes",
+    "load_recipe",
+]

@@ -1,0 +1,21 @@
+"""The recipe's `corpus` section: which files."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, Strict
+
+from homeground.base.recipe.section import Section
+
+
+class CorpusSection(Section):
+    """Which files are read."""
+
+    roots: Annotated[tuple[str, ...], Strict(False)] = Field(
+        default=(".",), min_length=1, description="folders (or files) to read"
+    )
+    exclude: Annotated[tuple[str, ...], Strict(False)] = Field(
+        default=(), description="patterns left out, as in a .gitignore, beside those that .gitignore files name"
+    )
+    max_file_kb: int = Field(default=512, ge=1, description="larger files are skipped and counted")

@@ -1,0 +1,15 @@
+"""The recipe's `eval` section: how gains are measured."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from homeground.base.recipe.section import Section
+
+
+class EvalSection(Section):
+    """Greedy runs on held-out tasks, with bootstrap intervals."""
+
+    tasks: int = Field(default=160, ge=1, description="held-out tasks, at most")
+    bootstrap: int = Field(default=2000, ge=100, description="resamples of the tasks for each 95% interval")
+    batch: int = Field(default=40, ge=1, description="tasks that run at once")

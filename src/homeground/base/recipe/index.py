@@ -1,0 +1,27 @@
+"""The recipe's `index` section: how chunks are found."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from homeground.base.recipe.section import Section
+
+
+class IndexSection(Section):
+    """How chunks are embedded, fused and reranked."""
+
+    embedder: str = Field(default="all-minilm-l6-v2", description="bundled name, local folder or hub id")
+    max_tokens: int = Field(default=192, ge=16, description="tokens of a chunk that the embedder reads")
+    dense_weight: float = Field(default=0.7, ge=0, description="weight of the embedding's score in the fusion")
+    lexical_weight: float = Field(default=0.3, ge=0, description="weight of the BM25 score in the fusion")
+    rerank: str | None = Field(default=None, description="cross-encoder that reorders the best hits; null leaves them")
+    top_k: int = Field(default=10, ge=1, description="hits returned")
+    backend: Literal["auto", "bf16", "fp32"] = Field(default="auto", description="number type it computes in")
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> Self:
+        if self.dense_weight + self.lexical_weight <= 0:
+            raise ValueError("dense_weight and lexical_weight cannot both be 0: nothing would be found")
+        return self

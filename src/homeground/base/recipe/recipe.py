@@ -1,0 +1,33 @@
+"""The whole recipe."""
+
+from __future__ import annotations
+
+import yaml
+from pydantic import Field
+
+from homeground.base.recipe.corpus import CorpusSection
+from homeground.base.recipe.eval import EvalSection
+from homeground.base.recipe.index import IndexSection
+from homeground.base.recipe.model import ModelSection
+from homeground.base.recipe.rl import RlSection
+from homeground.base.recipe.section import Section
+from homeground.base.recipe.sft import SftSection
+from homeground.base.recipe.tasks import TasksSection
+
+
+class Recipe(Section):
+    """Everything a run depends on. The defaults are a whole recipe."""
+
+    corpus: CorpusSection = CorpusSection()
+    index: IndexSection = IndexSection()
+    tasks: TasksSection = TasksSection()
+    model: ModelSection = ModelSection()
+    sft: SftSection = SftSection()
+    rl: RlSection = RlSection()
+    eval: EvalSection = EvalSection()
+    seed: int = Field(default=0, ge=0, lt=2**32, description="seed of every random choice")
+    run: str | None = Field(default=None, description="the run's name; null lets the verb choose")
+
+    def to_yaml(self) -> str:
+        """The recipe as YAML that `load_recipe` reads back to an equal one."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

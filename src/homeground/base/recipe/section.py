@@ -1,0 +1,11 @@
+"""What every section of a recipe is: frozen, and closed to keys it does not know."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Section(BaseModel):
+    """A part of a recipe. Values are taken as YAML typed them; nothing is coerced silently."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)

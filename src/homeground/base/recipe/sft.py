@@ -1,0 +1,20 @@
+"""The recipe's `sft` section: supervised fine-tuning."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from homeground.base.recipe.section import Section
+
+
+class SftSection(Section):
+    """The cold start on scripted examples."""
+
+    examples: int = Field(default=64, ge=1, description="trajectories to learn from")
+    epochs: int = Field(default=1, ge=1, description="passes over them")
+    batch_size: int = Field(default=16, ge=1, description="assistant turns in one optimizer step")
+    learning_rate: float = Field(default=5e-4, gt=0, description="peak learning rate of AdamW")
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip: float = Field(default=1.0, gt=0, description="largest gradient norm")
+    warmup_steps: int = Field(default=0, ge=0, description="optimizer steps of linear warm-up")
+    checkpoint_every: int = Field(default=4, ge=1, description="optimizer steps between checkpoints")
