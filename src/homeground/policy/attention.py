@@ -1,0 +1,216 @@
+"""Attention over a token forest, registered with transformers' ``AttentionInterface``.
+
+A query sees its own segment causally and every ancestor segment in full. In depth-first order the
+queries below a segment are contiguous, so the whole forest is a list of *parts*, each one ordinary
+attention between two slices::
+
+    for each segment s:   queries s            keys s   causal
+                          queries below(s)     keys s   full
+
+Parts of one query are merged by their log-sum-exp (as in Hydragen, Juravsky et al. 2024,
+arXiv 2402.05099): nothing is copied per row, nothing is padded. The backward pass of a part is the
+ordinary one with the *merged* output and log-sum-exp in place of the part's own, which makes it exact:
+softmax weights are ``exp(score - lse)`` with the lse of the whole row (Dao 2023, arXiv 2307.08691, eq. 4
+onwards; the same identity lets ring attention split keys over devices).
+
+The layout travels as the keyword ``forest`` of the model's forward. A model that drops the keyword makes
+:func:`forest_attention` raise instead of silently attending across rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from homeground.policy.forest import TokenForest
+
+IMPLEMENTATION = "homeground_forest"
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What a model's attention does to scores besides the scaled product."""
+
+    scale: float
+    window: int | None = None
+    softcap: float | None = None
+    sinks: Tensor | None = None
+
+    @property
+    def plain(self) -> bool:
+        """True when a fused kernel computes exactly this."""
+        return self.window is None and self.softcap is None and self.sinks is None
+
+
+class Layout(Protocol):
+    """How the tokens of one forward attend; the training forest and the sampler's cache each have one."""
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
+        """Attention output, shape (1, heads, N, head size), from query of that shape and key/value (1, kv heads, N, head size)."""
+        ...
+
+
+def forest_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    forest: Layout | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """The function transformers calls in every attention layer; returns (1, N, heads, head size).
+
+    Raises:
+        RuntimeError: the model did not hand the layout through, so exact rows cannot be guaranteed.
+    """
+    if forest is None:
+        raise RuntimeError(f"{type(module).__name__} does not pass the 'forest' keyword to its attention function")
+    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+    scoring = Scoring(scale, sliding_window, softcap, s_aux)
+    layer: int = getattr(module, "layer_idx")  # noqa: B009
+    out = forest.attend(layer, query, key, value, scoring)
+    return out.transpose(1, 2), None
+
+
+def register() -> None:
+    """Make ``attn_implementation="homeground_forest"`` known to transformers; calling it again is harmless."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(IMPLEMENTATION, forest_attention)
+
+
+class ForestLayout:
+    """The layout of a :class:`TokenForest` in training and scoring."""
+
+    def __init__(self, forest: TokenForest) -> None:
+        self._forest = forest
+        self._masks: dict[int | None, Tensor] = {}
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
+        """See :class:`Layout`; differentiable in query, key and value."""
+        del layer
+        groups = query.shape[1] // key.shape[1]
+        if groups > 1:
+            key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+        if scoring.plain and query.device.type == "cpu":
+            return _PartwiseAttention.apply(query, key, value, self._forest, scoring.scale)  # pyright: ignore
+        return masked_attention(query, key, value, self._mask(scoring.window, query.device), scoring)
+
+    def _mask(self, window: int | None, device: torch.device) -> Tensor:
+        if window not in self._masks:
+            self._masks[window] = visible(self._forest, window).to(device)
+        return self._masks[window]
+
+
+def visible(forest: TokenForest, window: int | None = None) -> Tensor:
+    """Which token sees which, shape (N, N), bool: the definition that every fast path must equal.
+
+    Args:
+        forest: the trie.
+        window: when given, a query sees only keys less than ``window`` positions back *along its path*.
+    """
+    n = len(forest)
+    mask = torch.zeros(n, n, dtype=torch.bool)
+    for s in forest.segments:
+        mask[s.start : s.stop, s.start : s.stop] = torch.ones(s.stop - s.start, s.stop - s.start).tril().bool()
+        mask[s.stop : s.below, s.start : s.stop] = True
+    if window is not None:
+        positions = forest.positions.cpu()
+        mask &= (positions[:, None] - positions[None, :]) < window
+    return mask
+
+
+def masked_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scoring: Scoring) -> Tensor:
+    """Attention with an explicit mask, soft cap and sinks; quadratic in N, used where no fused kernel fits."""
+    if scoring.plain:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scoring.scale)
+    scores = (query @ key.transpose(-1, -2)).float() * scoring.scale
+    if scoring.softcap is not None:
+        scores = torch.tanh(scores / scoring.softcap) * scoring.softcap
+    scores = scores.masked_fill(~mask, float("-inf"))
+    if scoring.sinks is not None:
+        sink = scoring.sinks.float().view(1, -1, 1, 1).expand(*scores.shape[:-1], 1)
+        weights = torch.softmax(torch.cat([scores, sink], -1), -1)[..., :-1]
+    else:
+        weights = torch.softmax(scores, -1)
+    return weights.to(value.dtype) @ value
+
+
+_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+
+
+def part(
+    query: Tensor, key: Tensor, value: Tensor, scale: float, *, causal: bool = False, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """One part on the CPU: output like ``query`` (B, H, Q, D) and log-sum-exp (B, H, Q), float32, natural log."""
+    out, lse = _flash(query, key, value, 0.0, causal, attn_mask=mask, scale=scale)
+    return out, lse
+
+
+def merge(out: Tensor, lse: Tensor, part_out: Tensor, part_lse: Tensor) -> None:
+    """Fold a part into the running output (.., Q, D) and log-sum-exp (.., Q), in place; both float32."""
+    total = torch.logaddexp(lse, part_lse)
+    out.mul_(torch.exp(lse - total)[..., None]).add_(part_out * torch.exp(part_lse - total)[..., None])
+    lse.copy_(total)
+
+
+class _PartwiseAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, forest: TokenForest, scale: float
+    ) -> Tensor:
+        out = torch.empty(query.shape, dtype=torch.float32)
+        lse = torch.empty(query.shape[:-1], dtype=torch.float32)
+        for s in forest.segments:
+            own = slice(s.start, s.stop)
+            out[:, :, own], lse[:, :, own] = part(
+                query[:, :, own], key[:, :, own], value[:, :, own], scale, causal=True
+            )
+        for s in forest.segments:
+            if s.below > s.stop:
+                own, below = slice(s.start, s.stop), slice(s.stop, s.below)
+                seen = part(query[:, :, below], key[:, :, own], value[:, :, own], scale)
+                merge(out[:, :, below], lse[:, :, below], *seen)
+        out = out.to(query.dtype)
+        ctx.save_for_backward(query, key, value, out, lse)
+        ctx.forest, ctx.scale = forest, scale
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # type: ignore[override]
+        query, key, value, out, lse = ctx.saved_tensors
+        grad_query = torch.zeros(query.shape, dtype=torch.float32)
+        grad_key = torch.zeros(key.shape, dtype=torch.float32)
+        grad_value = torch.zeros(value.shape, dtype=torch.float32)
+        grad_out = grad_out.contiguous()
+        for s in ctx.forest.segments:
+            own, below = slice(s.start, s.stop), slice(s.stop, s.below)
+            for rows, causal in ((own, True), (below, False)):
+                if rows.stop == rows.start:
+                    continue
+                dq, dk, dv = _flash_backward(
+                    grad_out[:, :, rows],
+                    query[:, :, rows],
+                    key[:, :, own],
+                    value[:, :, own],
+                    out[:, :, rows],
+                    lse[:, :, rows],
+                    0.0,
+                    causal,
+                    scale=ctx.scale,
+                )
+                grad_query[:, :, rows] += dq
+                grad_key[:, :, own] += dk
+                grad_value[:, :, own] += dv
+        return grad_query.to(query.dtype), grad_key.to(key.dtype), grad_value.to(value.dtype), None, None

@@ -1,0 +1,201 @@
+"""Load a causal language model as a policy: quantized base, LoRA adapter, forest attention."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from homeground.base.errors import HomegroundError
+from homeground.base.weights import resolve_model
+from homeground.policy import attention
+from homeground.policy.forest import TokenForest
+from homeground.policy.logprobs import forest_logprobs
+from homeground.policy.quantize import Quantization, keep_trainable, quantization_config
+from homeground.policy.shells import frozen_twin
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """A low-rank adapter (Hu et al. 2021, arXiv 2106.09685): update ``alpha / r * B A`` on each targeted layer."""
+
+    r: int = 16
+    alpha: float = 32
+    dropout: float = 0.0
+    targets: str | list[str] = "all-linear"
+
+
+@dataclass
+class Policy:
+    """A model that can be trained and sampled.
+
+    Attributes:
+        name: what the user called the model.
+        folder: where its weights lie.
+        peft: the trainer's shell, base frozen, adapter in float32.
+        tokenizer: with a chat template.
+        dtype: what matrix products compute in.
+        quantization: how the base is stored.
+    """
+
+    name: str
+    folder: Path
+    peft: PeftModel
+    tokenizer: PreTrainedTokenizerBase
+    dtype: torch.dtype
+    quantization: Quantization
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The transformers model inside PEFT's wrapper, adapters injected."""
+        model = self.peft.get_base_model()
+        assert isinstance(model, PreTrainedModel)
+        return model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.model.device
+
+    def trainable(self) -> dict[str, torch.nn.Parameter]:
+        """The adapter's parameters by name (float32 masters)."""
+        return {n: p for n, p in self.peft.named_parameters() if p.requires_grad}
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """Compute float32 adapters in the policy's dtype, masters untouched."""
+        if self.dtype is torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
+
+    def logprobs(
+        self, forest: TokenForest, temperature: float = 1.0, *, reference: PreTrainedModel | None = None
+    ) -> Tensor:
+        """Log-probability of each term of a forest, shape (M,), float32.
+
+        Args:
+            forest: any batch.
+            temperature: as the sampler's.
+            reference: score with this frozen twin instead of the trained adapter.
+        """
+        with self.autocast():
+            return forest_logprobs(reference or self.model, forest.to(self.device), temperature)
+
+    def reference(self) -> PreTrainedModel:
+        """A frozen twin with the adapter as it is now."""
+        return frozen_twin(self.model)
+
+    def save_adapter(self, folder: Path) -> None:
+        """Write the adapter in PEFT's format, whole or not at all."""
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+        self.peft.save_pretrained(str(staging))
+        previous = folder.with_name(f".{folder.name}-old")
+        shutil.rmtree(previous, ignore_errors=True)
+        if folder.exists():
+            folder.rename(previous)
+        staging.rename(folder)
+        shutil.rmtree(previous, ignore_errors=True)
+
+    def adapter_state(self) -> dict[str, Tensor]:
+        """A copy of the adapter's tensors, in PEFT's names."""
+        return {n: t.detach().clone() for n, t in get_peft_model_state_dict(self.peft).items()}
+
+    def base_fingerprint(self) -> str:
+        """A short hash of the base's configuration and a sample of its weights: is this the same base?"""
+        digest = hashlib.sha256(self.model.config.to_json_string().encode())
+        for name, parameter in self.peft.named_parameters():
+            if not parameter.requires_grad:
+                digest.update(name.encode())
+                digest.update(parameter.detach().flatten()[:64].float().cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def load_policy(
+    name: str,
+    *,
+    quantization: Quantization = Quantization.NF4,
+    double_quant: bool = True,
+    dtype: torch.dtype = torch.bfloat16,
+    lora: LoraSettings | None = None,
+    adapter: Path | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+) -> Policy:
+    """Load a policy.
+
+    Args:
+        name: a bundled name, a local folder, a GGUF file, or a hub id.
+        quantization, double_quant: storage of the frozen base.
+        dtype: compute dtype of the base and of the adapter's products.
+        lora: a fresh adapter's shape; ignored when ``adapter`` is given.
+        adapter: folder of a PEFT adapter to go on from.
+        seed: of the adapter's initial values.
+
+    Raises:
+        HomegroundError: the model cannot be read, or the adapter belongs to another base.
+    """
+    folder = resolve_model(name)
+    attention.register()
+    try:
+        config = AutoConfig.from_pretrained(str(folder))
+        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        base = AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            config=config,
+            dtype=dtype,
+            quantization_config=quantization_config(quantization, dtype, double_quant=double_quant),
+            attn_implementation=attention.IMPLEMENTATION,
+            use_safetensors=True,
+            device_map={"": device},
+        )
+    except (OSError, ValueError) as cause:
+        raise HomegroundError(
+            f"the model cannot be loaded: {str(cause).splitlines()[0]}",
+            where=str(folder),
+            hint="name a folder with config.json, model.safetensors and tokenizer.json, or see `homeground weights`",
+        ) from cause
+    keep_trainable(base)
+    base.config.use_cache = False
+    torch.manual_seed(seed)
+    if adapter is not None:
+        peft = _load_adapter(base, adapter)
+    else:
+        peft = get_peft_model(base, _lora_config(lora or LoraSettings()))
+    assert isinstance(peft, PeftModel)
+    peft.eval()
+    return Policy(name, folder, peft, tokenizer, dtype, quantization)
+
+
+def _lora_config(lora: LoraSettings) -> LoraConfig:
+    return LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]
+        lora_dropout=lora.dropout,
+        target_modules=lora.targets,
+        task_type="CAUSAL_LM",
+    )
+
+
+def _load_adapter(base: PreTrainedModel, adapter: Path) -> PeftModel:
+    if not (adapter / "adapter_config.json").is_file():
+        raise HomegroundError(
+            "no adapter there: adapter_config.json is missing",
+            where=str(adapter),
+            hint="run `homeground sft` first, or name the adapter folder of a run",
+        )
+    try:
+        return PeftModel.from_pretrained(base, str(adapter), is_trainable=True, use_safetensors=True)
+    except (RuntimeError, ValueError, OSError) as cause:
+        raise HomegroundError(
+            f"the adapter does not fit this base model: {str(cause).splitlines()[0]}",
+            where=str(adapter),
+            hint="an adapter loads only on the base that it was trained on",
+        ) from cause
