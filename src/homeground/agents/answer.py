@@ -4,6 +4,8 @@ The model does what it was trained for: it writes a search query and picks a hit
 cited source itself (its docstring, or its first lines), so nothing in an answer is invented.
 """
 
+from __future__ import annotations
+
 import ast
 import asyncio
 import inspect
@@ -96,12 +98,12 @@ async def ask(
     }
 
 
-def confidence(hit: "Hit") -> float:
+def confidence(hit: Hit) -> float:
     """How sure a hit is, comparable across queries: its cosine similarity, or its final score without that stage."""
     return hit.scores.get("dense", hit.score)
 
 
-def merge_hits(own: "list[Hit]", asked: "list[Hit]") -> "list[Hit]":
+def merge_hits(own: list[Hit], asked: list[Hit]) -> list[Hit]:
     """Hits of the model's query, joined by those of the question when these are at least as sure.
 
     Returns:
@@ -117,7 +119,7 @@ def merge_hits(own: "list[Hit]", asked: "list[Hit]") -> "list[Hit]":
     return sorted(best.values(), key=confidence, reverse=True)
 
 
-def describe(hit: "Hit") -> str:
+def describe(hit: Hit) -> str:
     """A sentence naming symbol and `path:start-end`, then the docstring's first paragraph or the first lines."""
     place = f"{hit.path}:{hit.start}-{hit.end}"
     opening_words = f"`{hit.symbol}` ({place})" if hit.symbol else place
@@ -147,7 +149,7 @@ async def _turn(complete: Complete, messages: list[Message], max_tokens: int) ->
     return await text if inspect.isawaitable(text) else text
 
 
-def _nothing_found(hits: "list[Hit]", min_confidence: float) -> str:
+def _nothing_found(hits: list[Hit], min_confidence: float) -> str:
     if not hits:
         return "Nothing in the index matches this question."
     nearest = hits[0]

@@ -4,6 +4,8 @@ It is an ordinary async function over an `openai.AsyncOpenAI` client, so the sam
 process, behind the Agent Lightning gateway while training, or against any other chat-completions server.
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -52,9 +54,9 @@ class LookupOutcome:
     task: str
     messages: list[Message]
     query: str
-    hits: tuple["Hit", ...]
+    hits: tuple[Hit, ...]
     rank: int | None
-    cited: "Hit | None"
+    cited: Hit | None
     reward: Reward
     success: bool
     well_formed: bool
@@ -62,8 +64,8 @@ class LookupOutcome:
 
 
 async def lookup_agent(
-    task: "LookupTask",
-    client: "AsyncOpenAI",
+    task: LookupTask,
+    client: AsyncOpenAI,
     search: SearchTool,
     *,
     model: str = "policy",
@@ -89,10 +91,8 @@ async def lookup_agent(
     Raises:
         HomegroundError: the server could not be reached, refused the request or answered without a choice.
     """
-    sampling: dict[str, Any] = {"model": model}
-    for name, value in (("temperature", temperature), ("top_p", top_p), ("timeout", timeout_s)):
-        if value is not None:
-            sampling[name] = value
+    options: dict[str, Any] = {"model": model, "temperature": temperature, "top_p": top_p, "timeout": timeout_s}
+    sampling = {name: value for name, value in options.items() if value is not None}
 
     messages = opening(task.question)
     messages.append(assistant(await _complete(client, messages, task.id, max_tokens=max_query_tokens, **sampling)))
@@ -103,7 +103,7 @@ async def lookup_agent(
     return settle(task, messages, call, found)
 
 
-def settle(task: "LookupTask", messages: list[Message], call: SearchCall, found: "Sequence[Hit]") -> LookupOutcome:
+def settle(task: LookupTask, messages: list[Message], call: SearchCall, found: Sequence[Hit]) -> LookupOutcome:
     """Judge a finished conversation: parse its last turn, resolve the citation, add up the reward.
 
     Args:
@@ -138,7 +138,7 @@ def settle(task: "LookupTask", messages: list[Message], call: SearchCall, found:
     )
 
 
-async def _complete(client: "AsyncOpenAI", messages: list[Message], task_id: str, **sampling: Any) -> str:
+async def _complete(client: AsyncOpenAI, messages: list[Message], task_id: str, **sampling: Any) -> str:
     """The text of one assistant turn, exactly as the server returned it."""
     import openai
     from openai.types.chat import ChatCompletion

@@ -4,6 +4,8 @@ Neither uses a model. `scripted_lookup` shows what format plus plain search earn
 conversations from which SFT learns the shape of the job.
 """
 
+from __future__ import annotations
+
 import random
 import re
 from collections.abc import Sequence
@@ -34,7 +36,7 @@ STOP_WORDS = frozenset(
 _WORD = re.compile(r"[^\W\d]\w*(?:['-]\w+)*")
 
 
-def scripted_lookup(task: "LookupTask", search: SearchTool) -> LookupOutcome:
+def scripted_lookup(task: LookupTask, search: SearchTool) -> LookupOutcome:
     """Search with the whole question and cite the first hit: what the protocol earns without any learning."""
     query = " ".join(task.question.split())
     found = search(query, RANKED_HITS)
@@ -42,7 +44,7 @@ def scripted_lookup(task: "LookupTask", search: SearchTool) -> LookupOutcome:
     return settle(task, messages, SearchCall(query, well_formed=True), found)
 
 
-def scripted_trajectory(task: "LookupTask", search: SearchTool, rng: random.Random) -> list[Message]:
+def scripted_trajectory(task: LookupTask, search: SearchTool, rng: random.Random) -> list[Message]:
     """Write one conversation for the SFT cold start.
 
     The query is one to six random content words of the question. When the right function is not among the five hits
@@ -69,7 +71,7 @@ def content_words(question: str) -> list[str]:
     return [w for w in words if w.lower() not in STOP_WORDS] or words or [" ".join(question.split())]
 
 
-def _with_gold(task: "LookupTask", hits: Sequence[Named], rng: random.Random) -> tuple[list[Named], int]:
+def _with_gold(task: LookupTask, hits: Sequence[Named], rng: random.Random) -> tuple[list[Named], int]:
     """The hits with the task's own function among them, and its number from 1."""
     for number, hit in enumerate(hits, start=1):
         if gold_name(hit) == task.gold:

@@ -1,0 +1,144 @@
+"""One self-contained HTML page about a run: what was measured, how training went, what rollouts look like.
+
+Everything on the page except the charts is escaped by Jinja2: rollouts hold text that a model wrote and names from
+files that nobody vetted. The page loads nothing and runs no script; a content security policy says so too.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from homeground.base.files import atomic_write_text
+from homeground.evaluate.charts import CURVES, MOVING_AVERAGE, bars_svg, curve_svg
+from homeground.evaluate.metrics import METRIC_NAMES, STAGE_NAMES, STAGES, Metrics
+from homeground.evaluate.verdict import PAIRS, pair_rows, shows_gain, shows_loss, stage_rows, verdict
+
+ROLLOUTS_SHOWN = 5
+
+
+def write_report(
+    path: Path,
+    metrics: Metrics,
+    steps: Sequence[Mapping[str, Any]],
+    rollouts: Sequence[Mapping[str, Any]],
+    *,
+    recipe: Mapping[str, Any] | str | None = None,
+) -> None:
+    """Write `report.html`, whole or not at all; the arguments are those of `render_report`."""
+    atomic_write_text(path, render_report(metrics, steps, rollouts, recipe=recipe))
+
+
+def render_report(
+    metrics: Metrics,
+    steps: Sequence[Mapping[str, Any]],
+    rollouts: Sequence[Mapping[str, Any]],
+    *,
+    recipe: Mapping[str, Any] | str | None = None,
+) -> str:
+    """The report as one HTML document.
+
+    Args:
+        metrics: the content of `metrics.json`.
+        steps: rows of `metrics.jsonl`, in order; keys that are missing leave their chart out.
+        rollouts: `{"task", "question", "gold", "stage", "messages": [{"role", "content"}], "reward", "parts"}`; those
+            of one task are shown side by side, for the first five tasks.
+        recipe: what the run was made with, as data or as YAML text.
+    """
+    environment = Environment(
+        loader=PackageLoader("homeground.evaluate"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    sentences = verdict(metrics)
+    return environment.get_template("report.html").render(
+        run=metrics["run"],
+        commit=metrics["commit"] or "unknown commit",
+        seed=metrics["seed"],
+        gained=not sentences[0].startswith("No gain"),
+        headline=sentences[0],
+        details=sentences[1:],
+        stage_rows=stage_rows(metrics),
+        pair_rows=pair_rows(metrics),
+        pair_marks=_marks(metrics),
+        bars=[(METRIC_NAMES[name], _inline(bars_svg(metrics, name))) for name in METRIC_NAMES],
+        curves=[(curve, _inline(svg)) for curve in CURVES if (svg := curve_svg(steps, curve))],
+        moving_average=MOVING_AVERAGE,
+        tasks=_side_by_side(rollouts),
+        costs=_costs(metrics),
+        recipe=recipe if isinstance(recipe, str) else yaml.safe_dump(dict(recipe), sort_keys=False) if recipe else "",
+        machine=_machine(metrics),
+    )
+
+
+def _inline(svg: str) -> Markup:
+    """A chart of ours as markup: it holds numbers and fixed labels only."""
+    return Markup(svg)
+
+
+def _marks(metrics: Metrics) -> list[list[str]]:
+    """For each cell of the table of differences: "gain", "loss" or "unclear"."""
+    return [
+        [
+            "gain" if shows_gain(x) else "loss" if shows_loss(x) else "unclear"
+            for x in (measured[m] for m in METRIC_NAMES)
+        ]
+        for measured in (metrics["paired"][pair] for pair, _, _ in PAIRS if pair in metrics["paired"])
+    ]
+
+
+def _side_by_side(rollouts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The first tasks, each with its rollouts in the order of the stages."""
+    tasks: dict[str, dict[str, Any]] = {}
+    for rollout in rollouts:
+        task = tasks.setdefault(
+            str(rollout["task"]), {"question": rollout["question"], "gold": rollout["gold"], "rollouts": []}
+        )
+        task["rollouts"].append(
+            {
+                "stage": str(rollout["stage"]),
+                "name": STAGE_NAMES.get(str(rollout["stage"]), str(rollout["stage"])),
+                "messages": rollout["messages"],
+                "reward": float(rollout["reward"]),
+                "parts": {name.replace("_", " "): float(value) for name, value in rollout["parts"].items()},
+            }
+        )
+    order = {stage: place for place, stage in enumerate(STAGES)}
+    shown = list(tasks.values())[:ROLLOUTS_SHOWN]
+    for task in shown:
+        task["rollouts"].sort(key=lambda rollout: order.get(rollout["stage"], len(order)))
+    return shown
+
+
+def _costs(metrics: Metrics) -> list[tuple[str, str, str]]:
+    """Time and peak memory of each stage of work, in the order in which they ran."""
+    seconds, memory = metrics["seconds"], metrics["peak_memory_mb"]
+    return [
+        (
+            stage,
+            duration(seconds[stage]) if stage in seconds else "",
+            f"{memory[stage] / 1024:.2f} GB" if stage in memory else "",
+        )
+        for stage in dict.fromkeys([*seconds, *memory])
+    ]
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `8.4 s`, `2 min 05 s` or `1 h 02 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 3600:
+        return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
+    return f"{int(seconds) // 3600} h {int(seconds) % 3600 // 60:02d} min"
+
+
+def _machine(metrics: Metrics) -> list[tuple[str, str]]:
+    machine = metrics["machine"]
+    if isinstance(machine, str):
+        return [("machine", machine)]
+    return [(name.replace("_", " "), str(value)) for name, value in machine.items()]
