@@ -1,0 +1,199 @@
+"""What this machine can do, measured where a data sheet would mislead.
+
+bf16 is five to eight times faster than fp32 on a CPU with AMX and can be slower on one without AVX512-BF16, so the
+choice between them is measured, not looked up.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+type Device = Literal["cuda", "mps", "cpu"]
+
+
+@dataclass(frozen=True)
+class MatmulRates:
+    """Square matrix products per data type, in TFLOP/s (2 n^3 operations each)."""
+
+    bf16: float
+    fp32: float
+
+    @property
+    def bf16_fast(self) -> bool:
+        """Whether bf16 pays on this device: at least as fast as fp32."""
+        return self.bf16 >= self.fp32
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What `homeground doctor` prints. Memory and disk in MB (10^6 bytes)."""
+
+    python: str
+    torch: str
+    bitsandbytes: str | None
+    platform: str
+    device: Device
+    cpu: str
+    cores: int
+    amx: bool
+    avx512_bf16: bool
+    cuda_name: str | None
+    cuda_memory_mb: float | None
+    free_memory_mb: float
+    free_disk_mb: float
+    rates: MatmulRates
+
+    @property
+    def bf16_fast(self) -> bool:
+        return self.rates.bf16_fast
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "bf16_fast": self.bf16_fast}
+
+    def slow(self) -> list[str]:
+        """What will be slow here, and what to do about it; empty when nothing stands out."""
+        notes: list[str] = []
+        if self.device == "cpu":
+            notes.append("no GPU: models of about 0.1 to 0.5 billion parameters train in minutes, larger ones in hours")
+            if not self.bf16_fast:
+                notes.append("bf16 is slower than fp32 on this CPU: compute_dtype 'auto' will take fp32")
+        if self.device == "mps":
+            notes.append("4-bit layers on Apple GPUs are untested: set model.quantization to none if they fail")
+        if self.cores < 4:
+            notes.append(f"{self.cores} cores: run nothing else heavy meanwhile; two busy programs slow each other 10x")
+        if self.free_memory_mb < 8000:
+            notes.append("less than 8 GB of free memory: the demo may not fit")
+        if self.free_disk_mb < 2000:
+            notes.append("less than 2 GB of free disk: checkpoints and caches may not fit")
+        return notes
+
+
+def probe(folder: Path | None = None) -> Hardware:
+    """Look at this machine; takes about a second, most of it importing torch and measuring.
+
+    Args:
+        folder: where free disk is measured (the current directory when None, or its nearest existing parent).
+    """
+    import torch
+
+    device = best_device()
+    flags = _cpu_flags()
+    cuda = torch.cuda.get_device_properties(0) if device == "cuda" else None
+    return Hardware(
+        python=platform.python_version(),
+        torch=torch.__version__,
+        bitsandbytes=_version("bitsandbytes"),
+        platform=f"{platform.system()} {platform.machine()}",
+        device=device,
+        cpu=_cpu_name(),
+        cores=usable_cores(),
+        amx="amx_bf16" in flags,
+        avx512_bf16="avx512_bf16" in flags,
+        cuda_name=cuda.name if cuda is not None else None,
+        cuda_memory_mb=round(cuda.total_memory / 1e6) if cuda is not None else None,
+        free_memory_mb=round(free_memory_mb()),
+        free_disk_mb=round(free_disk_mb(folder)),
+        rates=matmul_rates(device),
+    )
+
+
+def best_device() -> Device:
+    """CUDA if there is one, else Apple's GPU, else the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+@lru_cache
+def matmul_rates(device: Device) -> MatmulRates:
+    """Measure matrix products of `device` for about a third of a second; measured once a process."""
+    import torch
+
+    size = 4096 if device == "cuda" else 1024
+    pairs = {
+        dtype: (torch.randn(size, size, device=device).to(dtype), torch.randn(size, size, device=device).to(dtype))
+        for dtype in (torch.bfloat16, torch.float32)
+    }
+    best = dict.fromkeys(pairs, float("inf"))
+    # The two take turns, so that a disturbance hits both.
+    for round_number in range(6):
+        for dtype, (left, right) in pairs.items():
+            started = time.perf_counter()
+            product = left @ right
+            product[0, 0].item()  # waits for the device
+            if round_number > 0:
+                best[dtype] = min(best[dtype], time.perf_counter() - started)
+    operations = 2 * size**3 / 1e12
+    return MatmulRates(
+        bf16=round(operations / best[torch.bfloat16], 3), fp32=round(operations / best[torch.float32], 3)
+    )
+
+
+def usable_cores() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def free_memory_mb() -> float:
+    """Memory that can be had without swapping, within this container's limit where there is one."""
+    available = float(psutil.virtual_memory().available)
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = (group / "memory.max").read_text().strip()
+        if limit != "max":
+            available = min(available, int(limit) - int((group / "memory.current").read_text()))
+    except (OSError, ValueError):
+        pass  # no cgroup v2, or none of our own
+    return max(available, 0.0) / 1e6
+
+
+def free_disk_mb(folder: Path | None = None) -> float:
+    """Free disk at `folder` (or its nearest existing parent) for this user."""
+    place = (folder or Path.cwd()).absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return shutil.disk_usage(place).free / 1e6
+
+
+def _cpu_flags() -> frozenset[str]:
+    for line in _cpu_info():
+        name, _, value = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            return frozenset(value.split())
+    return frozenset()
+
+
+def _cpu_name() -> str:
+    for line in _cpu_info():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def _cpu_info() -> list[str]:
+    try:
+        return Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []  # not Linux
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

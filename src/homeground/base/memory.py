@@ -1,0 +1,85 @@
+"""Peak memory of a whole process tree: this process and everything it started."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+INTERVAL_S = 0.2
+
+
+class PeakMemory:
+    """Samples the memory of this process and its descendants in a thread, every 0.2 s.
+
+    Where the system tells, a page shared by several processes counts once in total (PSS); elsewhere it counts once for
+    each (RSS). A peak shorter than the interval can be missed.
+
+    Example:
+        with PeakMemory() as memory:
+            build_index()
+            index_mb = memory.mark()
+            train()
+        print(index_mb, memory.peak_mb)
+    """
+
+    def __init__(self) -> None:
+        self.peak_mb = 0.0
+        self._since_mark = 0.0
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="peak-memory", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._sample()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._sample()
+
+    def mark(self) -> float:
+        """The peak since the last mark (or the start) in MB, and start a new one."""
+        self._sample()
+        with self._lock:
+            peak, self._since_mark = self._since_mark, 0.0
+        return peak
+
+    def _run(self) -> None:
+        while not self._stop.wait(INTERVAL_S):
+            self._sample()
+
+    def _sample(self) -> None:
+        used = tree_memory_mb()
+        with self._lock:
+            self.peak_mb = max(self.peak_mb, used)
+            self._since_mark = max(self._since_mark, used)
+
+
+def tree_memory_mb() -> float:
+    """Memory of this process and its descendants now, in MB (10^6 bytes)."""
+    root = psutil.Process()
+    return sum(map(_process_bytes, [root, *root.children(recursive=True)])) / 1e6
+
+
+def _process_bytes(process: psutil.Process) -> int:
+    try:
+        pss: int | None = getattr(process.memory_full_info(), "pss", None)
+        return pss if pss is not None else process.memory_info().rss
+    except psutil.AccessDenied:
+        return _rss(process)
+    except psutil.Error:
+        return 0  # it ended meanwhile
+
+
+def _rss(process: psutil.Process) -> int:
+    try:
+        return process.memory_info().rss
+    except psutil.Error:
+        return 0
