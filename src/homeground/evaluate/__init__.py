@@ -7,6 +7,7 @@ from homeground.evaluate.agent import (
     evaluate_rollouts,
     load_outcomes,
     outcome_of,
+    rollout_record,
     save_outcomes,
 )
 from homeground.evaluate.metrics import Metrics, check_metrics, metrics_schema, read_metrics, write_metrics
@@ -28,6 +29,7 @@ __all__ = [
     "pair_rows",
     "paired_difference",
     "read_metrics",
+    "rollout_record",
     "save_outcomes",
     "stage_rows",
     "verdict",

@@ -15,6 +15,7 @@ from homeground.evaluate.stats import RESAMPLES, Interval, mean_interval, paired
 
 if TYPE_CHECKING:
     from homeground.agents import LookupOutcome
+    from homeground.tasks import LookupTask
 
 METRICS = ("reward", "success", "reciprocal_rank", "well_formed")
 
@@ -47,6 +48,19 @@ def outcome_of(lookup: LookupOutcome) -> TaskOutcome:
         reciprocal_rank=lookup.reciprocal_rank,
         well_formed=float(lookup.well_formed),
     )
+
+
+def rollout_record(task: LookupTask, lookup: LookupOutcome, stage: str) -> dict[str, Any]:
+    """A finished look-up rollout as the report shows it: the conversation, its reward and the parts of it."""
+    return {
+        "task": task.id,
+        "question": task.question,
+        "gold": task.gold,
+        "stage": stage,
+        "messages": lookup.messages,
+        "reward": lookup.reward.value,
+        "parts": lookup.reward.parts,
+    }
 
 
 def evaluate_rollouts(

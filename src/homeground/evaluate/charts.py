@@ -39,7 +39,7 @@ CURVES: tuple[Curve, ...] = (
     Curve("grad_norm", "rl", "Gradient norm", "GRPO, before clipping"),
     Curve("groups_with_signal", "rl", "Groups with signal", "share whose rewards differ"),
     Curve("logprob_gap", "rl", "Sampler against trainer", "nats a token"),
-    Curve("loss", "sft", "SFT loss", "nats a token, assistant turns only", averaged=True),
+    Curve("loss", "sft", "SFT loss", "nats a token, assistant turns only"),
 )
 
 # Colours that stand for CSS variables: the SVG's hex codes are replaced by `var(...)` after drawing.
@@ -100,7 +100,7 @@ def bars_svg(metrics: Metrics, metric: str) -> str:
     stages = evaluated(metrics)
     if not stages:
         return ""
-    figure = Figure(figsize=(4.2, 0.55 + 0.42 * len(stages)))
+    figure = Figure(figsize=(3.7, 0.5 + 0.36 * len(stages)))
     axes = _axes(figure.add_subplot(), PAGE)
     for row, stage in enumerate(reversed(stages)):
         interval = metrics["stages"][stage][metric]
@@ -113,6 +113,7 @@ def bars_svg(metrics: Metrics, metric: str) -> str:
             f"{interval['value']:.3f}",
             color=PAGE.ink,
             va="center",
+            fontsize=9,
         )
     axes.set_yticks(range(len(stages)), [STAGE_NAMES[stage] for stage in reversed(stages)])
     axes.set_xlim(0, 1.16)

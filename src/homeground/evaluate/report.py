@@ -130,11 +130,12 @@ def _costs(metrics: Metrics) -> list[tuple[str, str, str]]:
 
 def duration(seconds: float) -> str:
     """Seconds as `8.4 s`, `2 min 05 s` or `1 h 02 min`."""
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.1f} s"
-    if seconds < 3600:
-        return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
-    return f"{int(seconds) // 3600} h {int(seconds) % 3600 // 60:02d} min"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def _machine(metrics: Metrics) -> list[tuple[str, str]]:
