@@ -6,10 +6,12 @@ choice between them is measured, not looked up.
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import os
 import platform
 import shutil
+import sys
 import time
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -197,3 +199,15 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def missing_parts() -> list[str]:
+    """What the demo needs and this installation lacks, each with what to do; empty is good."""
+    problems: list[str] = []
+    try:
+        importlib.import_module("bitsandbytes")
+    except Exception as error:  # its native library can fail in many ways
+        problems.append(f"bitsandbytes cannot be loaded ({error}): 4-bit weights need it; run 'make setup' again")
+    if not (Path(sys.executable).parent / "agl-server").exists() and shutil.which("agl-server") is None:
+        problems.append("the Agent Lightning gateway (agl-server) is missing: run 'make setup' again")
+    return problems

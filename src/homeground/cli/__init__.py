@@ -1,0 +1,86 @@
+"""The command `homeground`: one verb a function, and one place where errors become messages and exit codes.
+
+Exit codes: 0 done, 1 failed, 2 bad usage or recipe, 130 interrupted. Results go to stdout, everything else to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from types import FrameType
+
+from typer.exceptions import Abort, TyperException
+
+from homeground.base.errors import HomegroundError
+from homeground.cli import machine, search  # each module of verbs adds its own to the app, in this order
+from homeground.cli.verb import app, is_resumable
+
+__all__ = ["machine", "main", "search"]
+
+# Nothing leaves the machine unasked, and nothing but our own progress is drawn.
+_LIBRARY_SETTINGS = {
+    "ANONYMIZED_TELEMETRY": "False",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line `arguments` (the process's own when None) and return the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    wants_json = "--json" in (given[: given.index("--")] if "--" in given else given)
+    # Libraries read these once, when they are first imported; a person's own setting stays.
+    for name, value in _LIBRARY_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    if threading.current_thread() is threading.main_thread():
+        # `kill` ends like Ctrl-C: what was started is stopped, what was reached is saved.
+        signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code: object = app(given or ["--help"], prog_name="homeground", standalone_mode=False)
+    except HomegroundError as error:
+        _tell(error, wants_json)
+        return error.exit_code
+    except TyperException as error:
+        verb = _verb(given)
+        where = f"homeground {verb}".strip()
+        _tell(HomegroundError(error.format_message(), where=where, hint=f"see '{where} --help'"), wants_json)
+        return error.exit_code
+    except (KeyboardInterrupt, Abort):
+        code = 130
+    except Exception as error:
+        if wants_json:
+            unexpected = f"{type(error).__name__}: {error}"
+            hint = "this is a defect of Homeground: please report it with the traceback on stderr"
+            print(json.dumps({"error": unexpected, "where": None, "hint": hint}))
+        raise
+    if code == 130:
+        _tell(_interrupted(given), wants_json)
+    return code if isinstance(code, int) else 0
+
+
+def _interrupted(given: list[str]) -> HomegroundError:
+    again = ["homeground", *given]
+    if is_resumable(_verb(given)) and "--resume" not in given:
+        again.append("--resume")
+        return HomegroundError("interrupted; what was reached is saved", hint=f"go on with: {shlex.join(again)}")
+    return HomegroundError("interrupted", hint=f"run it again with: {shlex.join(again)}")
+
+
+def _verb(given: list[str]) -> str:
+    return next((word for word in given if not word.startswith("-")), "")
+
+
+def _tell(error: HomegroundError, wants_json: bool) -> None:
+    if wants_json:
+        print(json.dumps(error.to_json(), ensure_ascii=False))
+    print(f"error: {error}", file=sys.stderr)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,119 @@
+"""Verbs about the machine: `doctor` and `weights`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from homeground.base.errors import HomegroundError
+from homeground.cli.verb import Common, verb
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from homeground.base.hardware import Hardware
+    from homeground.base.weights import BundledWeights
+
+
+@verb(example="homeground doctor")
+def doctor(common: Common) -> None:
+    """Look at this machine: what is there, what is missing, and what will be slow."""
+    from rich.markup import escape
+
+    from homeground.base import hardware, weights
+
+    machine = hardware.probe(common.home)
+    models = weights.bundled()
+    problems = [f"{model.name} is not installed: {model.install_command}" for model in models if not model.present]
+    problems += hardware.missing_parts()
+    document = {
+        **machine.to_json(),
+        "weights": [weights.to_json(model) for model in models],
+        "slow": machine.slow(),
+        "problems": problems,
+    }
+    notes = [f"[yellow]slow[/]     {escape(note)}" for note in machine.slow()]
+    notes += [f"[red]problem[/]  {escape(problem)}" for problem in problems]
+    common.show(document, _machine_table(machine, models), *notes, *([] if problems else ["nothing is missing"]))
+    if problems:
+        raise typer.Exit(1)
+
+
+@verb(example="homeground weights smollm2-135m-instruct")
+def weights(
+    common: Common,
+    model: Annotated[
+        str | None, typer.Argument(help="Fetch (or convert) this model and print its folder: a name, path or hub id.")
+    ] = None,
+) -> None:
+    """List and verify the weights that need no network, or fetch one model."""
+    from homeground.base.weights import bundled, resolve_model, to_json, verify
+
+    if model is not None:
+        if common.dry_run:
+            common.show({"model": model, "path": None}, f"would look for '{model}', and fetch or convert it if needed")
+            return
+        with common.progress() as progress:
+            bar = progress.bar(f"looking for {model}")
+            path = resolve_model(model)
+            bar.done("ready")
+        common.show({"model": model, "path": str(path)}, str(path))
+        return
+    found = bundled()
+    damage = {known.name: verify(known) for known in found if known.present}
+    rows = [{**to_json(known), "problems": damage.get(known.name, [])} for known in found]
+    common.show({"weights": rows}, _weights_table(found, damage))
+    broken = [f"{name}: {problem}" for name, problems in damage.items() for problem in problems]
+    if broken:
+        raise HomegroundError("; ".join(broken), where="homeground weights", hint="install the package again")
+
+
+def _machine_table(machine: Hardware, models: list[BundledWeights]) -> Table:
+    cpu = [name for name, there in (("AMX", machine.amx), ("AVX512-BF16", machine.avx512_bf16)) if there]
+    rows = {
+        "Python": machine.python,
+        "torch": machine.torch,
+        "bitsandbytes": machine.bitsandbytes or "missing",
+        "device": machine.device,
+        "CUDA": f"{machine.cuda_name}, {machine.cuda_memory_mb:,.0f} MB" if machine.cuda_name else "none",
+        "CPU": f"{machine.cpu}, {machine.cores} cores, {' and '.join(cpu) or 'no AMX, no AVX512-BF16'}",
+        "bf16 / fp32": f"{machine.rates.bf16} / {machine.rates.fp32} TFLOP/s measured",
+        "free memory": f"{machine.free_memory_mb:,.0f} MB",
+        "free disk": f"{machine.free_disk_mb:,.0f} MB",
+        "weights": ", ".join(f"{model.name} {'(installed)' if model.present else '(missing)'}" for model in models),
+    }
+    return _plain_table([], [[name, value] for name, value in rows.items()])
+
+
+def _weights_table(found: list[BundledWeights], damage: dict[str, list[str]]) -> Table:
+    def state(model: BundledWeights) -> str:
+        if not model.present:
+            return f"missing: {model.install_command}"
+        return "; ".join(damage[model.name]) or "verified"
+
+    columns = ["name", "kind", "package", "MB", "licence", "state"]
+    rows = [
+        [
+            model.name,
+            model.kind,
+            f"{model.package} {model.version}",
+            f"{model.size_mb:.0f}",
+            model.licence,
+            state(model),
+        ]
+        for model in found
+    ]
+    return _plain_table(columns, rows)
+
+
+def _plain_table(columns: list[str], rows: list[list[str]]) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, show_header=bool(columns), pad_edge=False)
+    for column in columns or [""] * len(rows[0]):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table

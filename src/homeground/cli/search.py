@@ -1,0 +1,98 @@
+"""Verbs of the search wing: `index` and `search`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from homeground.cli.verb import Common, verb
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from homeground.index import Hit
+
+_SHOWN_LINES = 3
+
+
+@verb(example="homeground index .")
+def index(
+    common: Common,
+    roots: Annotated[
+        list[Path] | None, typer.Argument(help="Folders or files (else the recipe's corpus.roots).")
+    ] = None,
+) -> None:
+    """Make folders searchable, or bring their index up to date; only what changed is read again."""
+    recipe = common.load_recipe(corpus={"roots": [str(root) for root in roots] if roots else None})
+    folders = [Path(root) for root in recipe.corpus.roots]
+    if common.dry_run:
+        _count_files(common, folders, recipe.corpus.exclude, recipe.corpus.max_file_kb)
+        return
+    workspace = common.workspace()
+
+    from homeground.index import Index, IndexSettings
+
+    with common.progress() as progress:
+        _, report = Index.build(
+            workspace.index,
+            folders,
+            IndexSettings(**recipe.index.model_dump()),
+            exclude=recipe.corpus.exclude,
+            max_file_kb=recipe.corpus.max_file_kb,
+            progress=progress,
+        )
+    skipped = ", ".join(f"{count} {reason}" for reason, count in report.skipped.items()) or "none"
+    common.show(
+        report.to_json(),
+        f"{report.files} files, {report.chunks} chunks ({report.embedded} embedded, {report.reused} reused), "
+        f"{report.seconds:.1f} s; left out: {skipped}",
+        "try: homeground search 'what you look for'",
+    )
+
+
+@verb(example="homeground search 'parse an HTTP date'")
+def search(
+    common: Common,
+    query: Annotated[str, typer.Argument(help="Words or code.")],
+    hits: Annotated[int | None, typer.Option("--hits", "-k", min=1, help="How many (else the index's top_k).")] = None,
+) -> None:
+    """Find code and text in the index, with file and lines."""
+    workspace = common.workspace(create=False)
+
+    from homeground.index import Index
+
+    found = Index.open(workspace.index).search(query, hits)
+    shown: list[RenderableType] = [part for number, hit in enumerate(found, 1) for part in _hit_lines(number, hit)]
+    common.show({"query": query, "hits": [hit.to_json() for hit in found]}, *(shown or ["nothing found"]))
+
+
+def _count_files(common: Common, roots: list[Path], exclude: tuple[str, ...], max_file_kb: int) -> None:
+    from homeground.corpus import Walk
+
+    skipped: Counter[str] = Counter()
+    files = 0
+    for root in roots:
+        if root.is_file():
+            files += 1
+            continue
+        walk = Walk(root, exclude, max_file_kb * 1024)
+        files += sum(1 for _ in walk)
+        skipped += walk.skipped
+    document = {"roots": [str(root.absolute()) for root in roots], "files": files, "skipped": dict(skipped)}
+    common.show(document, f"would index {files} files of {', '.join(map(str, roots))}")
+
+
+def _hit_lines(number: int, hit: Hit) -> list[RenderableType]:
+    from rich.text import Text
+
+    head = Text.assemble(
+        (f"{number:2d}  ", "dim"),
+        (f"{hit.path}:{hit.start}-{hit.end}", "bold"),
+        (f"  {hit.symbol or hit.kind}", "cyan"),
+        (f"  {hit.score:.3f}", "dim"),
+    )
+    lines = [line for line in hit.text.splitlines() if line.strip()][:_SHOWN_LINES]
+    return [head, *(Text(f"      {line}", style="dim", no_wrap=True, overflow="ellipsis") for line in lines)]

@@ -1,0 +1,162 @@
+"""What every verb shares: the app, the common options, and how results are printed."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate
+
+import typer
+
+from homeground.base.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from homeground.base.progress import Progress
+    from homeground.base.recipe import Recipe
+    from homeground.base.workspace import RunFolder, Workspace
+
+app = typer.Typer(
+    help="Train a small local model on your own code and docs, with every gain measured. Nothing leaves the machine.",
+    epilog="Start with: homeground demo",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _root() -> None: ...  # pyright: ignore[reportUnusedFunction] # Typer keeps verbs as sub-commands even while there is only one
+
+
+_COMMON = "Common options"
+_resumable: set[str] = set()
+
+
+@dataclass(frozen=True)
+class Common:
+    """The options that every verb takes."""
+
+    home: Path | None
+    recipe: str | None
+    run: str | None
+    seed: int | None
+    dry_run: bool
+    quiet: bool
+    json: bool
+
+    def load_recipe(self, default: str | None = None, **overrides: Any) -> Recipe:
+        """The recipe of `--recipe` (else the one named `default`) with `--run`, `--seed` and `overrides` over it.
+
+        Raises:
+            RecipeError: see `homeground.base.recipe.load_recipe`.
+        """
+        from homeground.base.recipe import load_recipe
+
+        return load_recipe(self.recipe or default, {"seed": self.seed, "run": self.run, **overrides})
+
+    def workspace(self, create: bool = True) -> Workspace:
+        """The workspace of `--home`; a dry run makes none."""
+        from homeground.base.workspace import open_workspace
+
+        return open_workspace(self.home, create=create and not self.dry_run)
+
+    def trained_run(self, stage: str | None = None) -> RunFolder:
+        """The run of `--run`, else the newest that finished `stage`.
+
+        Raises:
+            HomegroundError: there is none.
+        """
+        workspace = self.workspace(create=False)
+        if self.run is None:
+            return workspace.newest_run(stage)
+        run = workspace.run(self.run)
+        if not run.path.is_dir():
+            names = sorted(folder.name for folder in workspace.runs.iterdir()) if workspace.runs.is_dir() else []
+            known = f"runs here: {', '.join(names)}" if names else "make one with 'homeground demo'"
+            raise UsageError(f"there is no run '{self.run}'", where=str(workspace.runs), hint=known)
+        return run
+
+    def progress(self) -> Progress:
+        """Bars on stderr, none with `--quiet`."""
+        from homeground.base.progress import Progress
+
+        return Progress(quiet=self.quiet)
+
+    def show(self, document: dict[str, Any], *people: RenderableType) -> None:
+        """Print a verb's result: `document` as JSON with `--json`, else what is made for people to read."""
+        if self.json:
+            print(json.dumps(document, ensure_ascii=False, allow_nan=False))
+            return
+        from rich.console import Console
+
+        console = Console(file=sys.stdout, highlight=False)
+        for part in people:
+            console.print(part)
+
+
+def _common_parameters(
+    home: Annotated[
+        Path | None,
+        typer.Option(help="The workspace (else HOMEGROUND_HOME, else .homeground).", rich_help_panel=_COMMON),
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="A YAML file, or a bundled recipe: default, demo.", rich_help_panel=_COMMON)
+    ] = None,
+    run: Annotated[str | None, typer.Option(help="The run's name.", rich_help_panel=_COMMON)] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of all chance.", rich_help_panel=_COMMON)] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done; change nothing.", rich_help_panel=_COMMON)
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.", rich_help_panel=_COMMON)] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=_COMMON)] = False,
+) -> Common:
+    return Common(home, recipe, run, seed, dry_run, quiet, json)
+
+
+def verb[**P](
+    *, example: str, name: str | None = None, resumable: bool = False
+) -> Callable[[Callable[Concatenate[Common, P], None]], Callable[..., None]]:
+    """Add a function to the command line as a verb; its first parameter is `Common`, its docstring the help.
+
+    Args:
+        example: a command shown by `--help`; it must run as it stands.
+        name: the verb (the function's name when None).
+        resumable: the verb takes `--resume`, and Ctrl-C says so.
+    """
+
+    def add(function: Callable[Concatenate[Common, P], None]) -> Callable[..., None]:
+        own = inspect.signature(function, eval_str=True)
+        shared = inspect.signature(_common_parameters, eval_str=True).parameters
+        kinds = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in shared.values()]
+        parameters = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in list(own.parameters.values())[1:]
+        ]
+
+        @functools.wraps(function)
+        def call(**values: Any) -> None:
+            common = _common_parameters(**{key: values.pop(key) for key in shared})
+            function(common, **values)  # pyright: ignore[reportCallIssue] # Typer has checked them against the signature
+
+        call.__signature__ = inspect.Signature([*parameters, *kinds])  # pyright: ignore[reportAttributeAccessIssue]
+        call.__annotations__ = {parameter.name: parameter.annotation for parameter in (*parameters, *kinds)}
+        del call.__wrapped__  # Typer would read the hints of what it wraps
+        verb_name = name or function.__name__
+        if resumable:
+            _resumable.add(verb_name)
+        app.command(verb_name, epilog=f"Example: {example}")(call)
+        return call
+
+    return add
+
+
+def is_resumable(verb_name: str) -> bool:
+    """Whether the verb goes on with `--resume` after an interruption."""
+    return verb_name in _resumable
