@@ -97,16 +97,17 @@ def test_a_blank_question_is_a_usage_error():
     assert "homeground ask" in str(error.value.hint)
 
 
-def test_surer_hits_of_the_models_own_query_stand_alone():
-    own, asked = [hit("a.py", "f", 0.6), hit("b.py", "g", 0.7)], [hit("c.py", "h", 0.65)]
-    assert [h.path for h in merge_hits(own, asked)] == ["b.py", "a.py"]
+def test_two_searches_take_turns_and_the_surer_one_starts():
+    own, asked = [hit("a.py", "f", 0.6), hit("b.py", "g", 0.7)], [hit("c.py", "h", 0.65), hit("d.py", "i", 0.1)]
+    assert [h.path for h in merge_hits(own, asked)] == ["a.py", "c.py", "b.py", "d.py"]
+    assert [h.path for h in merge_hits(asked, own)] == ["a.py", "c.py", "b.py", "d.py"]
 
 
-def test_merging_keeps_the_surer_of_two_equal_places():
-    own, asked = [hit("a.py", "f", 0.4), hit("b.py", "g", 0.2)], [hit("a.py", "f", 0.9), hit("c.py", "h", 0.5)]
-    assert [(h.path, h.score) for h in merge_hits(own, asked)] == [("a.py", 0.9), ("c.py", 0.5), ("b.py", 0.2)]
+def test_merging_keeps_the_order_of_each_search_and_repeats_nothing():
+    own, asked = [hit("a.py", "f", 0.4), hit("b.py", "g", 0.2)], [hit("a.py", "f", 0.9), hit("c.py", "h", 0.95)]
+    assert [(h.path, h.score) for h in merge_hits(own, asked)] == [("a.py", 0.9), ("c.py", 0.95), ("b.py", 0.2)]
     assert merge_hits([], []) == []
-    assert merge_hits([], asked) == asked
+    assert merge_hits([], asked) == merge_hits(asked, []) == asked
 
 
 def test_code_without_a_docstring_shows_its_first_lines():

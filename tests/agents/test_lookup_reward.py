@@ -2,9 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homeground.agents.lookup_reward import gold_name, lookup_reward, rank_of
-
-from .library import hit
+from homeground.agents.lookup_reward import lookup_reward
 
 
 @st.composite
@@ -79,12 +77,3 @@ def test_a_perfect_rollout_earns_exactly_one():
 def test_what_cannot_happen_is_refused(rollout):
     with pytest.raises(ValueError, match=r"ranks count from 1|cites nothing"):
         lookup_reward(**NOTHING | rollout)
-
-
-def test_rank_counts_the_first_ten_hits_by_path_and_symbol():
-    hits = [hit(f"m{i}.py", "f") for i in range(12)]
-    assert rank_of("m0.py::f", hits) == 1
-    assert rank_of("m9.py::f", hits) == 10
-    assert rank_of("m10.py::f", hits) is None
-    assert rank_of("m0.py::g", hits) is None
-    assert gold_name(hits[3]) == "m3.py::f"

@@ -11,10 +11,10 @@ import asyncio
 import inspect
 import textwrap
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypedDict
+from itertools import chain, zip_longest
+from typing import TypedDict
 
 from homeground.agents.lookup import SearchTool
-from homeground.agents.lookup_reward import RANKED_HITS
 from homeground.agents.protocol import (
     HITS_SHOWN,
     Message,
@@ -25,9 +25,8 @@ from homeground.agents.protocol import (
     parse_search,
 )
 from homeground.base.errors import UsageError
-
-if TYPE_CHECKING:
-    from homeground.index import Hit
+from homeground.index import Hit, Stage
+from homeground.tasks import RANK_DEPTH
 
 MIN_CONFIDENCE = 0.3
 """Cosine similarity below which a hit answers nothing; all-MiniLM-L6-v2 puts unrelated text near 0.1."""
@@ -60,9 +59,9 @@ async def ask(
 ) -> Answer:
     """Answer from the index, citing every line range used.
 
-    The corpus is searched with the model's own query and with the question; the question's hits join in when the
-    model's query found nothing better than they are. The model picks one of the five best; the best hit by score is
-    cited too when the model picked another.
+    The corpus is searched with the model's own query and with the question itself, so that a poor query cannot hide
+    what plain search finds. The model picks one of the five hits it is shown; the first of them is cited too when the
+    model picked another.
 
     Args:
         question: in plain words.
@@ -78,18 +77,16 @@ async def ask(
     messages = opening(question)
     messages.append(assistant(await _turn(complete, messages, QUERY_TOKENS)))
     query = parse_search(messages[-1]["content"]).query
-    own = await asyncio.to_thread(search, query, RANKED_HITS) if query else []
-    asked = await asyncio.to_thread(search, question, RANKED_HITS)
+    own = await asyncio.to_thread(search, query, RANK_DEPTH) if query else []
+    asked = await asyncio.to_thread(search, question, RANK_DEPTH)
     hits = merge_hits(own, asked)
-    if not hits or confidence(hits[0]) < min_confidence:
+    if max(map(confidence, hits), default=0.0) < min_confidence:
         return {"answer": _nothing_found(hits, min_confidence), "citations": [], "found": False}
 
     messages.append(hits_turn(hits))
     messages.append(assistant(await _turn(complete, messages, ANSWER_TOKENS)))
     shown = hits[:HITS_SHOWN]
     picked = shown[(parse_answer(messages[-1]["content"], len(shown)) or 1) - 1]
-    if confidence(picked) < min_confidence:
-        picked = hits[0]
     cited = [picked] if picked is hits[0] else [picked, hits[0]]
     return {
         "answer": "\n\n".join(describe(hit) for hit in cited),
@@ -100,23 +97,22 @@ async def ask(
 
 def confidence(hit: Hit) -> float:
     """How sure a hit is, comparable across queries: its cosine similarity, or its final score without that stage."""
-    return hit.scores.get("dense", hit.score)
+    return hit.scores.get(Stage.DENSE, hit.score)
 
 
 def merge_hits(own: list[Hit], asked: list[Hit]) -> list[Hit]:
-    """Hits of the model's query, joined by those of the question when these are at least as sure.
+    """Hits of two searches taken in turns, without repeats; the search whose best hit is surer comes first.
 
-    Returns:
-        Without repeats, surest first. Only `own` in its own order when its best hit is surer than the question's.
+    Final scores are scaled within a query, so they order the hits of one search but cannot be compared across two.
     """
-    if own and (not asked or max(map(confidence, own)) > max(map(confidence, asked))):
-        return sorted(own, key=confidence, reverse=True)
-    best: dict[tuple[str, int, int], Hit] = {}
-    for hit in [*own, *asked]:
-        key = (hit.path, hit.start, hit.end)
-        if key not in best or confidence(hit) > confidence(best[key]):
-            best[key] = hit
-    return sorted(best.values(), key=confidence, reverse=True)
+    first, second = asked, own
+    if max(map(confidence, own), default=0.0) > max(map(confidence, asked), default=0.0):
+        first, second = own, asked
+    taken: dict[tuple[str, int, int], Hit] = {}
+    for hit in chain.from_iterable(zip_longest(first, second)):
+        if hit is not None:
+            taken.setdefault((hit.path, hit.start, hit.end), hit)
+    return list(taken.values())
 
 
 def describe(hit: Hit) -> str:
@@ -152,7 +148,7 @@ async def _turn(complete: Complete, messages: list[Message], max_tokens: int) ->
 def _nothing_found(hits: list[Hit], min_confidence: float) -> str:
     if not hits:
         return "Nothing in the index matches this question."
-    nearest = hits[0]
+    nearest = max(hits, key=confidence)
     return (
         f"Nothing in the index matches this question well enough: the nearest is {nearest.path}:{nearest.start}-"
         f"{nearest.end}, with similarity {confidence(nearest):.2f} where {min_confidence:.2f} is needed."

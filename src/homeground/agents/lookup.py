@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from homeground.agents.lookup_reward import RANKED_HITS, Reward, gold_name, lookup_reward, rank_of
+from homeground.agents.lookup_reward import Reward, lookup_reward
 from homeground.agents.protocol import (
     HITS_SHOWN,
     Message,
@@ -23,12 +23,11 @@ from homeground.agents.protocol import (
     parse_search,
 )
 from homeground.base.errors import HomegroundError
+from homeground.index import Hit
+from homeground.tasks import RANK_DEPTH, LookupTask, rank_of
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
-
-    from homeground.index import Hit
-    from homeground.tasks import LookupTask
 
 type SearchTool = Callable[[str, int], list[Hit]]
 """A query and how many hits are wanted, in; hits, best first, out. Synchronous: the agent calls it from a thread."""
@@ -97,7 +96,7 @@ async def lookup_agent(
     messages = opening(task.question)
     messages.append(assistant(await _complete(client, messages, task.id, max_tokens=max_query_tokens, **sampling)))
     call = parse_search(messages[-1]["content"])
-    found = await asyncio.to_thread(search, call.query, RANKED_HITS) if call.query else []
+    found = await asyncio.to_thread(search, call.query, RANK_DEPTH) if call.query else []
     messages.append(hits_turn(found))
     messages.append(assistant(await _complete(client, messages, task.id, max_tokens=max_answer_tokens, **sampling)))
     return settle(task, messages, call, found)
@@ -115,8 +114,8 @@ def settle(task: LookupTask, messages: list[Message], call: SearchCall, found: S
     shown = tuple(found[:HITS_SHOWN])
     number = parse_answer(messages[-1]["content"], len(shown))
     cited = shown[number - 1] if number is not None else None
-    rank = rank_of(task.gold, found)
-    success = cited is not None and gold_name(cited) == task.gold
+    rank = rank_of(found, task)
+    success = cited is not None and rank_of([cited], task) == 1
     reward = lookup_reward(
         search_formed=call.well_formed,
         answer_formed=cited is not None,

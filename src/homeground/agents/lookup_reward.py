@@ -10,17 +10,15 @@
 The parts add up to at most 1 and depend on the rollout alone: no judge model, no randomness.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from homeground.agents.protocol import Named
+from homeground.tasks import RANK_DEPTH
 
 SEARCH_FORM = 0.1
 ANSWER_FORM = 0.1
 RECIPROCAL_RANK = 0.3
 SYMBOL = 0.5
 FILE = 0.15
-RANKED_HITS = 10
 
 
 @dataclass(frozen=True)
@@ -29,19 +27,6 @@ class Reward:
 
     value: float
     parts: dict[str, float]
-
-
-def gold_name(hit: Named) -> str:
-    """The name by which tasks know a function: `path::Symbol`."""
-    return f"{hit.path}::{hit.symbol}"
-
-
-def rank_of(gold: str, hits: Sequence[Named]) -> int | None:
-    """Rank of `gold`, from 1, among the first ten hits; None when it is not there."""
-    for rank, hit in enumerate(hits[:RANKED_HITS], start=1):
-        if gold_name(hit) == gold:
-            return rank
-    return None
 
 
 def lookup_reward(
@@ -66,7 +51,7 @@ def lookup_reward(
     parts = {
         "search_form": SEARCH_FORM * search_formed,
         "answer_form": ANSWER_FORM * answer_formed,
-        "reciprocal_rank": RECIPROCAL_RANK / rank if rank is not None and rank <= RANKED_HITS else 0.0,
+        "reciprocal_rank": RECIPROCAL_RANK / rank if rank is not None and rank <= RANK_DEPTH else 0.0,
         "symbol": SYMBOL * right_symbol,
         "file": FILE * (right_file and not right_symbol),
     }

@@ -9,10 +9,8 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from homeground.agents.lookup import LookupOutcome, SearchTool, settle
-from homeground.agents.lookup_reward import RANKED_HITS, gold_name
 from homeground.agents.protocol import (
     HITS_SHOWN,
     Message,
@@ -23,9 +21,8 @@ from homeground.agents.protocol import (
     opening,
     search_turn,
 )
-
-if TYPE_CHECKING:
-    from homeground.tasks import LookupTask
+from homeground.index import Hit
+from homeground.tasks import RANK_DEPTH, LookupTask, rank_of
 
 MAX_QUERY_WORDS = 6
 STOP_WORDS = frozenset(
@@ -39,7 +36,7 @@ _WORD = re.compile(r"[^\W\d]\w*(?:['-]\w+)*")
 def scripted_lookup(task: LookupTask, search: SearchTool) -> LookupOutcome:
     """Search with the whole question and cite the first hit: what the protocol earns without any learning."""
     query = " ".join(task.question.split())
-    found = search(query, RANKED_HITS)
+    found = search(query, RANK_DEPTH)
     messages = [*opening(task.question), search_turn(query), hits_turn(found), answer_turn(1)]
     return settle(task, messages, SearchCall(query, well_formed=True), found)
 
@@ -71,11 +68,10 @@ def content_words(question: str) -> list[str]:
     return [w for w in words if w.lower() not in STOP_WORDS] or words or [" ".join(question.split())]
 
 
-def _with_gold(task: LookupTask, hits: Sequence[Named], rng: random.Random) -> tuple[list[Named], int]:
+def _with_gold(task: LookupTask, hits: Sequence[Hit], rng: random.Random) -> tuple[list[Named], int]:
     """The hits with the task's own function among them, and its number from 1."""
-    for number, hit in enumerate(hits, start=1):
-        if gold_name(hit) == task.gold:
-            return list(hits), number
+    if rank := rank_of(hits, task):
+        return list(hits), rank
     shown: list[Named] = list(hits[: HITS_SHOWN - 1])
     place = rng.randint(0, len(shown))
     shown.insert(place, task)
