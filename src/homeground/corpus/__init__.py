@@ -1,0 +1,26 @@
+"""Folders of code and documents as chunks with names and line numbers."""
+
+from homeground.corpus.chunk import Chunk, digest
+from homeground.corpus.chunker import approximate_tokens, breadcrumb, chunk_lines
+from homeground.corpus.languages import LANGUAGES, Language, language_of
+from homeground.corpus.pieces import TokenCounter
+from homeground.corpus.stdlib import STDLIB_EXCLUDES, stdlib_root
+from homeground.corpus.walk import DEFAULT_EXCLUDES, Skip, SourceFile, Walk
+
+__all__ = [
+    "DEFAULT_EXCLUDES",
+    "LANGUAGES",
+    "STDLIB_EXCLUDES",
+    "Chunk",
+    "Language",
+    "Skip",
+    "SourceFile",
+    "TokenCounter",
+    "Walk",
+    "approximate_tokens",
+    "breadcrumb",
+    "chunk_lines",
+    "digest",
+    "language_of",
+    "stdlib_root",
+]

@@ -1,0 +1,54 @@
+"""The record that leaves the corpus: a run of source lines with a name."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    r"""Consecutive lines of one file.
+
+    Attributes:
+        id: hash of path, symbol and text (and of the occurrence, where a file repeats itself);
+            the same input always gives the same id.
+        path: posix path relative to its root.
+        start: first line, 1-based.
+        end: last line, inclusive.
+        symbol: dotted name of the definition the lines belong to ("Class.method"); "" at module level.
+        kind: "function", "method", "class", "module", "section" or "lines".
+        language: name from the table of languages.
+        header: breadcrumb that is embedded in front of the text.
+        text: the source lines, joined by "\n", without a final newline.
+    """
+
+    id: str
+    path: str
+    start: int
+    end: int
+    symbol: str
+    kind: str
+    language: str
+    header: str
+    text: str
+
+    @property
+    def indexed_text(self) -> str:
+        """What the embedder and the lexical index see: breadcrumb and lines."""
+        return f"{self.header}\n{self.text}"
+
+    @property
+    def content_hash(self) -> str:
+        """Hash of `indexed_text`: chunks that share it share one vector."""
+        return digest(self.indexed_text)
+
+
+def digest(*parts: str | bytes) -> str:
+    """128-bit BLAKE2b of the parts, hexadecimal; lengths are mixed in, so parts never run together."""
+    state = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
+        state.update(len(data).to_bytes(8, "little"))
+        state.update(data)
+    return state.hexdigest()

@@ -1,0 +1,64 @@
+"""One result of a search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Stage(StrEnum):
+    """The stages that can score a chunk."""
+
+    DENSE = "dense"
+    LEXICAL = "lexical"
+    FUSED = "fused"
+    RERANK = "rerank"
+
+
+@dataclass(frozen=True)
+class Hit:
+    """Lines of a file that answer a query.
+
+    Attributes:
+        path: posix path relative to its root.
+        start: first line, 1-based.
+        end: last line, inclusive.
+        symbol: dotted name of the definition; "" at module level.
+        kind: kind of the chunk.
+        language: language of the file.
+        score: score of the last stage that ran; hits are sorted by it.
+        scores: raw score of every stage: dense (cosine), lexical (BM25), fused (0 to 1), rerank (logit).
+        text: the lines.
+        id: id of the chunk.
+    """
+
+    path: str
+    start: int
+    end: int
+    symbol: str
+    kind: str
+    language: str
+    score: float
+    scores: dict[str, float]
+    text: str
+    id: str = field(default="", compare=False)
+
+    @property
+    def citation(self) -> str:
+        """`path:start-end`."""
+        return f"{self.path}:{self.start}-{self.end}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `homeground search --json` prints for this hit."""
+        return {
+            "path": self.path,
+            "start": self.start,
+            "end": self.end,
+            "symbol": self.symbol,
+            "kind": self.kind,
+            "language": self.language,
+            "score": self.score,
+            "scores": dict(self.scores),
+            "text": self.text,
+        }

@@ -1,0 +1,297 @@
+"""`Index`: the one door to search."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from homeground.base.errors import HomegroundError
+from homeground.base.progress import Progress
+from homeground.corpus import Chunk, digest
+from homeground.index.build import commit, current_view, embed_missing, scan, stored, writing
+from homeground.index.embed import Embedder
+from homeground.index.fuse import fuse
+from homeground.index.hit import Hit, Stage
+from homeground.index.manifest import Manifest
+from homeground.index.rerank import Reranker
+from homeground.index.settings import IndexReport, IndexSettings
+from homeground.index.view import View
+
+_MANIFEST = "manifest.sqlite"
+_CANDIDATES = 100
+_RERANKED = 30
+
+
+class Index:
+    """A searchable corpus on disk. Made by `build`, opened by `open`; searches may run in several threads.
+
+    Example:
+        index, report = Index.build(folder, [Path("src")])
+        for hit in index.search("parse an HTTP date"):
+            print(hit.citation, hit.symbol)
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, view: View, embedder: Embedder) -> None:
+        self.folder = folder
+        self.settings = IndexSettings(**manifest.get("settings"))
+        self._manifest = manifest
+        self._view = view
+        self._embedder = embedder
+        self._reranker = Reranker(self.settings.rerank) if self.settings.rerank else None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def build(
+        cls,
+        folder: Path,
+        roots: Sequence[Path],
+        settings: IndexSettings | None = None,
+        *,
+        exclude: Iterable[str] = (),
+        max_file_kb: int = 512,
+        progress: Progress | None = None,
+    ) -> tuple[Self, IndexReport]:
+        """Indexes the roots into `folder`, or brings the index there up to date.
+
+        Files whose content has not changed are neither cut nor embedded again. A run that was killed leaves an index
+        that a second run finishes, without embedding anything twice.
+
+        Args:
+            folder: of the index; created.
+            roots: folders or files to index; what the index knows of other roots is forgotten.
+            settings: how; the defaults if None.
+            exclude: globs in gitignore syntax, beside `corpus.DEFAULT_EXCLUDES`.
+            max_file_kb: larger files are skipped, KiB.
+            progress: where bars go; quiet if None.
+
+        Raises:
+            HomegroundError: a root does not exist, no file was left to index, the embedder cannot be loaded, another
+                process writes this index, or a newer version wrote it.
+        """
+        began = time.perf_counter()
+        settings = settings or IndexSettings()
+        progress = progress or Progress(quiet=True)
+        embedder = Embedder(settings.embedder, settings.max_tokens, settings.backend)
+        with writing(folder):
+            manifest = Manifest(folder / _MANIFEST, create=True)
+            found = scan(manifest, roots, settings, embedder, exclude, max_file_kb, progress)
+            if not found.files:
+                raise _nothing(found.roots, found.skipped)
+            chunks = [one for _, some in found.changed.values() for one in some]
+            embedded = embed_missing(manifest, chunks, embedder, progress)
+            commit(manifest, found, settings)
+            view = current_view(folder, manifest, progress)
+        files, total = manifest.counts()
+        report = IndexReport(
+            roots=[str(root) for root in found.roots],
+            files=files,
+            chunks=total,
+            embedded=embedded,
+            reused=total - embedded,
+            skipped={str(reason): count for reason, count in sorted(found.skipped.items())},
+            seconds=time.perf_counter() - began,
+        )
+        return cls(folder, manifest, view, embedder), report
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Opens the index in `folder`; a view that a killed run left unfinished is written first.
+
+        Raises:
+            HomegroundError: there is no index, it was never finished, or a newer version wrote it.
+        """
+        manifest = Manifest(folder / _MANIFEST)
+        if manifest.counts()[1] == 0:
+            manifest.close()
+            raise HomegroundError(
+                "the index is empty: its first run was not finished",
+                where=str(folder),
+                hint="run homeground index again; what was embedded is kept",
+            )
+        quiet = Progress(quiet=True)
+        if manifest.get("view") == f"view-{manifest.get('generation')}":
+            view = current_view(folder, manifest, quiet)
+        else:
+            with writing(folder):
+                view = current_view(folder, manifest, quiet)
+        settings = IndexSettings(**manifest.get("settings"))
+        return cls(folder, manifest, view, Embedder(settings.embedder, settings.max_tokens, settings.backend))
+
+    def close(self) -> None:
+        """Lets go of all files."""
+        self._view.close()
+        self._manifest.close()
+
+    def warm(self) -> Self:
+        """Loads everything that the first search would load."""
+        self.search("warm up")
+        return self
+
+    @property
+    def roots(self) -> list[Path]:
+        """The folders that were indexed; paths of hits are relative to one of them."""
+        return [Path(root) for root in self._manifest.get("roots")]
+
+    def resolve(self, path: str) -> Path:
+        """The file on disk behind the path of a hit.
+
+        Raises:
+            HomegroundError: the index knows no such path.
+        """
+        for number, name in sorted(self._manifest.files()):
+            if name == path:
+                return self.roots[number] / name
+        raise HomegroundError(
+            "the index knows no such file", where=path, hint="paths are relative to the indexed folder, as in hits"
+        )
+
+    def chunks(self) -> list[Chunk]:
+        """Every chunk, ordered by root, path and line."""
+        return self._manifest.chunks()
+
+    def search(self, query: str, k: int | None = None, *, stages: Iterable[Stage] | None = None) -> list[Hit]:
+        """The best hits for a query, best first, one for each symbol.
+
+        Args:
+            query: words or code; only what the embedder can hold is read. Nothing is found for a blank query.
+            k: how many; the settings' `top_k` if None.
+            stages: which of DENSE, LEXICAL and RERANK may score; None takes the two first with the settings' weights,
+                and RERANK where the settings name a reranker.
+        """
+        k = self.settings.top_k if k is None else k
+        if not query.strip() or k < 1:
+            return []
+        wanted = set(stages) if stages is not None else {Stage.DENSE, Stage.LEXICAL, Stage.RERANK}
+        candidates = self._candidates(query, wanted, max(_CANDIDATES, 4 * k))
+        best = self._one_a_symbol(candidates)
+        if Stage.RERANK in wanted and self._reranker is not None:
+            best = self._rerank(query, best)
+        return best[:k]
+
+    def _candidates(self, query: str, wanted: set[Stage], count: int) -> dict[str, dict[str, float]]:
+        """Scores by stage of every candidate, by chunk id; the fused score is among them."""
+        view = self._view
+        dense: dict[str, float] = {}
+        lexical: dict[str, float] = {}
+        vector = None
+        if Stage.DENSE in wanted:
+            vector = self._embedder.encode_query(query)
+            dense = view.nearest(vector, count)
+        if Stage.LEXICAL in wanted:
+            scores = view.lexical(query)
+            top = np.argpartition(-scores, min(count, len(scores)) - 1)[:count]
+            lexical = {view.ids[row]: float(scores[row]) for row in top if scores[row] > 0}
+            lexical |= {key: float(scores[view.row[key]]) for key in dense}
+        if vector is not None and (missing := [key for key in lexical if key not in dense]):
+            vectors = self._manifest.vectors_of(missing)
+            dense |= {key: float(vectors[key] @ vector) for key in vectors}
+        if dense and Stage.LEXICAL in wanted:
+            both = {key: score for key, score in lexical.items() if key in dense}
+            fused = fuse(dense, both, self.settings.dense_weight, self.settings.lexical_weight)
+            return {key: {Stage.DENSE: dense[key], Stage.LEXICAL: both[key], Stage.FUSED: fused[key]} for key in fused}
+        if dense:
+            return {key: {Stage.DENSE: score} for key, score in dense.items()}
+        return {key: {Stage.LEXICAL: score} for key, score in lexical.items()}
+
+    def _one_a_symbol(self, candidates: Mapping[str, Mapping[str, float]]) -> list[Hit]:
+        chunks = {chunk.id: chunk for chunk in self._manifest.chunks(list(candidates))}
+        final = {key: list(scores.values())[-1] for key, scores in candidates.items()}
+        hits: list[Hit] = []
+        seen: set[tuple[str, str]] = set()
+        for key in sorted(chunks, key=lambda key: (-final[key], chunks[key].path, chunks[key].start)):
+            chunk = chunks[key]
+            name = (chunk.path, chunk.symbol or f":{chunk.start}")
+            if name in seen:
+                continue
+            seen.add(name)
+            hits.append(_hit(chunk, final[key], candidates[key]))
+        return hits
+
+    def _rerank(self, query: str, hits: list[Hit]) -> list[Hit]:
+        assert self._reranker is not None
+        head, tail = hits[:_RERANKED], hits[_RERANKED:]
+        scores = self._reranker.score(query, [f"{hit.path} {hit.symbol}\n{hit.text}" for hit in head])
+        scored = [
+            replace(hit, score=score, scores={**hit.scores, Stage.RERANK: score})
+            for hit, score in zip(head, scores, strict=True)
+        ]
+        return [*sorted(scored, key=lambda hit: -hit.score), *tail]
+
+    def masked(self, folder: Path, replacements: Mapping[str, Chunk], progress: Progress | None = None) -> Index:
+        """An index of the same corpus in which some chunks are replaced; this one is not touched.
+
+        Only the replaced chunks are embedded. A folder that already holds this very view is opened as it is.
+
+        Args:
+            folder: of the new index.
+            replacements: chunk that takes the place of the one with the given id.
+            progress: where bars go; quiet if None.
+
+        Raises:
+            HomegroundError: an id is not in this index, or the folder is this index's own.
+        """
+        progress = progress or Progress(quiet=True)
+        if folder.resolve() == self.folder.resolve():
+            raise HomegroundError("a masked view needs a folder of its own", where=str(folder), hint="give another one")
+        known = set(self._view.ids)
+        if unknown := [key for key in replacements if key not in known]:
+            raise HomegroundError(
+                f"{len(unknown)} of the chunks to replace are not in this index",
+                where=str(self.folder),
+                hint="the index has changed since they were listed: list them again",
+            )
+        new = {key: stored(chunk, self._embedder) for key, chunk in replacements.items()}
+        origin = digest(
+            "\n".join(self._view.ids), *(f"{key} {one.chunk.id} {one.content}" for key, one in sorted(new.items()))
+        )
+        with writing(folder):
+            path = folder / _MANIFEST
+            if path.is_file():
+                manifest = Manifest(path)
+                if manifest.get("origin") == origin:
+                    return type(self)(folder, manifest, current_view(folder, manifest, progress), self._embedder)
+                manifest.close()
+                path.unlink()
+            for rest in folder.glob(f"{_MANIFEST}-*"):
+                rest.unlink()
+            self._manifest.copy_to(path)
+            manifest = Manifest(path)
+            embed_missing(manifest, new.values(), self._embedder, progress)
+            with manifest.transaction():
+                for key, one in new.items():
+                    manifest.replace_chunk(key, one)
+                manifest.put("origin", origin)
+                manifest.put("generation", int(manifest.get("generation")) + 1)
+                manifest.put("view", None)
+            view = current_view(folder, manifest, progress, like=self._view.folder)
+        return type(self)(folder, manifest, view, self._embedder)
+
+
+def _hit(chunk: Chunk, score: float, scores: Mapping[str, float]) -> Hit:
+    return Hit(
+        path=chunk.path,
+        start=chunk.start,
+        end=chunk.end,
+        symbol=chunk.symbol,
+        kind=chunk.kind,
+        language=chunk.language,
+        score=score,
+        scores={str(stage): value for stage, value in scores.items()},
+        text=chunk.text,
+        id=chunk.id,
+    )
+
+
+def _nothing(roots: Sequence[Path], skipped: Mapping[str, int]) -> HomegroundError:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items())) or "the folder is empty"
+    return HomegroundError(
+        f"no file to index ({reasons})",
+        where=", ".join(map(str, roots)),
+        hint="give a folder with source or text files, or loosen corpus.exclude and corpus.max_file_kb",
+    )

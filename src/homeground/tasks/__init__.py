@@ -1,0 +1,17 @@
+"""Verifiable tasks made from a corpus, without labels and without a judge."""
+
+from homeground.tasks.decontaminate import near_duplicates, shingles
+from homeground.tasks.lookup import build_lookup_tasks
+from homeground.tasks.task import RANK_DEPTH, LookupTask, Split, rank_of
+from homeground.tasks.taskset import TaskSet
+
+__all__ = [
+    "RANK_DEPTH",
+    "LookupTask",
+    "Split",
+    "TaskSet",
+    "build_lookup_tasks",
+    "near_duplicates",
+    "rank_of",
+    "shingles",
+]

@@ -1,0 +1,147 @@
+"""Look-up tasks: "which function does this?", asked with a docstring's first paragraph.
+
+No labels and no judge: the gold answer is the symbol whose docstring it is. For the tasks, that docstring is taken out
+of the indexed text (`TaskSet.masks`), so a question can only be answered by what the code does. Held-out tasks come
+from other files than the train tasks, and train questions that nearly repeat a held-out one are dropped and counted.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from homeground.base.errors import HomegroundError
+from homeground.corpus import Chunk, SourceFile, digest, language_of
+from homeground.index import Index
+from homeground.tasks.decontaminate import near_duplicates
+from homeground.tasks.docstrings import Docstring, docstrings
+from homeground.tasks.mask import mask
+from homeground.tasks.task import LookupTask, Split
+from homeground.tasks.taskset import TaskSet
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    path: str
+    docstring: Docstring
+    question: str
+
+
+def build_lookup_tasks(
+    index: Index,
+    *,
+    train: int = 600,
+    heldout: int = 160,
+    min_chars: int = 25,
+    max_chars: int = 220,
+    heldout_share: float = 0.25,
+    near_duplicate: float = 0.8,
+    seed: int = 0,
+) -> TaskSet:
+    """Tasks from the docstrings of an index's Python files; the same index, arguments and seed give the same tasks.
+
+    A question that two functions share is dropped (it has no one answer), and so is one that says the function's own
+    name (it needs no search).
+
+    Args:
+        index: the full index; its chunks are what gets masked.
+        train: most train tasks.
+        heldout: most held-out tasks.
+        min_chars: shortest question, characters.
+        max_chars: longest question, characters.
+        heldout_share: share of the files with questions that is held out.
+        near_duplicate: Jaccard similarity of word pairs from which a train question counts as a repeat.
+        seed: of the split and of the draw.
+
+    Raises:
+        HomegroundError: there are too few files with docstrings to hold any out.
+    """
+    removed: Counter[str] = Counter()
+    by_file: defaultdict[str, list[Chunk]] = defaultdict(list)
+    for chunk in index.chunks():
+        if chunk.language == "python":
+            by_file[chunk.path].append(chunk)
+    candidates = _distinct(_candidates(index, sorted(by_file), min_chars, max_chars, removed), removed)
+    rng = random.Random(seed)
+    files = sorted({one.path for one in candidates})
+    rng.shuffle(files)
+    held = set(files[: max(1, round(heldout_share * len(files)))])
+    if len(files) - len(held) < 1:
+        raise HomegroundError(
+            f"only {len(files)} of the indexed files have functions with a usable docstring; two are needed",
+            where=", ".join(map(str, index.roots)),
+            hint=f"index more Python files with docstrings of {min_chars} to {max_chars} characters",
+        )
+    rng.shuffle(candidates)
+    chosen = [one for one in candidates if one.path in held][:heldout]
+    rest = [one for one in candidates if one.path not in held]
+    repeats = set(near_duplicates([one.question for one in rest], [one.question for one in chosen], near_duplicate))
+    learned = [one for at, one in enumerate(rest) if at not in repeats][:train]
+    masks: dict[str, Chunk] = {}
+    for one in (*learned, *chosen):
+        masks |= _masks(by_file[one.path], one.docstring, masks)
+    return TaskSet(
+        train=[_task(one, Split.TRAIN) for one in learned],
+        heldout=[_task(one, Split.HELDOUT) for one in chosen],
+        removed_near_duplicates=len(repeats),
+        removed=dict(sorted(removed.items())),
+        masks=masks,
+    )
+
+
+def _candidates(
+    index: Index, paths: Sequence[str], min_chars: int, max_chars: int, removed: Counter[str]
+) -> list[_Candidate]:
+    found: list[_Candidate] = []
+    for path in paths:
+        file = index.resolve(path)
+        language = language_of(path)
+        assert language is not None
+        try:
+            source = SourceFile(file.parent, path, language, file.read_bytes())
+        except OSError:
+            removed["file is gone"] += 1
+            continue
+        for docstring in docstrings("\n".join(source.lines())):
+            question = docstring.first_paragraph
+            if not min_chars <= len(question) <= max_chars:
+                removed["too short or too long"] += 1
+            elif says_its_name(question, docstring.symbol):
+                removed["says its own name"] += 1
+            else:
+                found.append(_Candidate(path, docstring, question))
+    return found
+
+
+def says_its_name(question: str, symbol: str) -> bool:
+    """True when the question holds the function's own name as a word, other than a plain lower-case English one."""
+    name = symbol.rpartition(".")[2].strip("_")
+    return bool(name) and re.search(rf"(?<!\w)_*{re.escape(name)}_*(?!\w)", question) is not None
+
+
+def _distinct(candidates: Sequence[_Candidate], removed: Counter[str]) -> list[_Candidate]:
+    times = Counter(one.question.lower() for one in candidates)
+    distinct = [one for one in candidates if times[one.question.lower()] == 1]
+    removed["shared by several functions"] += len(candidates) - len(distinct)
+    return distinct
+
+
+def _masks(chunks: Sequence[Chunk], docstring: Docstring, done: dict[str, Chunk]) -> dict[str, Chunk]:
+    """Masks of one docstring, on top of those that its chunks already have."""
+    current = [replace(done[chunk.id], id=chunk.id) if chunk.id in done else chunk for chunk in chunks]
+    return mask(current, docstring)
+
+
+def _task(one: _Candidate, split: Split) -> LookupTask:
+    gold = f"{one.path}::{one.docstring.symbol}"
+    return LookupTask(
+        id=digest(gold, one.question)[:16],
+        question=one.question,
+        gold=gold,
+        path=one.path,
+        symbol=one.docstring.symbol,
+        split=split,
+    )
