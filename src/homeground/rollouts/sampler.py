@@ -7,10 +7,11 @@ alike. When a row ends, its tokens stay cached: the next turn of an agent comput
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -208,7 +209,7 @@ class Sampler:
             batch.append(row)
             # Siblings arrive within milliseconds of each other; together they are prefilled once.
             wait = GATHER_SECONDS
-        batch = [row for row in batch if row.future.set_running_or_notify_cancel()]
+        batch = [row for row in batch if not row.future.cancelled()]
         if batch:
             try:
                 with self._compute, torch.inference_mode():
@@ -323,7 +324,9 @@ class Sampler:
         self._rows.pop()
         stopped = row.ids[-1] in row.stop_ids
         reason = FinishReason.STOP if stopped else FinishReason.LENGTH
-        row.future.set_result(Generation(row.prompt_ids, row.ids, row.logprobs, reason, row.version))
+        # A future that never starts "running" can be cancelled at any time; a client may have hung up just now.
+        with contextlib.suppress(InvalidStateError):
+            row.future.set_result(Generation(row.prompt_ids, row.ids, row.logprobs, reason, row.version))
 
     def _remember(self, row: _Row, index: int) -> None:
         """Cache a finished row's tail; the last sampled token was never fed, so it has no keys."""

@@ -1,0 +1,171 @@
+"""What the training loops share: a Lightning module around a policy whose checkpoints hold the adapter, never the base."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from homeground.base.errors import HomegroundError
+from homeground.policy.load import Policy
+
+type StepLog = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """AdamW on the adapter.
+
+    Attributes:
+        learning_rate: constant after the warm-up.
+        weight_decay: decoupled.
+        clip: largest gradient norm (L2) of a step.
+        warmup_steps: of linear warm-up.
+    """
+
+    learning_rate: float
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    warmup_steps: int = 0
+
+
+class PolicyModule(lightning.LightningModule):
+    """Manual optimization of a policy's adapter.
+
+    The data of a step is a function of the seed and of the number of the step, never of what a dataloader has
+    prefetched: a step of RL samples from the weights that the step before it left behind, and a resumed run goes on
+    with exactly the data that would have come next.
+    """
+
+    def __init__(self, policy: Policy, optimizer: OptimizerSettings, log_step: StepLog) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.strict_loading = False
+        self.policy = policy
+        self.peft = policy.peft
+        self._settings = optimizer
+        self._log_step = log_step
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW over the float32 adapter."""
+        parameters = list(self.policy.trainable().values())
+        return torch.optim.AdamW(
+            parameters, lr=self._settings.learning_rate, weight_decay=self._settings.weight_decay, foreach=True
+        )
+
+    def optimizer_step_now(self) -> dict[str, float]:
+        """Clip, step, clear; returns the gradient's norm before clipping and the norm of what moved."""
+        optimizer = self.optimizers()
+        assert not isinstance(optimizer, list)
+        if self._settings.warmup_steps:
+            share = min(1.0, (self.global_step + 1) / self._settings.warmup_steps)
+            for group in optimizer.param_groups:
+                group["lr"] = self._settings.learning_rate * share
+        parameters = list(self.policy.trainable().values())
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self._settings.clip)
+        if not torch.isfinite(norm):
+            raise HomegroundError(
+                f"the gradient of step {self.global_step} is not finite",
+                hint="lower the learning rate, or set model.compute_dtype to fp32; the last checkpoint is untouched",
+            )
+        before = [p.detach().clone() for p in parameters]
+        optimizer.step()
+        optimizer.zero_grad()
+        moved = torch.stack([(p.detach() - b).norm() for p, b in zip(parameters, before, strict=True)]).norm()
+        return {"grad_norm": float(norm), "weight_change": float(moved)}
+
+    def state_dict(self, *_: Any, **__: Any) -> dict[str, Tensor]:  # type: ignore[override]
+        """The adapter."""
+        return {name: p.detach() for name, p in self.policy.trainable().items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Take over an adapter of the same shape."""
+        del strict, assign
+        mine = self.policy.trainable()
+        if mine.keys() != state_dict.keys():
+            raise HomegroundError(
+                "the checkpoint holds another adapter than this recipe's",
+                hint="resume with the recipe that the run was started with",
+            )
+        with torch.no_grad():
+            for name, value in state_dict.items():
+                mine[name].copy_(value)
+        return torch.nn.modules.module._IncompatibleKeys([], [])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the base's fingerprint and the random state."""
+        checkpoint["base"] = self.policy.base_fingerprint()
+        checkpoint["rng"] = torch.get_rng_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another base; continue the random state."""
+        if checkpoint["base"] != self.policy.base_fingerprint():
+            raise HomegroundError(
+                "the checkpoint was trained on another base model or another quantization",
+                hint="resume with the recipe that the run was started with",
+            )
+        torch.set_rng_state(checkpoint["rng"])
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target and renames: a checkpoint is whole or absent."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """See Lightning."""
+        staging = Path(f"{path}.part")
+        super().save_checkpoint(checkpoint, str(staging), storage_options)
+        with staging.open("rb") as written:
+            os.fsync(written.fileno())
+        staging.rename(path)
+
+
+def fit(module: PolicyModule, *, steps: int, checkpoints: Path, every: int) -> None:
+    """Run a module for ``steps`` optimizer steps, from its newest checkpoint if there is one.
+
+    Args:
+        module: its ``training_step`` makes exactly one optimizer step.
+        steps: of the whole run, those before a resume included.
+        checkpoints: folder of this stage.
+        every: optimizer steps between checkpoints; the last step is always saved.
+    """
+    saver = ModelCheckpoint(
+        dirpath=checkpoints, filename="step-{step:06d}", every_n_train_steps=every, save_top_k=1, monitor=None,
+        save_last=False, enable_version_counter=False, auto_insert_metric_name=False,
+    )  # fmt: skip
+    resume = newest_checkpoint(checkpoints)
+    with warnings.catch_warnings():
+        # Lightning advises more dataloader workers and warns of the missing validation loop; neither applies.
+        warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+        trainer = lightning.Trainer(
+            accelerator="auto" if module.policy.device.type != "cpu" else "cpu",
+            devices=1,
+            max_steps=steps,
+            max_epochs=-1,
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[saver],
+            plugins=[AtomicCheckpointIO()],
+            default_root_dir=checkpoints,
+        )
+        ticks = DataLoader(torch.arange(steps), batch_size=1, shuffle=False, num_workers=0)  # type: ignore[arg-type]
+        trainer.fit(module, ticks, ckpt_path=str(resume) if resume else None, weights_only=True)
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint with the most steps; half-written ones have another ending and are never taken."""
+    found = sorted(folder.glob("step-*.ckpt"))
+    return found[-1] if found else None
