@@ -1,9 +1,11 @@
 import asyncio
+import textwrap
 
 import pytest
 
 from homeground.agents.answer import ask, describe, docstring_summary, merge_hits
 from homeground.base.errors import UsageError
+from homeground.index import Index
 
 from .library import SOURCES, hit, search
 
@@ -82,7 +84,7 @@ def test_weak_hits_are_no_answer_and_the_message_says_how_weak():
     given = answer(complete, "zebra stripes over there exit")
     assert not given["found"]
     assert given["citations"] == []
-    assert "with similarity 0.20 where 0.30 is needed" in given["answer"]
+    assert "with similarity 0.20 where 0.45 is needed" in given["answer"]
     assert len(complete.asked) == 1
 
 
@@ -131,6 +133,7 @@ def test_lines_without_a_symbol_are_named_by_their_place():
         ('    def f(self):\n        """One\n        two.\n\n        Three."""', "One two."),
         ('class C:\n    """A thing."""', "A thing."),
         ('@cache\nasync def f():\n    "Short."', "Short."),
+        ('"""A module."""\n\ndef f():\n    "A function."', "A module."),
         ("def f(): pass", ""),
         ("def f(:", ""),
         ("x = 1", ""),
@@ -138,3 +141,41 @@ def test_lines_without_a_symbol_are_named_by_their_place():
 )
 def test_the_summary_is_the_first_paragraph_of_the_docstring(source, summary):
     assert docstring_summary(source) == summary
+
+
+def test_with_a_real_index_the_cited_lines_hold_what_was_asked_for(tmp_path):
+    root = tmp_path / "code"
+    root.mkdir()
+    (root / "dates.py").write_text(
+        textwrap.dedent('''\
+            import time
+
+
+            def from_header(text):
+                """Parse the date in an HTTP header.
+
+                Raises ValueError.
+                """
+                return time.strptime(text, "%a, %d %b %Y %H:%M:%S GMT")
+
+
+            def today():
+                """Return the current day."""
+                return time.localtime()
+            ''')
+    )
+    (root / "trees.py").write_text("def depth(node):\n    return 1 + max(map(depth, node.children), default=0)\n")
+    index, _ = Index.build(tmp_path / "index", [root])
+    try:
+        asked = answer(
+            model("search: http date", "answer: [1]"), "How is the date of an HTTP header parsed?", index.search
+        )
+        unknown = answer(model("search: bake bread"), "How long does sourdough bread bake?", index.search)
+    finally:
+        index.close()
+    cited = asked["citations"][0]
+    lines = (root / cited["path"]).read_text().splitlines()[cited["start"] - 1 : cited["end"]]
+    assert lines[0] == "def from_header(text):"
+    assert lines[-1].strip().startswith("return time.strptime")
+    assert asked["answer"].startswith("`from_header` (dates.py:4-9): Parse the date in an HTTP header.")
+    assert not unknown["found"]

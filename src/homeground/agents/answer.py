@@ -28,8 +28,12 @@ from homeground.base.errors import UsageError
 from homeground.index import Hit, Stage
 from homeground.tasks import RANK_DEPTH
 
-MIN_CONFIDENCE = 0.3
-"""Cosine similarity below which a hit answers nothing; all-MiniLM-L6-v2 puts unrelated text near 0.1."""
+MIN_CONFIDENCE = 0.45
+"""Cosine similarity that the best hit must reach.
+
+Measured with all-MiniLM-L6-v2 on the standard library: ten questions about it reached 0.55 to 0.82, ten about other
+things (bread, capitals, React, keyboard noise) 0.18 to 0.42.
+"""
 CODE_LINES_SHOWN = 8
 QUERY_TOKENS = 24
 ANSWER_TOKENS = 8
@@ -129,15 +133,14 @@ def describe(hit: Hit) -> str:
 
 
 def docstring_summary(source: str) -> str:
-    """First paragraph of the docstring of the first function or class in `source`, on one line; "" when none."""
+    """First paragraph of the docstring that `source` or its first function or class has, on one line; "" when none."""
     try:
-        body = ast.parse(textwrap.dedent(source)).body
+        module = ast.parse(textwrap.dedent(source))
     except (SyntaxError, ValueError, RecursionError):
         return ""
-    for node in body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            return " ".join((ast.get_docstring(node) or "").partition("\n\n")[0].split())
-    return ""
+    definitions = [n for n in module.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
+    docstring = ast.get_docstring(module) or (ast.get_docstring(definitions[0]) if definitions else None) or ""
+    return " ".join(docstring.partition("\n\n")[0].split())
 
 
 async def _turn(complete: Complete, messages: list[Message], max_tokens: int) -> str:

@@ -64,7 +64,7 @@ def opening(question: str) -> list[Message]:
     """The system turn and the first user turn; the question is put on one line and cut at 200 characters."""
     return [
         {"role": "system", "content": SYSTEM_PROMPT},
-        {"role": "user", "content": QUESTION_PREFIX + " ".join(question.split())[:MAX_QUESTION_CHARS]},
+        {"role": "user", "content": QUESTION_PREFIX + _one_line(question, MAX_QUESTION_CHARS)},
     ]
 
 
@@ -115,7 +115,7 @@ def parse_answer(text: str, shown: int) -> int | None:
     return number if 1 <= number <= shown else None
 
 
-def _one_line(name: str) -> str:
-    """A path or symbol as one printable line of bounded length, without chat markup like `<|im_end|>`."""
-    printable = "".join(c if c.isprintable() else " " for c in name).replace("<|", "< |").replace("|>", "| >")
-    return " ".join(printable.split())[:MAX_NAME_CHARS]
+def _one_line(text: str, limit: int = MAX_NAME_CHARS) -> str:
+    """Text from the corpus as one printable line of bounded length, without chat markup like `<|im_end|>`."""
+    printable = "".join(c if c.isprintable() else " " for c in text).replace("<|", "< |").replace("|>", "| >")
+    return " ".join(printable.split())[:limit]
