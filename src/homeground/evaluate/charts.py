@@ -34,7 +34,7 @@ CURVES: tuple[Curve, ...] = (
     Curve("reward_mean", "rl", "Reward", "mean over the step's rollouts", averaged=True),
     Curve("kl", "rl", "KL to the SFT adapter", "nats a token"),
     Curve("entropy", "rl", "Entropy", "nats a token"),
-    Curve("response_tokens", "rl", "Response length", "tokens a turn"),
+    Curve("response_tokens", "rl", "Response length", "tokens a rollout, all turns"),
     Curve("clip_share", "rl", "Clipped", "share of tokens"),
     Curve("grad_norm", "rl", "Gradient norm", "GRPO, before clipping"),
     Curve("groups_with_signal", "rl", "Groups with signal", "share whose rewards differ"),

@@ -162,10 +162,19 @@ def fit(module: PolicyModule, *, steps: int, checkpoints: Path, every: int) -> N
             default_root_dir=checkpoints,
         )
         ticks = DataLoader(torch.arange(steps), batch_size=1, shuffle=False, num_workers=0)  # type: ignore[arg-type]
-        trainer.fit(module, ticks, ckpt_path=str(resume) if resume else None, weights_only=True)
+        try:
+            trainer.fit(module, ticks, ckpt_path=str(resume) if resume else None, weights_only=True)
+        except SystemExit as stop:
+            # Lightning turns Ctrl-C into exit code 1; whoever called decides what an interruption means.
+            raise KeyboardInterrupt from stop
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
     """The checkpoint with the most steps; half-written ones have another ending and are never taken."""
     found = sorted(folder.glob("step-*.ckpt"))
     return found[-1] if found else None
+
+
+def checkpoint_step(checkpoint: Path) -> int:
+    """How many optimizer steps a checkpoint holds."""
+    return int(checkpoint.stem.removeprefix("step-"))

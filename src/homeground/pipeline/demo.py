@@ -1,0 +1,87 @@
+"""The whole loop on the standard library of the running Python."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+from homeground.base.errors import HomegroundError
+from homeground.base.memory import PeakMemory
+from homeground.base.recipe import Recipe
+from homeground.base.workspace import RunFolder
+from homeground.evaluate import Metrics
+from homeground.pipeline import stages
+from homeground.pipeline.measured import write_results
+from homeground.pipeline.workbench import Workbench
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One resumable step of the demo."""
+
+    name: str
+    work: Callable[[], object]
+
+
+def run_demo(bench: Workbench, *, resume: bool) -> Metrics:
+    """All stages in order; finished ones of an interrupted run are skipped with ``resume``.
+
+    Raises:
+        HomegroundError: whatever a stage raises, or a resume with another recipe.
+    """
+    run = bench.run
+    if not resume:
+        shutil.rmtree(run.path, ignore_errors=True)
+    elif run.recipe.is_file() and run.recipe.read_text() != bench.recipe.to_yaml():
+        raise HomegroundError(
+            "the interrupted run has another recipe",
+            where=str(run.recipe),
+            hint="resume with the same options, or start over without --resume",
+        )
+    run.create()
+    run.recipe.write_text(bench.recipe.to_yaml())
+    done = run.finished()
+    bench.start_from(_starting_adapter(run))
+    with PeakMemory() as memory:
+        for stage in _stages(bench):
+            if stage.name in done:
+                bench.progress.line(f"{stage.name}: finished before")
+                continue
+            with timed(run, stage.name, memory):
+                stage.work()
+    return write_results(run, bench.recipe)
+
+
+@contextmanager
+def timed(run: RunFolder, stage: str, memory: PeakMemory) -> Iterator[None]:
+    """Record a stage as finished with its seconds and its peak memory, unless it raises."""
+    memory.mark()
+    began = perf_counter()
+    yield
+    run.finish(stage, seconds=round(perf_counter() - began, 2), peak_memory_mb=round(memory.mark()))
+
+
+def _stages(bench: Workbench) -> list[Stage]:
+    roots = [Path(root) for root in bench.recipe.corpus.roots]
+    return [
+        Stage("index", lambda: stages.build_index(bench, roots)),
+        Stage("tasks", lambda: stages.make_tasks(bench)),
+        Stage("eval scripted", lambda: stages.evaluate(bench, "scripted")),
+        Stage("eval base", lambda: stages.evaluate(bench, "base")),
+        Stage("sft", lambda: stages.cold_start(bench)),
+        Stage("eval sft", lambda: stages.evaluate(bench, "sft")),
+        Stage("rl", lambda: stages.reinforce(bench)),
+        Stage("eval rl", lambda: stages.evaluate(bench, "rl")),
+    ]
+
+
+def _starting_adapter(run: RunFolder) -> Path | None:
+    """The adapter that the first unfinished stage works on; the KL reference of RL is the one SFT left."""
+    finished = run.finished()
+    if "rl" in finished:
+        return run.adapter
+    return stages.sft_adapter(run) if "sft" in finished else None

@@ -1,0 +1,269 @@
+"""The stages of a run. Each reads what earlier ones left in the run folder, leaves its own results there, and returns
+its one-line result; verbs and the demo call the same functions."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import openai
+
+from homeground.base.errors import HomegroundError
+from homeground.base.files import append_jsonl, atomic_write_text, read_jsonl
+from homeground.base.workspace import RunFolder
+from homeground.pipeline.workbench import Workbench
+
+if TYPE_CHECKING:
+    from homeground.index import IndexReport
+    from homeground.rollouts import AgentResult
+    from homeground.tasks import LookupTask
+
+type EvalStage = Literal["scripted", "base", "sft", "rl"]
+
+
+def build_index(bench: Workbench, roots: list[Path]) -> tuple[str, IndexReport]:
+    """Index folders into the workspace.
+
+    Raises:
+        HomegroundError: the workspace's index is of other folders, whose entries would be lost.
+    """
+    from homeground.index import Index, IndexSettings
+
+    recipe = bench.recipe
+    _refuse_other_roots(bench, roots)
+    index, report = Index.build(
+        bench.workspace.index,
+        roots,
+        IndexSettings(**recipe.index.model_dump()),
+        exclude=recipe.corpus.exclude,
+        max_file_kb=recipe.corpus.max_file_kb,
+        progress=bench.progress,
+    )
+    index.close()
+    words = f"{report.files} files, {report.chunks} chunks, {report.embedded} embedded, {report.reused} reused"
+    return words, report
+
+
+def make_tasks(bench: Workbench) -> str:
+    """Verifiable look-up tasks from the index's docstrings, and the index in which those docstrings are masked."""
+    from homeground.tasks import build_lookup_tasks
+
+    bar = bench.progress.bar("making tasks")
+    tasks = build_lookup_tasks(bench.index, seed=bench.recipe.seed, **bench.recipe.tasks.model_dump())
+    bench.run.create()
+    tasks.save(bench.tasks_file)
+    words = (
+        f"{len(tasks.train)} train and {len(tasks.heldout)} held-out tasks from other modules, "
+        f"{tasks.removed_near_duplicates} near-duplicates removed"
+    )
+    bar.done(words)
+    _ = bench.masked
+    return words
+
+
+def evaluate(bench: Workbench, stage: EvalStage) -> str:
+    """Run the held-out tasks greedily with the policy as it is, or by script, and keep every outcome."""
+    from homeground.agents import scripted_lookup
+    from homeground.evaluate import outcome_of, rollout_record, save_outcomes
+    from homeground.rollouts import run_agents
+
+    tasks = bench.tasks.heldout[: bench.recipe.eval.tasks]
+    _ = bench.masked
+    bar = bench.progress.bar(f"evaluating: {stage}", total=len(tasks))
+    if stage == "scripted":
+        outcomes = []
+        for task in tasks:
+            outcomes.append(scripted_lookup(task, bench.search))
+            bar.advance()
+    else:
+        bench.sampler.publish()
+        agent = lookup_rollout(bench, temperature=0.0)
+        results = run_agents(agent, tasks, bench.server, concurrency=bench.recipe.eval.batch, on_done=bar.advance)
+        outcomes = [result.outcome for result in results]
+    folder = _evaluations(bench.run)
+    folder.mkdir(parents=True, exist_ok=True)
+    records = [rollout_record(task, outcome, stage) for task, outcome in zip(tasks, outcomes, strict=True)]
+    _write_rows(folder / f"{stage}-rollouts.jsonl", records)
+    save_outcomes(folder / f"{stage}.jsonl", map(outcome_of, outcomes))
+    reward = sum(o.reward.value for o in outcomes) / len(outcomes)
+    success = sum(o.success for o in outcomes) / len(outcomes)
+    words = f"mean reward {reward:.3f}, success {success:.1%} on {len(outcomes)} held-out tasks"
+    bar.done(words)
+    return words
+
+
+def cold_start(bench: Workbench, conversations: list[list[Any]] | None = None) -> str:
+    """Supervised fine-tuning on conversations, by default scripted trajectories of train tasks."""
+    from homeground.agents import scripted_trajectory
+    from homeground.data import render_examples, save_conversations
+    from homeground.training import SftSettings, train_sft
+    from homeground.training.module import OptimizerSettings
+    from homeground.training.sft import sft_steps
+
+    sft = bench.recipe.sft
+    if conversations is None:
+        rng = random.Random(bench.recipe.seed)
+        chosen = rng.sample(bench.tasks.train, min(sft.examples, len(bench.tasks.train)))
+        conversations = [list(scripted_trajectory(task, bench.search, rng)) for task in chosen]
+        save_conversations(bench.run.path / "sft-examples.jsonl", conversations)
+    policy = bench.policy
+    context = policy.model.config.max_position_embeddings
+    examples = render_examples(policy.tokenizer, conversations, limit=context)
+    settings = SftSettings(
+        epochs=sft.epochs,
+        batch_size=sft.batch_size,
+        optimizer=OptimizerSettings(sft.learning_rate, sft.weight_decay, sft.clip, sft.warmup_steps),
+        checkpoint_every=sft.checkpoint_every,
+        seed=bench.recipe.seed,
+    )
+    folder = bench.run.checkpoints / "sft"
+    bar = bench.progress.bar("SFT", total=sft_steps(len(examples), settings))
+    losses: list[float] = []
+
+    def log(step: dict[str, Any]) -> None:
+        losses.append(step["loss"])
+        append_jsonl(bench.run.metrics_jsonl, step)
+        bar.advance(step["step"] - bar.completed, note=f"loss {step['loss']:.3f}, {step['tokens_per_s']:.0f} tokens/s")
+
+    forget_steps_after_checkpoint(bench.run, "sft", folder)
+    train_sft(policy, examples, settings, folder, log)
+    policy.save_adapter(sft_adapter(bench.run))
+    policy.save_adapter(bench.run.adapter)
+    words = f"{len(examples)} conversations" + (f", loss {losses[0]:.2f} -> {losses[-1]:.2f}" if losses else "")
+    bar.done(words)
+    return words
+
+
+def reinforce(bench: Workbench) -> str:
+    """GRPO from the SFT adapter, through the Agent Lightning gateway (or directly against the model server)."""
+    from homeground.rollouts import Gateway, GatewaySource
+    from homeground.training import GrpoSettings, train_grpo_steps
+    from homeground.training.module import OptimizerSettings
+
+    rl = bench.recipe.rl
+    settings = GrpoSettings(
+        steps=rl.steps,
+        tasks_per_step=rl.tasks_per_step,
+        group_size=rl.group_size,
+        optimizer=OptimizerSettings(rl.learning_rate),
+        temperature=rl.temperature,
+        kl_coef=rl.kl_coef,
+        clip_low=rl.clip_low,
+        clip_high=rl.clip_high,
+        checkpoint_every=rl.checkpoint_every,
+        seed=bench.recipe.seed,
+    )
+    folder = bench.run.checkpoints / "rl"
+    forget_steps_after_checkpoint(bench.run, "rl", folder)
+    _ = bench.masked
+    server = bench.server
+    bar = bench.progress.bar("GRPO", total=rl.steps)
+    rewards: list[float] = []
+
+    def log(step: dict[str, Any]) -> None:
+        rewards.append(step["reward_mean"])
+        append_jsonl(bench.run.metrics_jsonl, step)
+        note = f"reward {step['reward_mean']:.3f}, KL {step['kl']:.4f}, gradient {step['grad_norm']:.2f}"
+        bar.advance(step["step"] - bar.completed, note=note)
+
+    with (
+        Gateway(train_temperature=rl.temperature) as gateway,
+        GatewaySource(
+            gateway, server, lookup_rollout(bench), timeout_s=rl.timeout_s, describe=lambda task: {"data_id": task.id}
+        ) as source,
+    ):
+        train_grpo_steps(bench.policy, bench.sampler, source, bench.tasks.train, settings, folder, log)
+    bench.policy.save_adapter(bench.run.adapter)
+    tenth = max(1, len(rewards) // 4)
+    words = f"{rl.steps} steps" + (
+        f", rollout reward {_mean(rewards[:tenth]):.3f} -> {_mean(rewards[-tenth:]):.3f}" if rewards else ""
+    )
+    bar.done(words)
+    return words
+
+
+def lookup_rollout(bench: Workbench, temperature: float | None = None) -> Callable[..., Any]:
+    """The look-up agent as a source of rollouts: (task, client) -> AgentResult."""
+    from homeground.agents import lookup_agent
+    from homeground.rollouts import AgentResult
+
+    rl = bench.recipe.rl
+
+    async def rollout(task: LookupTask, client: openai.AsyncOpenAI) -> AgentResult:
+        outcome = await lookup_agent(
+            task,
+            client,
+            bench.search,
+            temperature=temperature,
+            max_query_tokens=rl.max_query_tokens,
+            max_answer_tokens=rl.max_answer_tokens,
+        )
+        return AgentResult(outcome.reward.value, outcome.reward.parts, outcome)
+
+    return rollout
+
+
+def sft_adapter(run: RunFolder) -> Path:
+    """Where the adapter that SFT left is kept: RL starts from it, and is measured against it."""
+    return run.path / "adapter-sft"
+
+
+def evaluation_file(run: RunFolder, stage: str) -> Path:
+    """Where a stage's outcomes are kept."""
+    return _evaluations(run) / f"{stage}.jsonl"
+
+
+def rollout_rows(run: RunFolder, stages: list[str]) -> list[dict[str, Any]]:
+    """Evaluated rollouts of some stages, as the report shows them."""
+    files = [_evaluations(run) / f"{stage}-rollouts.jsonl" for stage in stages]
+    return [row for file in files for row in read_jsonl(file)]
+
+
+def forget_steps_after_checkpoint(run: RunFolder, stage: str, checkpoints: Path) -> None:
+    """Drop logged steps that a resumed stage will do again."""
+    from homeground.training.module import checkpoint_step, newest_checkpoint
+
+    if not run.metrics_jsonl.exists():
+        run.create()
+        return
+    newest = newest_checkpoint(checkpoints)
+    kept_until = checkpoint_step(newest) if newest else 0
+    rows = [r for r in read_jsonl(run.metrics_jsonl) if r["stage"] != stage or r["step"] <= kept_until]
+    _write_rows(run.metrics_jsonl, rows)
+
+
+def _refuse_other_roots(bench: Workbench, roots: list[Path]) -> None:
+    from homeground.index import Index
+
+    if not bench.workspace.index.exists():
+        return
+    try:
+        index = Index.open(bench.workspace.index)
+    except HomegroundError:
+        return  # unfinished: building finishes or replaces it
+    try:
+        there = set(index.roots)
+    finally:
+        index.close()
+    if there != {root.resolve() for root in roots}:
+        raise HomegroundError(
+            f"this workspace already indexes {', '.join(map(str, sorted(there)))}, which would be lost",
+            where=str(bench.workspace.path),
+            hint="run it in another folder, or name another workspace with --home",
+        )
+
+
+def _evaluations(run: RunFolder) -> Path:
+    return run.path / "evaluations"
+
+
+def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    import json
+
+    atomic_write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,127 @@
+"""What the stages of a run work with, opened when first needed and closed together.
+
+One policy, one sampler and one model server serve every stage of a process. The index searches under the same lock as
+the model computes: on a CPU two busy computations at once are many times slower than one after the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from homeground.base.errors import HomegroundError
+from homeground.base.progress import Progress
+from homeground.base.recipe import Recipe
+from homeground.base.workspace import RunFolder, Workspace
+
+if TYPE_CHECKING:
+    from homeground.index import Hit, Index
+    from homeground.policy import Policy
+    from homeground.rollouts import ModelServer, Sampler
+    from homeground.tasks import TaskSet
+
+
+class Workbench:
+    """Live parts of one run; use it as a context manager.
+
+    Args:
+        recipe: of the run.
+        workspace: holds the full index.
+        run: holds tasks, adapters and results.
+        progress: where bars go.
+    """
+
+    def __init__(self, recipe: Recipe, workspace: Workspace, run: RunFolder, progress: Progress) -> None:
+        self.recipe = recipe
+        self.workspace = workspace
+        self.run = run
+        self.progress = progress
+        self.compute = threading.Lock()
+        self._adapter: Path | None = None
+        self._open = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    @property
+    def tasks_file(self) -> Path:
+        """Where the run's tasks are."""
+        return self.run.path / "tasks.jsonl"
+
+    @cached_property
+    def index(self) -> Index:
+        """The full index of the workspace."""
+        from homeground.index import Index
+
+        return self._open.enter_context(contextlib.closing(Index.open(self.workspace.index)))
+
+    @cached_property
+    def tasks(self) -> TaskSet:
+        """The run's tasks."""
+        from homeground.tasks import TaskSet
+
+        return TaskSet.load(self.tasks_file)
+
+    @cached_property
+    def masked(self) -> Index:
+        """The index in which the tasks' functions have no docstring: what agents search."""
+        masked = self.index.masked(self.run.path / "masked-index", self.tasks.masks, self.progress)
+        return self._open.enter_context(contextlib.closing(masked)).warm()
+
+    def search(self, query: str, k: int) -> list[Hit]:
+        """The agents' tool: search the masked index while the model waits."""
+        with self.compute:
+            return self.masked.search(query, k)
+
+    def start_from(self, adapter: Path | None) -> None:
+        """Which adapter the policy gets when it is first needed; a fresh one when None."""
+        if "policy" in self.__dict__ and adapter != self._adapter:
+            raise HomegroundError("the policy is loaded already", hint="this is a defect: choose the adapter first")
+        self._adapter = adapter
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The policy, loaded on first use."""
+        import torch
+
+        from homeground.base.hardware import best_device, matmul_rates
+        from homeground.policy import LoraSettings, load_policy
+        from homeground.policy.quantize import Quantization
+
+        model = self.recipe.model
+        bf16 = model.compute_dtype == "bf16" or (model.compute_dtype == "auto" and matmul_rates(best_device()).bf16_fast)
+        lora = model.lora
+        return load_policy(
+            model.name,
+            quantization=Quantization(model.quantization),
+            double_quant=model.double_quant,
+            dtype=torch.bfloat16 if bf16 else torch.float32,
+            lora=LoraSettings(
+                lora.r, lora.alpha, lora.dropout, lora.targets if isinstance(lora.targets, str) else list(lora.targets)
+            ),
+            adapter=self._adapter,
+            seed=self.recipe.seed,
+        )
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        """The policy's sampler; publish after training."""
+        from homeground.rollouts import Sampler
+
+        return self._open.enter_context(Sampler(self.policy, rows=self.recipe.eval.batch, compute=self.compute))
+
+    @cached_property
+    def server(self) -> ModelServer:
+        """The model server over the sampler."""
+        from homeground.rollouts import ModelServer
+
+        return self._open.enter_context(ModelServer(self.sampler, self.policy.tokenizer, seed=self.recipe.seed))
