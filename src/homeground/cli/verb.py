@@ -97,7 +97,8 @@ class Common:
             return
         from rich.console import Console
 
-        console = Console(file=sys.stdout, highlight=False)
+        # In a pipe there is no window to fit into: lines stay whole.
+        console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 1000)
         for part in people:
             console.print(part)
 

@@ -1,0 +1,204 @@
+import contextlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from homeground.base.errors import RecipeError
+from homeground.base.recipe import Recipe, bundled_recipes, load_recipe
+
+
+@pytest.fixture
+def refused(tmp_path):
+    """Write a recipe that must be refused; returns the error and the file."""
+    file = tmp_path / "recipe.yaml"
+
+    def load(text, overrides=None):
+        file.write_bytes(text.encode() if isinstance(text, str) else text)
+        with pytest.raises(RecipeError) as caught:
+            load_recipe(file, overrides)
+        return caught.value, file
+
+    return load
+
+
+def test_the_bundled_default_says_every_default():
+    assert load_recipe("default") == Recipe() == load_recipe()
+
+
+def test_every_setting_of_the_default_recipe_is_written_out():
+    import yaml
+
+    from homeground.base.recipe.load import _read
+
+    def keys(values, above=""):
+        return {
+            name
+            for key, value in values.items()
+            for name in ({f"{above}{key}"} | (keys(value, f"{above}{key}.") if isinstance(value, dict) else set()))
+        }
+
+    assert keys(yaml.safe_load(_read("default")[0])) == keys(Recipe().model_dump())
+
+
+@pytest.mark.parametrize("name", bundled_recipes())
+def test_bundled_recipes_load(name):
+    assert isinstance(load_recipe(name), Recipe)
+
+
+@given(st.floats(1e-9, 1.0), st.integers(2, 64), st.sampled_from(["all-linear", ("q_proj", "v_proj")]))
+@settings(max_examples=30, deadline=None)
+def test_a_recipe_written_out_is_read_back_equal(tmp_path_factory, rate, group, targets):
+    values = {"sft": {"learning_rate": rate}, "rl": {"group_size": group}, "model": {"lora": {"targets": targets}}}
+    recipe = load_recipe(None, values)
+    file = tmp_path_factory.mktemp("recipe") / "recipe.yaml"
+    file.write_text(recipe.to_yaml())
+    assert load_recipe(file) == recipe
+
+
+def test_what_is_not_given_keeps_its_default(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text("sft:\n  examples: 8\nrl:\n  # steps: 3\n")
+    recipe = load_recipe(file)
+    assert recipe.sft.examples == 8
+    assert recipe.sft.epochs == Recipe().sft.epochs
+    assert recipe.rl == Recipe().rl
+
+
+@pytest.mark.parametrize(("text", "value"), [("5e-4", 5e-4), ("1E3", 1000.0), ("-.5e-1", None), ("2", 2.0)])
+def test_numbers_are_read_as_people_write_them(tmp_path, text, value):
+    file = tmp_path / "recipe.yaml"
+    file.write_text(f"sft: {{learning_rate: {text}}}")
+    if value is None:
+        with pytest.raises(RecipeError, match=r"greater than 0, not -0\.05"):
+            load_recipe(file)
+    else:
+        assert load_recipe(file).sft.learning_rate == value
+
+
+def test_overrides_win_and_none_means_not_given(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text("seed: 1\nsft: {examples: 8, epochs: 2}")
+    recipe = load_recipe(file, {"seed": None, "sft": {"examples": 4, "epochs": None}})
+    assert (recipe.seed, recipe.sft.examples, recipe.sft.epochs) == (1, 4, 2)
+
+
+def test_recipes_are_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        Recipe().sft.examples = 3
+
+
+def test_an_unknown_key_names_the_nearest_known_one(refused):
+    error, file = refused("seed: 1\nsft:\n  learning_rat: 0.1\n")
+    assert (error.message, error.where) == ("unknown key 'sft.learning_rat'", f"{file}:3")
+    assert error.hint == "did you mean 'sft.learning_rate'?"
+
+
+def test_a_key_in_the_wrong_section_is_told_where_it_belongs(refused):
+    assert refused("learning_rate: 0.1")[0].hint == "did you mean 'sft.learning_rate' or 'rl.learning_rate'?"
+    assert refused("sft: {group_siz: 4}")[0].hint == "did you mean 'rl.group_size'?"
+
+
+def test_a_key_like_no_other_gets_the_list(refused):
+    assert refused("model: {lora: {zzz: 1}}")[0].hint == "keys known here: r, alpha, dropout, targets"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("sft:\n  epochs: many", 2, "'sft.epochs' must be a whole number, not 'many'"),
+        ("sft:\n  epochs: 1.5", 2, "'sft.epochs' must be a whole number, not 1.5"),
+        ("sft: {clip: 'big'}", 1, "'sft.clip' must be a number, not 'big'"),
+        ("\n\nrun: 5", 3, "'run' must be text, not 5"),
+        ("model:\n  double_quant: 1", 2, "'model.double_quant' must be true or false, not 1"),
+        ("model:\n  quantization: int8", 2, "'model.quantization' must be 'nf4' or 'none', not 'int8'"),
+        ("sft: 5", 1, "'sft' must be a mapping of keys, not 5"),
+        ("corpus:\n  roots: src", 2, "'corpus.roots' must be a list, not 'src'"),
+        ("corpus:\n  roots:\n    - a\n    - 5", 4, "'corpus.roots.1' must be text, not 5"),
+        ("corpus: {roots: []}", 1, "'corpus.roots' must be a list with at least one item, not []"),
+        ("model: {lora: {targets: 5}}", 1, "'model.lora.targets' must be text, not 5"),
+        ("rl:\n  group_size: 1", 2, "'rl.group_size' must be greater than or equal to 2, not 1"),
+        ("sft: {clip: .inf}", 1, "'sft.clip' must be a finite number, not inf"),
+    ],
+)
+def test_a_wrong_value_names_file_line_key_and_what_it_must_be(refused, text, line, message):
+    error, file = refused(text)
+    assert (error.message, error.where) == (message, f"{file}:{line}")
+    assert error.hint
+
+
+def test_the_hint_of_a_wrong_value_says_what_the_key_means(refused):
+    assert refused("sft: {epochs: x}")[0].hint == "passes over them; the default is 1"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("index: {dense_weight: 0, lexical_weight: 0.0}", "nothing would be found"),
+        ("tasks: {min_chars: 50, max_chars: 40}", "no question would fit"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(refused, text, message):
+    assert message in refused(text)[0].message
+
+
+def test_several_mistakes_are_told_at_once(refused):
+    error, file = refused("sft:\n  epochs: many\nrl:\n  stepz: 4")
+    assert error.message.startswith("2 things are wrong")
+    assert f"{file}:2: 'sft.epochs' must be" in error.message
+    assert f"{file}:4: unknown key 'rl.stepz' (did you mean 'rl.steps'?)" in error.message
+
+
+def test_a_wrong_override_is_not_blamed_on_the_file(refused):
+    error, _ = refused("seed: 1", {"sft": {"epochs": 0}})
+    assert error.where == "the overrides given on the command line"
+
+
+def test_a_key_given_twice_is_refused(refused):
+    error, file = refused("seed: 1\nsft: {}\nseed: 2")
+    assert (error.message, error.where) == ("the key 'seed' is given twice, first on line 1", f"{file}:3")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("sft:\n  epochs: [1", 2, "expected ',' or ']'"),
+        ("sft:\n\tepochs: 1", 2, "cannot start any token"),
+        ("a: &x 1\nb: *x", 2, "aliases"),
+        ("a: !!python/object/apply:os.system [id]", 1, "could not determine a constructor"),
+        ("- sft", 1, "a mapping of sections"),
+    ],
+)
+def test_invalid_yaml_names_the_line(refused, text, line, message):
+    error, file = refused(text)
+    assert message in error.message
+    assert error.where == f"{file}:{line}"
+    assert error.hint
+
+
+@pytest.mark.parametrize("text", [b"\xff\xfe\x00", b"a: \x00", b"[" * 20000])
+def test_what_is_no_text_or_no_recipe_at_all_is_refused(refused, text):
+    error, file = refused(text)
+    assert error.where == str(file)
+    assert error.hint
+
+
+@given(st.text(alphabet=st.sampled_from("sft:rl {}[]-\n 0123*&!?|>'\"#,.e"), max_size=60))
+@settings(max_examples=200, deadline=None)
+def test_any_text_gives_a_recipe_or_a_recipe_error(tmp_path_factory, text):
+    file = tmp_path_factory.getbasetemp() / "any.yaml"
+    file.write_text(text)
+    with contextlib.suppress(RecipeError):
+        assert isinstance(load_recipe(file), Recipe)
+
+
+def test_a_missing_file_says_what_can_be_given(tmp_path):
+    with pytest.raises(RecipeError, match="does not exist") as caught:
+        load_recipe(tmp_path / "no.yaml")
+    assert caught.value.where == str(tmp_path / "no.yaml")
+    assert caught.value.hint == "give a YAML file, or a bundled recipe: default, demo"
+
+
+def test_a_folder_is_no_recipe(tmp_path):
+    with pytest.raises(RecipeError, match="cannot be read: Is a directory"):
+        load_recipe(tmp_path)

@@ -1,0 +1,109 @@
+import stat
+
+import pytest
+
+from homeground.base.errors import HomegroundError, UsageError
+from homeground.base.files import atomic_write_json, read_json
+from homeground.base.workspace import open_workspace
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    folder = tmp_path / "project" / "deep"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_it_is_made_in_the_current_folder_private_and_ignored_by_git(here):
+    workspace = open_workspace()
+    assert workspace.path == here / ".homeground"
+    assert stat.S_IMODE(workspace.path.stat().st_mode) == 0o700
+    assert (workspace.path / ".gitignore").read_text() == "*\n"
+    assert read_json(workspace.path / "version.json") == {"schema": 1}
+
+
+def test_the_nearest_parent_that_has_one_is_taken(here, monkeypatch):
+    above = open_workspace(here.parent / ".homeground")
+    assert open_workspace() == above
+    nearer = open_workspace(here / ".homeground")
+    assert open_workspace() == nearer
+
+
+def test_home_wins_over_the_environment_and_that_over_the_parents(here, tmp_path, monkeypatch):
+    open_workspace()
+    monkeypatch.setenv("HOMEGROUND_HOME", str(tmp_path / "named"))
+    assert open_workspace().path == tmp_path / "named"
+    assert open_workspace(tmp_path / "given").path == tmp_path / "given"
+
+
+def test_a_folder_with_other_things_is_never_taken_over(here):
+    (here / "code.py").write_text("")
+    with pytest.raises(UsageError, match="not a Homeground workspace") as caught:
+        open_workspace(here)
+    assert caught.value.hint == f"name a new folder instead, such as --home {here}/.homeground"
+    assert not (here / ".gitignore").exists()
+
+
+def test_a_file_is_no_workspace(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="not a Homeground workspace"):
+        open_workspace(tmp_path / "file")
+
+
+def test_reading_verbs_make_none(here):
+    with pytest.raises(HomegroundError, match="no Homeground workspace here yet") as caught:
+        open_workspace(create=False)
+    assert "homeground index" in (caught.value.hint or "")
+    assert not (here / ".homeground").exists()
+
+
+def test_a_newer_schema_is_refused(here):
+    workspace = open_workspace()
+    atomic_write_json(workspace.path / "version.json", {"schema": 2})
+    with pytest.raises(HomegroundError, match="schema 2, this Homeground reads 1") as caught:
+        open_workspace()
+    assert "upgrade" in (caught.value.hint or "")
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HomegroundError, match="cannot be made") as caught:
+        open_workspace(tmp_path / "file" / "below")
+    assert caught.value.where == str(tmp_path / "file" / "below")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../out", "a/b", ".hidden", "a\\b", "nul\0"])
+def test_a_run_cannot_lie_outside_its_folder(here, name):
+    with pytest.raises(UsageError, match="cannot be a run's name"):
+        open_workspace().run(name)
+
+
+def test_the_newest_run_is_the_one_that_finished_last(here):
+    workspace = open_workspace()
+    first, second = workspace.run("first").create(), workspace.run("second").create()
+    second.finish("sft", examples=64)
+    first.finish("sft")
+    second.finish("rl")
+    assert workspace.newest_run().name == "second"
+    assert workspace.newest_run("sft").name == "first"
+    assert list(second.finished()) == ["sft", "rl"]
+    assert second.finished()["sft"]["examples"] == 64
+
+
+def test_a_stage_that_is_finished_again_moves_to_the_end(here):
+    run = open_workspace().run("again")
+    run.finish("sft")
+    run.finish("rl")
+    run.finish("sft")
+    assert list(run.finished()) == ["rl", "sft"]
+
+
+def test_without_a_finished_run_the_error_says_how_to_make_one(here):
+    workspace = open_workspace()
+    workspace.run("begun").create()
+    with pytest.raises(HomegroundError, match="no run that finished 'rl'") as caught:
+        workspace.newest_run("rl")
+    assert "homeground demo" in (caught.value.hint or "")
+    with pytest.raises(HomegroundError, match="no finished run"):
+        workspace.newest_run()

@@ -1,0 +1,24 @@
+"""What all tests share: no network, few threads, and no workspace of the person who runs them."""
+
+import os
+
+# Before torch and the Hugging Face libraries are imported: they read these once. Tiny models want few threads.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ["MPLBACKEND"] = "Agg"
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _no_workspace_from_outside(monkeypatch):
+    monkeypatch.delenv("HOMEGROUND_HOME", raising=False)
+
+
+@pytest.fixture(scope="session")
+def smollm():
+    """The folder of the bundled SmolLM2-135M-Instruct."""
+    from homeground.base.weights import resolve_model
+
+    return resolve_model("smollm2-135m-instruct")
