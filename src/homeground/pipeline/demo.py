@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,6 @@ from time import perf_counter
 
 from homeground.base.errors import HomegroundError
 from homeground.base.memory import PeakMemory
-from homeground.base.recipe import Recipe
 from homeground.base.workspace import RunFolder
 from homeground.evaluate import Metrics
 from homeground.pipeline import stages
@@ -57,7 +56,7 @@ def run_demo(bench: Workbench, *, resume: bool) -> Metrics:
 
 
 @contextmanager
-def timed(run: RunFolder, stage: str, memory: PeakMemory) -> Iterator[None]:
+def timed(run: RunFolder, stage: str, memory: PeakMemory) -> Generator[None]:
     """Record a stage as finished with its seconds and its peak memory, unless it raises."""
     memory.mark()
     began = perf_counter()

@@ -20,7 +20,8 @@ def answer(bench: Workbench, question: str) -> Answer:
     end = chat.end_token(tokenizer)
 
     async def complete(messages: list[Message], max_tokens: int) -> str:
-        prompt = chat.encode(tokenizer, chat.prompt_text(tokenizer, [dict(m) for m in messages]))
+        plain = [{"role": m["role"], "content": m["content"]} for m in messages]
+        prompt = chat.encode(tokenizer, chat.prompt_text(tokenizer, plain))
         greedy = SamplingParams(temperature=0)
         done = await asyncio.wrap_future(sampler.submit(prompt, max_tokens, greedy, stop_ids=[end]))
         text = tokenizer.decode(done.ids, skip_special_tokens=True)

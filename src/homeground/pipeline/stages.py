@@ -1,5 +1,6 @@
 """The stages of a run. Each reads what earlier ones left in the run folder, leaves its own results there, and returns
-its one-line result; verbs and the demo call the same functions."""
+its one-line result; verbs and the demo call the same functions.
+"""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from homeground.base.errors import HomegroundError
+from homeground.base.files import atomic_write_text
 from homeground.base.progress import Progress
 from homeground.base.recipe import Recipe
 from homeground.base.workspace import RunFolder, Workspace
@@ -66,9 +67,12 @@ class Workbench:
 
     @cached_property
     def tasks(self) -> TaskSet:
-        """The run's tasks."""
+        """The run's tasks: its own copy of what `homeground tasks` made last, from its first stage on."""
         from homeground.tasks import TaskSet
 
+        made = self.workspace.tasks / "lookup.jsonl"
+        if not self.tasks_file.is_file() and made.is_file():
+            atomic_write_text(self.tasks_file, made.read_text(encoding="utf-8"))
         return TaskSet.load(self.tasks_file)
 
     @cached_property
@@ -98,7 +102,9 @@ class Workbench:
         from homeground.policy.quantize import Quantization
 
         model = self.recipe.model
-        bf16 = model.compute_dtype == "bf16" or (model.compute_dtype == "auto" and matmul_rates(best_device()).bf16_fast)
+        bf16 = model.compute_dtype == "bf16" or (
+            model.compute_dtype == "auto" and matmul_rates(best_device()).bf16_fast
+        )
         lora = model.lora
         return load_policy(
             model.name,

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from homeground.policy.forest import TokenForest
 
@@ -50,7 +50,7 @@ class Layout(Protocol):
     """How the tokens of one forward attend; the training forest and the sampler's cache each have one."""
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
-        """Attention output, shape (1, heads, N, head size), from query of that shape and key/value (1, kv heads, N, head size)."""
+        """Attention output like query (1, heads, N, head size); key and value are (1, kv heads, N, head size)."""
         ...
 
 
@@ -133,7 +133,7 @@ def visible(forest: TokenForest, window: int | None = None) -> Tensor:
 def masked_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scoring: Scoring) -> Tensor:
     """Attention with an explicit mask, soft cap and sinks; quadratic in N, used where no fused kernel fits."""
     if scoring.plain:
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scoring.scale)
+        return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scoring.scale)
     scores = (query @ key.transpose(-1, -2)).float() * scoring.scale
     if scoring.softcap is not None:
         scores = torch.tanh(scores / scoring.softcap) * scoring.softcap

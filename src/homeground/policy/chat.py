@@ -79,10 +79,10 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> R
             continue
         opened = prompt_text(tokenizer, messages[:index])
         ids += encode(tokenizer, _continuation(tokenizer, done, opened))
-        written = encode(tokenizer, defuse(tokenizer, message["content"])) + [end_token(tokenizer)]
+        written = [*encode(tokenizer, defuse(tokenizer, message["content"])), end_token(tokenizer)]
         trained += range(len(ids), len(ids) + len(written))
         ids += written
-        done = opened + defuse(tokenizer, message["content"]) + tokenizer.decode([end_token(tokenizer)])
+        done = opened + defuse(tokenizer, message["content"]) + token_text(tokenizer, end_token(tokenizer))
     if not trained:
         raise HomegroundError(
             "a conversation without an assistant message has nothing to train on",
@@ -106,7 +106,7 @@ def extend(
     """
     before = prompt_text(tokenizer, history[:-1]) + defuse(tokenizer, history[-1]["content"])
     end = end_token(tokenizer)
-    before += tokenizer.decode([end])
+    before += token_text(tokenizer, end)
     now = prompt_text(tokenizer, messages)
     if not now.startswith(before):
         return None
@@ -125,6 +125,13 @@ def end_token(tokenizer: PreTrainedTokenizerBase) -> int:
     if not isinstance(end, int):
         raise HomegroundError("the tokenizer has no end-of-turn token", hint="set eos_token in tokenizer_config.json")
     return end
+
+
+def token_text(tokenizer: PreTrainedTokenizerBase, token: int) -> str:
+    """The text of one token."""
+    text = tokenizer.decode([token])
+    assert isinstance(text, str)
+    return text
 
 
 def defuse(tokenizer: PreTrainedTokenizerBase, text: str) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import shutil
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as hf_logging
 
 from homeground.base.errors import HomegroundError
 from homeground.base.weights import resolve_model
@@ -144,6 +146,8 @@ def load_policy(
     """
     folder = resolve_model(name)
     attention.register()
+    # Our own progress says what happens; the library's bars would draw over it.
+    hf_logging.disable_progress_bar()
     try:
         config = AutoConfig.from_pretrained(str(folder))
         tokenizer = AutoTokenizer.from_pretrained(str(folder))
@@ -165,10 +169,13 @@ def load_policy(
     keep_trainable(base)
     base.config.use_cache = False
     torch.manual_seed(seed)
-    if adapter is not None:
-        peft = _load_adapter(base, adapter)
-    else:
-        peft = get_peft_model(base, _lora_config(lora or LoraSettings()))
+    with warnings.catch_warnings():
+        # PEFT 0.21 asks transformers 5.23 a question under its old name.
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        if adapter is not None:
+            peft = _load_adapter(base, adapter)
+        else:
+            peft = get_peft_model(base, _lora_config(lora or LoraSettings()))
     assert isinstance(peft, PeftModel)
     peft.eval()
     return Policy(name, folder, peft, tokenizer, dtype, quantization)

@@ -1,4 +1,4 @@
-"""QLoRA's base: NF4 weights with double quantization (Dettmers et al. 2023, arXiv 2305.14314, section 3), by bitsandbytes.
+"""QLoRA's base: NF4 weights with double quantization (Dettmers et al. 2023, arXiv 2305.14314, section 3).
 
 On CPUs with AVX512-BF16, bitsandbytes 0.50 repacks a 4-bit weight in place at the first forward without
 gradients, and training through it afterwards gets no gradient and no error. :func:`keep_trainable` turns that
@@ -39,7 +39,7 @@ def quantization_config(kind: Quantization, dtype: torch.dtype, *, double_quant:
 
 def four_bit_layers(model: nn.Module) -> dict[str, nn.Module]:
     """The 4-bit layers of a model by name."""
-    from bitsandbytes.nn import Linear4bit
+    from bitsandbytes.nn.modules import Linear4bit
 
     return {name: module for name, module in model.named_modules() if isinstance(module, Linear4bit)}
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import copy
 
 import torch
-import torch.nn.functional as F
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
+from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
 from homeground.policy.quantize import dequantized, four_bit_layers
@@ -35,7 +35,7 @@ class SamplerLinear(nn.Module):
         super().__init__()
         base = layer.get_base_layer()
         self.weight = dequantized(base).detach().to(dtype)
-        self.bias = None if base.bias is None else base.bias.detach().to(dtype)
+        self.bias = _bias(base, dtype)
         a, b = lora_factors(layer)
         self.lora_a = a.to(dtype)
         self.lora_b = b.to(dtype)
@@ -46,9 +46,9 @@ class SamplerLinear(nn.Module):
         self.lora_a.copy_(a)
         self.lora_b.copy_(b)
 
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        out = F.linear(x, self.weight, self.bias)
-        update = F.linear(F.linear(x, self.lora_a), self.lora_b)
+    def forward(self, x: Tensor) -> Tensor:
+        out = linear(x, self.weight, self.bias)
+        update = linear(linear(x, self.lora_a), self.lora_b)
         return out.add_(update)
 
 
@@ -62,7 +62,8 @@ def lora_factors(layer: LoraLayer) -> tuple[Tensor, Tensor]:
     if others or layer.lora_variant:
         raise NotImplementedError("the sampler's shell holds exactly one plain LoRA adapter")
     a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
-    assert isinstance(a, Tensor) and isinstance(b, Tensor)
+    assert isinstance(a, Tensor)
+    assert isinstance(b, Tensor)
     return a.detach(), b.detach() * layer.scaling[name]
 
 
@@ -80,10 +81,11 @@ def sampler_shell(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel
     leftover = four_bit_layers(shell)
     for name, layer in leftover.items():
         parent, _, child = name.rpartition(".")
-        plain = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None, device="meta")  # type: ignore[arg-type]
-        plain.weight = nn.Parameter(dequantized(layer).detach().to(dtype), requires_grad=False)
-        if layer.bias is not None:
-            plain.bias = nn.Parameter(layer.bias.detach().to(dtype), requires_grad=False)  # type: ignore[union-attr]
+        weight, bias = dequantized(layer).detach().to(dtype), _bias(layer, dtype)
+        plain = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+        plain.weight = nn.Parameter(weight, requires_grad=False)
+        if bias is not None:
+            plain.bias = nn.Parameter(bias, requires_grad=False)
         setattr(shell.get_submodule(parent), child, plain)
     return shell
 
@@ -95,6 +97,11 @@ def publish(trainer: PreTrainedModel, shell: PreTrainedModel) -> None:
         target = targets[name]
         assert isinstance(target, SamplerLinear)
         target.load(layer)
+
+
+def _bias(layer: nn.Module, dtype: torch.dtype) -> Tensor | None:
+    bias = getattr(layer, "bias", None)
+    return bias.detach().to(dtype) if isinstance(bias, Tensor) else None
 
 
 def lora_layers(model: nn.Module) -> dict[str, LoraLayer]:

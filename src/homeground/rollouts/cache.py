@@ -41,8 +41,8 @@ class CacheNode:
     def path(self) -> list[CacheNode]:
         """The nodes from the root's child down to this one."""
         nodes: list[CacheNode] = []
-        node: CacheNode | None = self
-        while node is not None and node.parent is not None:
+        node = self
+        while node.parent is not None:
             nodes.append(node)
             node = node.parent
         return nodes[::-1]
@@ -64,7 +64,7 @@ class TrieCache:
         self._clock = itertools.count(1)
 
     def match(self, ids: Sequence[int]) -> tuple[CacheNode, int]:
-        """The deepest node whose path is a prefix of ``ids`` (nodes are split where needed), and its depth in tokens."""
+        """The deepest node whose path is a prefix of ``ids``, and its depth in tokens; splits nodes where needed."""
         node, depth = self.root, 0
         while depth < len(ids):
             child = node.children.get(ids[depth])

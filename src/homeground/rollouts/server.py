@@ -116,7 +116,9 @@ class ModelServer:
             that prompt was asked), so a run does not depend on the order in which requests arrive.
     """
 
-    def __init__(self, sampler: Sampler, tokenizer: PreTrainedTokenizerBase, *, model: str = "policy", seed: int = 0) -> None:
+    def __init__(
+        self, sampler: Sampler, tokenizer: PreTrainedTokenizerBase, *, model: str = "policy", seed: int = 0
+    ) -> None:
         self.model = model
         self.secret = secrets.token_urlsafe(24)
         self._sampler = sampler
@@ -206,7 +208,9 @@ class ModelServer:
 
     def _check(self, body: ChatRequest) -> None:
         if body.model != self.model:
-            raise ApiError(404, f"the model {body.model!r} does not exist; this server has {self.model!r}", "model_not_found")
+            raise ApiError(
+                404, f"the model {body.model!r} does not exist; this server has {self.model!r}", "model_not_found"
+            )
         refused = {
             "stream": body.stream,
             "n > 1": body.n != 1,

@@ -127,7 +127,10 @@ class GatewaySource:
         self._runner = asyncio.Runner()
 
     def __enter__(self) -> GatewaySource:
-        self._http = httpx.AsyncClient(timeout=self._timeout, limits=httpx.Limits(max_connections=2 * self._concurrency))
+        self._http = httpx.AsyncClient(
+            timeout=self._timeout, limits=httpx.Limits(max_connections=2 * self._concurrency)
+        )
+        self._agents_http = openai.DefaultAsyncHttpxClient(timeout=self._timeout)
         self._client = GatewayClient(self._gateway, self._http)
         self.published()
         return self
@@ -135,6 +138,7 @@ class GatewaySource:
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(RuntimeError):
             self._runner.run(self._http.aclose())
+            self._runner.run(self._agents_http.aclose())
         self._runner.close()
 
     def published(self) -> None:
@@ -164,7 +168,7 @@ class GatewaySource:
             agent_client = openai.AsyncOpenAI(
                 base_url=self._client.agent_url(rollout_id, train=True),
                 api_key=self._gateway.key,
-                http_client=self._http,
+                http_client=self._agents_http,
                 max_retries=0,
             )
             result: AgentResult | None = None
@@ -228,7 +232,12 @@ def _turn(response: dict[str, Any], rollout_id: str) -> Turn:
 
 
 def run_agents(
-    agent: Agent, tasks: Sequence[Any], server: ModelServer, *, concurrency: int, on_done: Callable[[], None] | None = None
+    agent: Agent,
+    tasks: Sequence[Any],
+    server: ModelServer,
+    *,
+    concurrency: int,
+    on_done: Callable[[], None] | None = None,
 ) -> list[AgentResult]:
     """Run an agent once on each task against a model server, without a gateway: how evaluation measures.
 
@@ -238,7 +247,7 @@ def run_agents(
 
     async def all_of_them() -> list[AgentResult]:
         gate = asyncio.Semaphore(concurrency)
-        async with httpx.AsyncClient(timeout=600, limits=httpx.Limits(max_connections=2 * concurrency)) as http:
+        async with openai.DefaultAsyncHttpxClient(timeout=600) as http:
             client = openai.AsyncOpenAI(
                 base_url=f"{server.root}/v1", api_key=server.secret, http_client=http, max_retries=0
             )

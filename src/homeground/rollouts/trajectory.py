@@ -71,7 +71,7 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class SampledPath:
-    """A path of a trajectory with the sampler's log-probability of each trained token, aligned with ``tokens.trained``."""
+    """A path of a trajectory; ``logprobs`` are the sampler's, aligned with ``tokens.trained``."""
 
     tokens: TokenPath
     logprobs: Sequence[float]

@@ -60,7 +60,7 @@ class GrpoSettings:
     clip_high: float = 0.2
     scale: Scale = Scale.STD
     checkpoint_every: int = 5
-    forest_tokens: int = 2048
+    forest_tokens: int = 1024
     seed: int = 0
 
 

@@ -1,4 +1,4 @@
-"""What the training loops share: a Lightning module around a policy whose checkpoints hold the adapter, never the base."""
+"""What the training loops share: a Lightning module around a policy, and checkpoints of its adapter alone."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class PolicyModule(lightning.LightningModule):
         """The adapter."""
         return {name: p.detach() for name, p in self.policy.trainable().items()}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> None:  # type: ignore[override]
         """Take over an adapter of the same shape."""
         del strict, assign
         mine = self.policy.trainable()
@@ -101,7 +101,6 @@ class PolicyModule(lightning.LightningModule):
         with torch.no_grad():
             for name, value in state_dict.items():
                 mine[name].copy_(value)
-        return torch.nn.modules.module._IncompatibleKeys([], [])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the base's fingerprint and the random state."""

@@ -37,7 +37,7 @@ class SftSettings:
     batch_size: int
     optimizer: OptimizerSettings
     checkpoint_every: int
-    forest_tokens: int = 2048
+    forest_tokens: int = 1024
     seed: int = 0
 
 
@@ -76,9 +76,7 @@ def sft_steps(examples: int, settings: SftSettings) -> int:
 class SftModule(PolicyModule):
     """See :func:`train_sft`."""
 
-    def __init__(
-        self, policy: Policy, examples: Sequence[TokenPath], settings: SftSettings, log_step: StepLog
-    ) -> None:
+    def __init__(self, policy: Policy, examples: Sequence[TokenPath], settings: SftSettings, log_step: StepLog) -> None:
         super().__init__(policy, settings.optimizer, log_step)
         self._examples = examples
         self._sft = settings

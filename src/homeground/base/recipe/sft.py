@@ -12,7 +12,7 @@ class SftSection(Section):
 
     examples: int = Field(default=64, ge=1, description="trajectories to learn from")
     epochs: int = Field(default=1, ge=1, description="passes over them")
-    batch_size: int = Field(default=16, ge=1, description="assistant turns in one optimizer step")
+    batch_size: int = Field(default=8, ge=1, description="conversations in one optimizer step")
     learning_rate: float = Field(default=5e-4, gt=0, description="peak learning rate of AdamW")
     weight_decay: float = Field(default=0.0, ge=0)
     clip: float = Field(default=1.0, gt=0, description="largest gradient norm")

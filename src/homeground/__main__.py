@@ -1,0 +1,7 @@
+"""``python -m homeground`` is the command ``homeground``."""
+
+import sys
+
+from homeground.cli import main
+
+sys.exit(main())

@@ -1,0 +1,211 @@
+"""Verbs that train and measure: `demo`, `sft`, `rl` and `eval`."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Generator, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from homeground.base.errors import HomegroundError, UsageError
+from homeground.cli.verb import Common, verb
+
+if TYPE_CHECKING:
+    from homeground.base.recipe import Recipe
+    from homeground.base.workspace import RunFolder
+    from homeground.evaluate import Metrics
+    from homeground.pipeline import Workbench
+    from homeground.pipeline.stages import EvalStage
+
+_Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")]
+
+
+class EvalKind(StrEnum):
+    """What can be evaluated."""
+
+    AGENT = "agent"
+
+
+@verb(example="homeground demo", resumable=True)
+def demo(common: Common, resume: _Resume = False) -> None:
+    """Walk the whole loop on Python's standard library: index, tasks, SFT, GRPO, before and after."""
+    from homeground.corpus import STDLIB_EXCLUDES, stdlib_root
+
+    corpus = {"roots": [str(stdlib_root())], "exclude": list(STDLIB_EXCLUDES)}
+    recipe = common.load_recipe("demo", corpus=corpus)
+    workspace = common.workspace()
+    run = workspace.run(recipe.run or "demo")
+    if common.dry_run:
+        plan = (
+            f"would index {corpus['roots'][0]}, make {recipe.tasks.train} + {recipe.tasks.heldout} tasks, run SFT on "
+            f"{recipe.sft.examples} conversations and {recipe.rl.steps} steps of GRPO, and write {run.report}"
+        )
+        common.show({"run": run.name, "report": str(run.report), "recipe": recipe.model_dump(mode="json")}, plan)
+        return
+
+    from homeground.pipeline import Workbench, run_demo
+
+    with common.progress() as progress, Workbench(recipe, workspace, run, progress) as bench:
+        metrics = run_demo(bench, resume=resume)
+    _show_results(common, run, metrics, 'try: homeground ask "how are daemon threads joined at exit?"')
+
+
+@verb(example="homeground sft --run mine", resumable=True)
+def sft(
+    common: Common,
+    data: Annotated[
+        Path | None, typer.Option(help="Conversations (JSON lines of messages), instead of scripted look-ups.")
+    ] = None,
+    resume: _Resume = False,
+) -> None:
+    """Fine-tune with QLoRA: by default a light cold start on scripted look-ups of the train tasks."""
+    recipe = common.load_recipe()
+    workspace = common.workspace(create=data is not None)
+    run = workspace.run(recipe.run or _free_name(workspace.runs))
+    conversations = None
+    if data is not None:
+        from homeground.data import load_conversations
+
+        conversations = load_conversations(data)
+    if common.dry_run:
+        count = len(conversations) if conversations is not None else recipe.sft.examples
+        _show_plan(common, run, f"would fine-tune {recipe.model.name} on {count} conversations, into {run.adapter}")
+        return
+
+    from homeground.pipeline import stages
+
+    with _stage(common, recipe, run, "sft", None, resume) as bench:
+        words = stages.cold_start(bench, conversations)
+    common.show(_trained(run), words, f"adapter: {run.adapter}", f"try: homeground rl --run {run.name}")
+
+
+@verb(example="homeground rl --run mine", resumable=True)
+def rl(common: Common, resume: _Resume = False) -> None:
+    """Improve the look-up agent with GRPO through Agent Lightning, from the adapter that `sft` left."""
+    run = common.trained_run("sft")
+    recipe = common.load_recipe(_recipe_of(run))
+
+    from homeground.pipeline import stages
+
+    start = stages.sft_adapter(run)
+    if not start.is_dir():
+        raise HomegroundError(
+            "this run has no SFT adapter to start from", where=str(start), hint=f"run: homeground sft --run {run.name}"
+        )
+    if common.dry_run:
+        _show_plan(common, run, f"would run {recipe.rl.steps} steps of GRPO from {start}, into {run.adapter}")
+        return
+    with _stage(common, recipe, run, "rl", start, resume) as bench:
+        words = stages.reinforce(bench)
+    common.show(_trained(run), words, f"adapter: {run.adapter}", f"try: homeground eval agent --run {run.name}")
+
+
+@verb(example="homeground eval agent --run mine", name="eval")
+def evaluate(
+    common: Common,
+    kind: Annotated[EvalKind, typer.Argument(help="What to evaluate.")] = EvalKind.AGENT,
+    again: Annotated[bool, typer.Option("--again", help="Evaluate stages that were evaluated before, too.")] = False,
+) -> None:
+    """Measure a run on its held-out tasks, greedily: before and after, with 95% intervals."""
+    del kind
+    run = common.trained_run("sft")
+    recipe = common.load_recipe(_recipe_of(run))
+
+    from homeground.base.memory import PeakMemory
+    from homeground.pipeline import Workbench, stages, write_results
+    from homeground.pipeline.demo import timed
+
+    adapters: dict[EvalStage, Path | None] = {"scripted": None, "base": None, "sft": stages.sft_adapter(run)}
+    if "rl" in run.finished():
+        adapters["rl"] = run.adapter
+    todo: dict[EvalStage, Path | None] = {
+        stage: path for stage, path in adapters.items() if again or not stages.evaluation_file(run, stage).is_file()
+    }
+    if common.dry_run:
+        _show_plan(common, run, f"would evaluate {', '.join(todo) or 'nothing new'}, into {run.metrics}")
+        return
+    for stage, adapter in todo.items():
+        with (
+            common.progress() as progress,
+            Workbench(recipe, common.workspace(create=False), run, progress) as bench,
+            PeakMemory() as memory,
+            timed(run, f"eval {stage}", memory),
+        ):
+            bench.start_from(adapter)
+            stages.evaluate(bench, stage)
+    _show_results(common, run, write_results(run, recipe), f"report: {run.report}")
+
+
+@contextlib.contextmanager
+def _stage(
+    common: Common, recipe: Recipe, run: RunFolder, stage: str, adapter: Path | None, resume: bool
+) -> Generator[Workbench]:
+    from homeground.base.memory import PeakMemory
+    from homeground.pipeline import Workbench
+    from homeground.pipeline.demo import timed
+
+    if not resume:
+        shutil.rmtree(run.checkpoints / stage, ignore_errors=True)
+    run.create()
+    run.recipe.write_text(recipe.to_yaml())
+    with (
+        common.progress() as progress,
+        Workbench(recipe, common.workspace(create=False), run, progress) as bench,
+        PeakMemory() as memory,
+        timed(run, stage, memory),
+    ):
+        bench.start_from(adapter)
+        yield bench
+
+
+def _free_name(runs: Path) -> str:
+    numbers: Iterator[int] = iter(range(1, 1_000_000))
+    return next(name for n in numbers if not (runs / (name := f"run-{n}")).exists())
+
+
+def _recipe_of(run: RunFolder) -> str:
+    """The recipe that the run was started with is the default of its later stages."""
+    if not run.recipe.is_file():
+        raise UsageError("the run has no recipe", where=str(run.path), hint="start a run with `homeground sft`")
+    return str(run.recipe)
+
+
+def _show_plan(common: Common, run: RunFolder, words: str) -> None:
+    common.show({"run": run.name, "plan": words}, words)
+
+
+def _trained(run: RunFolder) -> dict[str, Any]:
+    from homeground.base.files import read_jsonl
+
+    return {
+        "run": run.name,
+        "adapter": str(run.adapter),
+        "metrics": str(run.metrics_jsonl),
+        "steps": read_jsonl(run.metrics_jsonl),
+    }
+
+
+def _show_results(common: Common, run: RunFolder, metrics: Metrics, last: str) -> None:
+    from rich.table import Table
+
+    from homeground.evaluate import pair_rows, stage_rows, verdict
+
+    def table(title: str, rows: Callable[[Any], list[list[str]]]) -> Table:
+        heads, *body = rows(metrics)
+        made = Table(*heads, title=title, title_justify="left")
+        for row in body:
+            made.add_row(*row)
+        return made
+
+    common.show(
+        {"path": str(run.metrics), "report": str(run.report), "metrics": metrics},
+        table("held-out tasks, greedy, mean [95% interval]", stage_rows),
+        table("paired differences over the same tasks", pair_rows),
+        *verdict(metrics),
+        f"report: {run.report}",
+        last,
+    )
