@@ -181,7 +181,7 @@ def common_prefix(ids: Sequence[int], other: Sequence[int], offset: int = 0) -> 
     limit = min(len(ids), len(other) - offset)
     if ids[:limit] == other[offset : offset + limit]:
         return limit
-    return next(i for i in range(limit) if ids[i] != other[offset + i])
+    return next((i for i in range(limit) if ids[i] != other[offset + i]), limit)
 
 
 def _lay_out(root: _Node, ids: list[int], positions: list[int], segments: list[Segment]) -> None:
