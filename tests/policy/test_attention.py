@@ -1,0 +1,96 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from homeground.policy import TokenForest
+from homeground.policy.attention import ForestLayout, Scoring, forest_attention, masked_attention, merge, part, visible
+
+from . import tiny
+
+PLAIN = Scoring(scale=0.3)
+
+
+def tensors(forest, *, heads=4, kv_heads=2, size=8, seed=0, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(seed)
+    n = len(forest)
+    shapes = ((1, heads, n, size), (1, kv_heads, n, size), (1, kv_heads, n, size))
+    return [torch.randn(s, generator=generator).to(dtype).requires_grad_(True) for s in shapes]
+
+
+def by_definition(forest, query, key, value, scoring):
+    """Attention as the equations say, in float64, one explicit softmax over the keys that a token sees."""
+    groups = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(groups, 1).double(), value.repeat_interleave(groups, 1).double()
+    scores = query.double() @ key.transpose(-1, -2) * scoring.scale
+    if scoring.softcap:
+        scores = scoring.softcap * torch.tanh(scores / scoring.softcap)
+    weights = scores.exp() * visible(forest, scoring.window)
+    total = weights.sum(-1, keepdim=True)
+    if scoring.sinks is not None:
+        total = total + scoring.sinks.double().exp().view(1, -1, 1, 1)
+    return weights / total @ value
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10_000), st.integers(1, 3), st.integers(1, 4), st.sampled_from([1, 2, 4]))
+def test_the_fast_path_equals_the_definition_in_values_and_gradients(seed, depth, fan, kv_heads):
+    forest = TokenForest.build(tiny.random_paths(seed, depth=depth, fan=fan))
+    q, k, v = tensors(forest, kv_heads=kv_heads, seed=seed)
+    out = ForestLayout(forest).attend(0, q, k, v, PLAIN)
+    upstream = torch.randn(out.shape, generator=torch.Generator().manual_seed(seed))
+    fast = torch.autograd.grad(out, (q, k, v), upstream)
+    expected = by_definition(forest, q, k, v, PLAIN)
+    slow = torch.autograd.grad(expected, (q, k, v), upstream.double())
+    torch.testing.assert_close(out, expected.float(), rtol=1e-5, atol=1e-6)
+    for mine, theirs in zip(fast, slow, strict=True):
+        torch.testing.assert_close(mine, theirs.float(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("scoring", [
+    Scoring(0.3, window=3),
+    Scoring(0.3, softcap=2.0),
+    Scoring(0.3, sinks=torch.tensor([0.5, -1.0, 2.0, 0.0])),
+    Scoring(0.3, window=4, softcap=1.5, sinks=torch.tensor([0.5, -1.0, 2.0, 0.0])),
+], ids=["window", "softcap", "sinks", "all three"])  # fmt: skip
+def test_windows_soft_caps_and_sinks_equal_the_definition(scoring):
+    forest = TokenForest.build(tiny.random_paths(3))
+    q, k, v = tensors(forest)
+    out = ForestLayout(forest).attend(0, q, k, v, scoring)
+    expected = by_definition(forest, q, k, v, scoring)
+    torch.testing.assert_close(out, expected.float(), rtol=1e-5, atol=1e-6)
+    upstream = torch.ones_like(out)
+    for mine, theirs in zip(
+        torch.autograd.grad(out, (q, k, v), upstream), torch.autograd.grad(expected, (q, k, v), upstream), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_window_wider_than_every_path_changes_nothing():
+    forest = TokenForest.build(tiny.random_paths(4))
+    q, k, v = tensors(forest)
+    layout = ForestLayout(forest)
+    wide = layout.attend(0, q, k, v, Scoring(0.3, window=1000))
+    torch.testing.assert_close(layout.attend(0, q, k, v, PLAIN), wide, rtol=1e-5, atol=1e-6)
+
+
+def test_parts_of_a_query_merge_to_the_whole():
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, 2, n, 8, generator=generator) for n in (5, 12, 12))
+    whole, whole_lse = part(q, k, v, 0.3)
+    out, lse = (t.clone() for t in part(q, k[:, :, :4], v[:, :, :4], 0.3))
+    merge(out, lse, *part(q, k[:, :, 4:], v[:, :, 4:], 0.3))
+    torch.testing.assert_close(out, whole, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(lse, whole_lse, rtol=1e-5, atol=1e-6)
+
+
+def test_masked_attention_without_extras_is_what_torch_computes():
+    forest = TokenForest.build(tiny.random_paths(5))
+    q, k, v = tensors(forest, kv_heads=4)
+    expected = by_definition(forest, q, k, v, PLAIN).float()
+    torch.testing.assert_close(masked_attention(q, k, v, visible(forest), PLAIN), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_model_that_drops_the_layout_is_named():
+    with pytest.raises(RuntimeError, match="Linear does not pass the 'forest' keyword"):
+        forest_attention(torch.nn.Linear(1, 1), *[torch.zeros(1, 1, 1, 8)] * 3, None)
