@@ -136,7 +136,9 @@ def token_text(tokenizer: PreTrainedTokenizerBase, token: int) -> str:
 
 def defuse(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     """``text`` in which no special token can be recognised: a space goes behind the mark's first character."""
-    for token in tokenizer.all_special_tokens:
+    # all_special_tokens holds only those with a role (eos, pad); "<file_sep>" and its like are marks as well.
+    added = (token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
+    for token in {*tokenizer.all_special_tokens, *added}:
         if len(token) > 1 and token in text:
             text = text.replace(token, f"{token[0]} {token[1:]}")
     return text
