@@ -50,8 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _tell(error, wants_json)
         return error.exit_code
     except TyperException as error:
-        verb = _verb(given)
-        where = f"homeground {verb}".strip()
+        where = f"homeground {_verb(given)}".strip()
         _tell(HomegroundError(error.format_message(), where=where, hint=f"see '{where} --help'"), wants_json)
         return error.exit_code
     except (KeyboardInterrupt, Abort):
@@ -76,7 +75,9 @@ def _interrupted(given: list[str]) -> HomegroundError:
 
 
 def _verb(given: list[str]) -> str:
-    return next((word for word in given if not word.startswith("-")), "")
+    """The verb that was called; empty when it is none of ours."""
+    verbs = {command.name for command in app.registered_commands}
+    return next((word for word in given[:1] if word in verbs), "")
 
 
 def _tell(error: HomegroundError, wants_json: bool) -> None:

@@ -1,0 +1,357 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from homeground.cli import main
+from homeground.cli.verb import Common, app
+
+VERBS = [command.name for command in app.registered_commands]
+SOURCES = {
+    "dates.py": '''
+def parse_date(text):
+    """Turn the date header of an HTTP response into seconds."""
+    return text
+
+
+def leap(year):
+    """Tell whether a year of the calendar has a leap day."""
+    return year % 4 == 0
+''',
+    "files.py": '''
+def copy_tree(source, target):
+    """Copy a folder with everything below it to another place."""
+    return source, target
+''',
+    "threads.py": '''
+class Pool:
+    def join_all(self):
+        """Wait until every worker of the pool has finished its queue."""
+        return None
+''',
+    "words.py": '''
+def count_words(text):
+    """Count how often each word occurs in a piece of prose."""
+    return len(text.split())
+''',
+}
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command line in this process; returns exit code, stdout and stderr."""
+
+    def call(*arguments):
+        code = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def empty(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory):
+    """A workspace whose index holds SOURCES, built by the command itself."""
+    folder = tmp_path_factory.mktemp("corpus")
+    for name, text in SOURCES.items():
+        (folder / name).write_text(text)
+    home = tmp_path_factory.mktemp("home") / ".homeground"
+    command = [sys.executable, "-m", "homeground", "index", str(folder), "--home", str(home), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder, home, json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_help_of_every_verb_shows_an_example_and_the_common_options(run, verb):
+    code, out, _ = run(verb, "--help")
+    assert code == 0
+    assert f"Example: homeground {verb}" in out
+    for option in ("--home", "--recipe", "--run", "--seed", "--dry-run", "--quiet", "--json"):
+        assert option in out
+
+
+def test_the_verbs_are_those_promised():
+    assert {"doctor", "weights", "index", "search", "tasks"} <= set(VERBS)
+
+
+def test_without_arguments_it_shows_its_help(run):
+    code, out, _ = run()
+    assert code == 0
+    assert all(verb in out for verb in VERBS)
+
+
+def test_the_help_loads_nothing_heavy():
+    script = """
+import sys
+from homeground.cli import main
+main(["--help"])
+heavy = ("torch", "transformers", "chromadb", "numpy", "lightning", "fastapi", "openai", "pydantic")
+print([name for name in heavy if name in sys.modules], file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr == "[]\n"
+
+
+def test_the_installed_command_and_the_module_exit_with_the_code():
+    for command in (
+        [sys.executable, "-m", "homeground"],
+        [str(Path(sys.executable).parent / "homeground")],
+    ):
+        done = subprocess.run([*command, "no-such-verb"], capture_output=True, text=True)
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert done.stderr.startswith("error: No such command 'no-such-verb'")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("serch", "x"), "Did you mean 'search'"),
+        (("search",), "Missing argument"),
+        (("search", "x", "--hit", "3"), "No such option: --hit"),
+        (("search", "x", "--hits", "0"), "greater than or equal to 1"),
+        (("doctor", "--seed", "-1"), "greater than or equal to 0"),
+    ],
+)
+def test_bad_usage_exits_with_2_and_says_where_help_is(run, arguments, message):
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+    verb = "" if arguments[0] == "serch" else f" {arguments[0]}"
+    assert f"where: homeground{verb}\nhint: see 'homeground{verb} --help'\n" in err
+
+
+def test_an_error_is_one_json_document_with_json(run, empty):
+    code, out, err = run("search", "x", "--json")
+    assert code == 1
+    document = json.loads(out)
+    assert set(document) == {"error", "where", "hint"}
+    assert document["where"] == str(empty / ".homeground")
+    assert document["error"] in err
+
+
+def test_an_error_leaves_stdout_empty_without_json(run, empty):
+    code, out, err = run("search", "x")
+    assert (code, out) == (1, "")
+    assert [line.split(":")[0] for line in err.splitlines()] == ["error", "where", "hint"]
+
+
+def test_json_behind_a_double_dash_is_a_query_not_an_option(run, empty):
+    code, out, _ = run("search", "--", "--json")
+    assert (code, out) == (1, "")
+
+
+def test_a_wrong_recipe_exits_with_2_and_names_file_and_line(run, empty):
+    (empty / "mine.yaml").write_text("index:\n  top_kk: 5\n")
+    code, out, _ = run("index", "--recipe", "mine.yaml", "--json")
+    assert code == 2
+    assert json.loads(out) == {
+        "error": "unknown key 'index.top_kk'",
+        "where": "mine.yaml:2",
+        "hint": "did you mean 'index.top_k'?",
+    }
+
+
+def test_an_unexpected_error_is_a_document_too_and_keeps_its_traceback(capsys, monkeypatch):
+    def broken():
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr("homeground.base.weights.bundled", broken)
+    with pytest.raises(RuntimeError, match="out of luck"):
+        main(["weights", "--json"])
+    document = json.loads(capsys.readouterr().out)
+    assert document["error"] == "RuntimeError: out of luck"
+    assert "report it" in document["hint"]
+
+
+def test_an_interrupted_verb_exits_with_130_and_says_how_to_run_it_again(run, monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("homeground.base.weights.bundled", interrupted)
+    code, out, err = run("weights", "--home", "a b")
+    assert (code, out) == (130, "")
+    assert "hint: run it again with: homeground weights --home 'a b'" in err
+
+
+@pytest.mark.parametrize("given", [["demo", "--seed", "1"], ["demo", "--seed", "1", "--resume"]])
+def test_an_interrupted_training_says_how_to_resume_it(run, monkeypatch, given):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Common, "load_recipe", interrupted)
+    code, _, err = run(*given)
+    assert code == 130
+    assert "homeground demo --seed 1 --resume\n" in err
+    assert err.count("--resume") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_interrupt_and_let_things_be_stopped(number):
+    script = """
+import sys, time
+from homeground.base import weights
+from homeground.cli import main
+def wait():
+    try:
+        print("waiting", flush=True)
+        time.sleep(60)
+    finally:
+        print("stopped", flush=True)
+weights.bundled = wait
+sys.exit(main(["weights"]))
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"waiting\n"
+        time.sleep(0.1)
+        child.send_signal(number)
+        out, err = child.communicate(timeout=20)
+    assert child.returncode == 130
+    assert out == b"stopped\n"
+    assert b"error: interrupted" in err
+
+
+def test_a_closed_pipe_is_no_traceback():
+    command = f"{sys.executable} -m homeground weights --help | head -c 10"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+
+
+def test_doctor_tells_what_is_there_and_exits_with_0(run):
+    code, out, _ = run("doctor", "--json")
+    assert code == 0
+    document = json.loads(out)
+    assert {"python", "torch", "bitsandbytes", "device", "amx", "avx512_bf16", "cuda_name"} <= set(document)
+    assert {"free_memory_mb", "free_disk_mb", "rates", "slow", "weights"} <= set(document)
+    assert document["problems"] == []
+    assert [model["name"] for model in document["weights"]] == ["smollm2-135m-instruct", "all-minilm-l6-v2"]
+    code, out, _ = run("doctor")
+    assert code == 0
+    for word in ("Python", "torch", "bitsandbytes", "CPU", "TFLOP/s", "free disk", "nothing is missing"):
+        assert word in out
+
+
+def test_doctor_exits_with_1_when_something_is_missing(run, monkeypatch):
+    monkeypatch.setattr("homeground.base.hardware.missing_parts", lambda: ["a part is missing"])
+    code, out, _ = run("doctor")
+    assert code == 1
+    assert "a part is missing" in out
+
+
+def test_weights_lists_and_verifies(run):
+    code, out, _ = run("weights", "--json")
+    assert code == 0
+    rows = json.loads(out)["weights"]
+    assert [(row["name"], row["present"], row["problems"]) for row in rows] == [
+        ("smollm2-135m-instruct", True, []),
+        ("all-minilm-l6-v2", True, []),
+    ]
+    assert run("weights")[1].count("verified") == 2
+
+
+def test_damaged_weights_exit_with_1(run, monkeypatch):
+    monkeypatch.setattr("homeground.base.weights.verify", lambda weights: ["torn"])
+    code, out, err = run("weights")
+    assert code == 1
+    assert out.count("torn") == 2
+    assert "smollm2-135m-instruct: torn" in err
+
+
+def test_weights_of_a_name_prints_its_folder(run, smollm):
+    assert run("weights", "smollm2-135m-instruct", "--quiet") == (0, f"{smollm}\n", "")
+    _, out, _ = run("weights", "smollm2-135m-instruct", "--json")
+    assert json.loads(out) == {"model": "smollm2-135m-instruct", "path": str(smollm)}
+
+
+def test_weights_of_an_unknown_name_says_the_nearest(run):
+    code, _, err = run("weights", "smollm2")
+    assert code == 1
+    assert "did you mean 'smollm2-135m-instruct'?" in err
+
+
+def test_a_dry_run_of_weights_fetches_nothing(run, monkeypatch):
+    monkeypatch.setattr("homeground.base.weights.resolve_model", lambda name: pytest.fail("resolved"))
+    assert "would look for 'a/b'" in run("weights", "a/b", "--dry-run")[1]
+
+
+def test_index_reports_what_it_did(indexed):
+    folder, _, report = indexed
+    assert set(report) == {"roots", "files", "chunks", "embedded", "reused", "skipped", "seconds"}
+    assert report["roots"] == [str(folder)]
+    assert report["files"] == len(SOURCES)
+    assert report["chunks"] >= len(SOURCES)
+
+
+def test_index_in_a_dry_run_counts_files_and_makes_no_workspace(run, indexed, empty):
+    folder, _, _ = indexed
+    code, out, _ = run("index", folder, "--dry-run", "--json")
+    assert code == 0
+    assert json.loads(out) == {"roots": [str(folder)], "files": len(SOURCES), "skipped": {}}
+    assert not (empty / ".homeground").exists()
+
+
+def test_index_takes_its_roots_from_the_recipe(run, indexed, empty):
+    folder, _, _ = indexed
+    (empty / "mine.yaml").write_text(f"corpus:\n  roots: ['{folder}']\n  exclude: ['words.py']\n")
+    code, out, _ = run("index", "--recipe", "mine.yaml", "--dry-run", "--json")
+    assert code == 0
+    assert json.loads(out)["files"] == len(SOURCES) - 1
+
+
+def test_search_prints_hits_that_exist(run, indexed):
+    folder, home, _ = indexed
+    code, out, _ = run("search", "parse an HTTP date", "-k", 2, "--home", home, "--json")
+    assert code == 0
+    document = json.loads(out)
+    assert document["query"] == "parse an HTTP date"
+    assert len(document["hits"]) == 2
+    first = document["hits"][0]
+    assert set(first) == {"path", "start", "end", "symbol", "kind", "language", "score", "scores", "text"}
+    assert (first["path"], first["symbol"]) == ("dates.py", "parse_date")
+    lines = (folder / first["path"]).read_text().splitlines()[first["start"] - 1 : first["end"]]
+    assert "\n".join(lines) == first["text"]
+
+
+def test_search_is_readable(run, indexed):
+    _, home, _ = indexed
+    code, out, _ = run("search", "copy [a] folder", "-k", 1, "--home", home)
+    assert code == 0
+    assert out.splitlines()[0].startswith(" 1  files.py:")
+    assert "copy_tree" in out
+
+
+def test_tasks_are_written_and_counted(run, indexed):
+    from homeground.tasks import TaskSet
+
+    _, home, _ = indexed
+    code, out, _ = run("tasks", "--home", home, "--dry-run", "--json")
+    path = home / "tasks" / "lookup.jsonl"
+    assert code == 0
+    assert not path.exists()
+    code, out, _ = run("tasks", "--home", home, "--json")
+    document = json.loads(out)
+    assert set(document) == {"train", "heldout", "removed_near_duplicates", "removed", "path"}
+    assert document["path"] == str(path)
+    saved = TaskSet.load(path)
+    assert (len(saved.train), len(saved.heldout)) == (document["train"], document["heldout"])
+    assert document["train"] + document["heldout"] == 5
+
+
+def test_a_run_that_does_not_exist_names_those_that_do(run, indexed):
+    _, home, _ = indexed
+    (home / "runs" / "mine").mkdir(parents=True)
+    code, _, err = run("eval", "agent", "--run", "yours", "--home", home)
+    assert code == 2
+    assert "there is no run 'yours'" in err
+    assert "runs here: mine" in err
