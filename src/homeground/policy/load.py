@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from safetensors import safe_open
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as hf_logging
@@ -198,11 +199,21 @@ def _load_adapter(base: PreTrainedModel, adapter: Path) -> PeftModel:
             where=str(adapter),
             hint="run `homeground sft` first, or name the adapter folder of a run",
         )
+    hint = "an adapter loads only on the base that it was trained on"
     try:
-        return PeftModel.from_pretrained(base, str(adapter), is_trainable=True, use_safetensors=True)
+        peft = PeftModel.from_pretrained(base, str(adapter), is_trainable=True, use_safetensors=True)
+        with safe_open(adapter / "adapter_model.safetensors", "pt") as file:
+            saved = set(file.keys())
     except (RuntimeError, ValueError, OSError) as cause:
         raise HomegroundError(
-            f"the adapter does not fit this base model: {str(cause).splitlines()[0]}",
-            where=str(adapter),
-            hint="an adapter loads only on the base that it was trained on",
+            f"the adapter does not fit this base model: {str(cause).splitlines()[0]}", where=str(adapter), hint=hint
         ) from cause
+    # PEFT only warns when a base has more or fewer layers than the adapter, and goes on with what is left.
+    if different := saved ^ set(get_peft_model_state_dict(peft)):
+        raise HomegroundError(
+            f"the adapter does not fit this base model: {len(different)} of its tensors are missing or left over, "
+            f"{min(different)} among them",
+            where=str(adapter),
+            hint=hint,
+        )
+    return peft
