@@ -12,9 +12,7 @@ from homeground.policy.forest import common_prefix
 def paths(draw):
     """Few letters and short runs, so that prefixes, equal paths and nested paths are common."""
     ids = draw(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=7), min_size=1, max_size=8))
-    return [
-        TokenPath(row, sorted(draw(st.sets(st.integers(1, len(row) - 1)))) if len(row) > 1 else []) for row in ids
-    ]
+    return [TokenPath(row, sorted(draw(st.sets(st.integers(1, len(row) - 1)))) if len(row) > 1 else []) for row in ids]
 
 
 def nodes_of(forest, ids):

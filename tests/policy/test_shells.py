@@ -1,0 +1,153 @@
+import pytest
+import torch
+from peft import LoraConfig
+
+from homeground.policy import LoraSettings, TokenForest
+from homeground.policy.quantize import dequantized, four_bit_layers
+from homeground.policy.shells import SamplerLinear, lora_layers, publish, sampler_shell
+from homeground.training import kl_k3
+
+from . import tiny
+
+FOREST = TokenForest.build(tiny.random_paths(0))
+
+
+def step(policy, learning_rate=0.05):
+    """One optimizer step that moves everything."""
+    optimizer = torch.optim.AdamW(policy.trainable().values(), lr=learning_rate)
+    policy.logprobs(FOREST).sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def base_tensors(policy):
+    return {n: p.detach().clone() for n, p in policy.peft.named_parameters() if not p.requires_grad}
+
+
+def run(shell, ids):
+    """Logits of plain rows through a shell's own weights."""
+    shell.set_attn_implementation("eager")
+    return shell(torch.tensor([ids])).logits[0]
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_kl_to_a_fresh_twin_is_exactly_zero(llama, quantization, dtype):
+    policy = tiny.policy_of(llama, quantization=quantization, dtype=dtype)
+    twin = policy.reference()
+    mine, theirs = policy.logprobs(FOREST), policy.logprobs(FOREST, reference=twin)
+    assert torch.equal(mine.detach(), theirs)
+    assert torch.equal(kl_k3(mine, theirs), torch.zeros_like(theirs))
+    assert not theirs.requires_grad
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_a_twin_stays_where_it_was_when_the_trainer_steps(llama, quantization):
+    policy = tiny.policy_of(llama, quantization=quantization)
+    twin = policy.reference()
+    before = policy.logprobs(FOREST, reference=twin)
+    step(policy)
+    assert torch.equal(policy.logprobs(FOREST, reference=twin), before)
+    assert not torch.equal(policy.logprobs(FOREST), before)
+    assert bool((kl_k3(policy.logprobs(FOREST), before) > 0).any())
+
+
+def test_a_twin_costs_only_its_adapter(policy):
+    twin = policy.reference()
+    mine = {p.data_ptr() for n, p in policy.model.named_parameters() if "lora_" not in n}
+    theirs = {p.data_ptr() for n, p in twin.named_parameters() if "lora_" not in n}
+    assert mine == theirs
+    lora = {p.data_ptr() for n, p in policy.model.named_parameters() if "lora_" in n}
+    assert lora.isdisjoint({p.data_ptr() for n, p in twin.named_parameters() if "lora_" in n})
+
+
+def test_the_trainer_keeps_its_gradients_switched_on_beside_its_shells(policy):
+    before = {n: p.requires_grad for n, p in policy.peft.named_parameters()}
+    policy.reference()
+    sampler_shell(policy.model, policy.dtype)
+    assert {n: p.requires_grad for n, p in policy.peft.named_parameters()} == before
+    assert any(before.values())
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_training_never_touches_the_base(llama, quantization):
+    policy = tiny.policy_of(llama, quantization=quantization)
+    before = base_tensors(policy)
+    adapter = policy.adapter_state()
+    for _ in range(3):
+        step(policy)
+    after = base_tensors(policy)
+    assert all(torch.equal(before[n], after[n]) for n in before)
+    moved = [n for n, t in policy.adapter_state().items() if not torch.equal(t, adapter[n])]
+    assert len(moved) == len(adapter)
+
+
+def test_an_adapter_state_is_a_copy(policy):
+    state = policy.adapter_state()
+    kept = {n: t.clone() for n, t in state.items()}
+    step(policy)
+    assert all(torch.equal(state[n], kept[n]) for n in state)
+
+
+def test_a_sampler_shell_shares_the_storage_of_a_plain_base(policy):
+    shell = sampler_shell(policy.model, policy.dtype)
+    layers = lora_layers(policy.model)
+    assert len(layers) == 14
+    for name, layer in layers.items():
+        assert shell.get_submodule(name).weight.data_ptr() == layer.get_base_layer().weight.data_ptr()
+    assert shell.get_input_embeddings().weight.data_ptr() == policy.model.get_input_embeddings().weight.data_ptr()
+    assert not any(p.requires_grad for p in shell.parameters())
+
+
+@pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "v_proj"]])
+def test_a_sampler_shell_of_a_four_bit_base_holds_the_dequantized_numbers(llama, targets):
+    policy = tiny.policy_of(llama, quantization="nf4", lora=LoraSettings(r=4, alpha=8, targets=targets))
+    shell = sampler_shell(policy.model, policy.dtype)
+    assert four_bit_layers(shell) == {}
+    for name, layer in four_bit_layers(policy.model).items():
+        assert torch.equal(shell.get_submodule(name.replace(".base_layer", "")).weight, dequantized(layer))
+    ids = [5, 6, 7, 8]
+    torch.testing.assert_close(run(shell, ids), run(tiny.plain(policy), ids), rtol=1e-4, atol=1e-4)
+
+
+def test_publish_carries_the_trainers_step_to_the_sampler(policy):
+    shell = sampler_shell(policy.model, policy.dtype)
+    ids = [5, 6, 7, 8]
+    stale = run(shell, ids).clone()
+    step(policy)
+    trainer = run(tiny.plain(policy), ids)
+    assert torch.equal(run(shell, ids), stale), "the sampler moved before it was published to"
+    assert not torch.allclose(stale, trainer)
+    publish(policy.model, shell)
+    torch.testing.assert_close(run(shell, ids), trainer, rtol=1e-5, atol=1e-5)
+
+
+def test_a_biased_layer_keeps_its_bias_once(tmp_path):
+    config = tiny.llama_config(attention_bias=True, mlp_bias=True)
+    policy = tiny.policy_of(tiny.build(tmp_path / "model", config))
+    with torch.no_grad():
+        for name, parameter in policy.model.named_parameters():
+            if name.endswith("bias"):
+                parameter.normal_(generator=torch.Generator().manual_seed(0))
+    shell = sampler_shell(policy.model, policy.dtype)
+    ids = [5, 6, 7]
+    torch.testing.assert_close(run(shell, ids), run(tiny.plain(policy), ids), rtol=1e-5, atol=1e-5)
+
+
+def test_the_sampler_s_product_is_base_plus_scaled_low_rank(policy):
+    layer = next(iter(lora_layers(policy.model).values()))
+    linear = SamplerLinear(layer, torch.float32)
+    x = torch.randn(3, linear.weight.shape[1], generator=torch.Generator().manual_seed(0))
+    a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    expected = x @ layer.get_base_layer().weight.T + 8 / 4 * (x @ a.T @ b.T)
+    torch.testing.assert_close(linear(x), expected.detach(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["two adapters", "DoRA"])
+def test_an_adapter_that_is_no_plain_low_rank_sum_is_refused(policy, kind):
+    config = LoraConfig(r=2, target_modules="all-linear", use_dora=kind == "DoRA")
+    policy.peft.add_adapter("other", config)
+    if kind == "DoRA":
+        policy.peft.delete_adapter("default")
+    with pytest.raises(NotImplementedError, match="exactly one plain LoRA adapter"):
+        sampler_shell(policy.model, policy.dtype)
