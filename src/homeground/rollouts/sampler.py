@@ -112,6 +112,7 @@ class Sampler:
         self._inbox: queue.SimpleQueue[_Row | None] = queue.SimpleQueue()
         self._compute = compute or threading.Lock()
         self._version = 0
+        self._door = threading.Lock()
         self._closed = False
         self.prefilled_tokens = 0
         self.reused_tokens = 0
@@ -154,10 +155,12 @@ class Sampler:
             raise ValueError(
                 f"{len(prompt_ids)} prompt tokens and {max_tokens} to sample exceed the context of {self._context}"
             )
-        if self._closed:
-            raise RuntimeError("the sampler is closed")
         future: Future[Generation] = Future()
-        self._inbox.put(_Row(list(prompt_ids), params or SamplingParams(), max_tokens, frozenset(stop_ids), future))
+        row = _Row(list(prompt_ids), params or SamplingParams(), max_tokens, frozenset(stop_ids), future)
+        with self._door:
+            if self._closed:
+                raise RuntimeError("the sampler is closed")
+            self._inbox.put(row)
         return future
 
     def publish(self) -> int:
@@ -170,20 +173,29 @@ class Sampler:
 
     def close(self) -> None:
         """Stop the thread; requests that have not ended are cancelled."""
-        self._closed = True
-        self._inbox.put(None)
+        with self._door:
+            self._closed = True
+            self._inbox.put(None)
         self._thread.join()
 
     def _run(self) -> None:
-        try:
-            while self._admit():
-                if self._rows:
+        while self._admit():
+            if self._rows:
+                try:
                     with self._compute, torch.inference_mode():
                         self._step()
-        finally:
-            self._closed = True
-            for row in [*self._rows, *self._drain()]:
-                row.future.cancel()
+                except Exception as error:
+                    self._fail(self._rows, error)
+        for row in [*self._rows, *self._drain()]:
+            row.future.cancel()
+
+    def _fail(self, rows: list[_Row], error: Exception) -> None:
+        """Tell whoever waits; what was being written is in doubt, so the next requests find an empty sampler."""
+        for row in [*rows, *self._rows]:
+            with contextlib.suppress(InvalidStateError):
+                row.future.set_exception(error)
+        self._rows.clear()
+        self._cache.clear()
 
     def _drain(self) -> list[_Row]:
         rows: list[_Row] = []
@@ -195,6 +207,8 @@ class Sampler:
 
     def _admit(self) -> bool:
         """Take waiting requests; blocks while there is nothing to do. False when closed."""
+        if self._closed:
+            return False
         batch: list[_Row] = []
         wait: float | None = None if not self._rows else 0.0
         while len(self._rows) + len(batch) < self._limit:
@@ -215,12 +229,7 @@ class Sampler:
                 with self._compute, torch.inference_mode():
                     self._start(batch)
             except Exception as error:
-                for row in batch:
-                    if row not in self._rows:
-                        row.future.set_exception(error)
-                if not self._rows:
-                    return True
-                raise
+                self._fail(batch, error)
         return True
 
     def _start(self, batch: list[_Row]) -> None:
