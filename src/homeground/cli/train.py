@@ -32,16 +32,19 @@ class EvalKind(StrEnum):
 
 @verb(example="homeground demo", resumable=True)
 def demo(common: Common, resume: _Resume = False) -> None:
-    """Walk the whole loop on Python's standard library: index, tasks, SFT, GRPO, before and after."""
+    """Walk the whole loop: index, tasks, SFT, GRPO, before and after; on Python's standard library, else on the
+    recipe's corpus."""
+    from homeground.base.recipe import CorpusSection
     from homeground.corpus import STDLIB_EXCLUDES, stdlib_root
 
-    corpus = {"roots": [str(stdlib_root())], "exclude": list(STDLIB_EXCLUDES)}
-    recipe = common.load_recipe("demo", corpus=corpus)
+    recipe = common.load_recipe("demo")
+    if recipe.corpus == CorpusSection():
+        recipe = common.load_recipe("demo", corpus={"roots": [str(stdlib_root())], "exclude": list(STDLIB_EXCLUDES)})
     workspace = common.workspace()
     run = workspace.run(recipe.run or "demo")
     if common.dry_run:
         plan = (
-            f"would index {corpus['roots'][0]}, make {recipe.tasks.train} + {recipe.tasks.heldout} tasks, run SFT on "
+            f"would index {', '.join(recipe.corpus.roots)}, make {recipe.tasks.train} + {recipe.tasks.heldout} tasks, run SFT on "
             f"{recipe.sft.examples} conversations and {recipe.rl.steps} steps of GRPO, and write {run.report}"
         )
         common.show({"run": run.name, "report": str(run.report), "recipe": recipe.model_dump(mode="json")}, plan)

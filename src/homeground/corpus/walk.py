@@ -73,12 +73,12 @@ class Walk:
     """Iterates over the source files below `root`, in a fixed order, and counts what it leaves out.
 
     Args:
-        root: an existing folder.
+        root: an existing folder, or one file of it.
         exclude: globs in gitignore syntax, relative to the root, applied on top of `DEFAULT_EXCLUDES`.
         max_bytes: larger files are skipped.
 
     Raises:
-        HomegroundError: the root does not exist, is no folder, or may not be read.
+        HomegroundError: the root does not exist or may not be read.
     """
 
     root: Path
@@ -87,18 +87,20 @@ class Walk:
     skipped: Counter[str] = field(default_factory=Counter[str])
 
     def __post_init__(self) -> None:
-        self.root = self.root.expanduser().resolve()
-        if not self.root.is_dir():
+        given = self.root.expanduser().resolve()
+        if not given.exists():
             raise HomegroundError(
-                f"{self.root} is not a folder",
-                where=str(self.root),
-                hint="give an existing folder to index, for example: homeground index src/",
+                "the folder to index does not exist",
+                where=str(given),
+                hint="give an existing folder, for example: homeground index src/",
             )
-        if not os.access(self.root, os.R_OK | os.X_OK):
+        self._only = given.name if given.is_file() else None
+        self.root = given.parent if given.is_file() else given
+        if not os.access(given, os.R_OK if given.is_file() else os.R_OK | os.X_OK):
             raise HomegroundError(
-                f"{self.root} may not be read",
-                where=str(self.root),
-                hint="run as a user who may read it, or index another folder",
+                "what is to be indexed may not be read",
+                where=str(given),
+                hint="get permission to read it, or index another folder",
             )
         self._exclude = GitIgnoreSpec.from_lines([*DEFAULT_EXCLUDES, *self.exclude])
 
@@ -113,6 +115,10 @@ class Walk:
             self.skipped[Skip.UNREADABLE] += 1
             return
         for entry in entries:
+            if self._only is not None and entry.name != self._only:
+                continue
+            if entry.name in _IGNORE_FILES:
+                continue
             path = prefix + entry.name
             is_folder = entry.is_dir(follow_symlinks=False)
             if (reason := self._ruled_out(path + "/" if is_folder else path, specs)) is not None:
@@ -140,6 +146,7 @@ class Walk:
         if language is None:
             return Skip.UNSUPPORTED
         try:
+            path.encode()  # a name that is no UTF-8 has no place in an index
             if entry.is_symlink():
                 target = Path(entry.path).resolve()
                 if not target.is_relative_to(self.root):
@@ -152,7 +159,7 @@ class Walk:
             if size > self.max_bytes:
                 return Skip.TOO_LARGE
             data = Path(entry.path).read_bytes()
-        except (OSError, RuntimeError):
+        except (OSError, RuntimeError, UnicodeEncodeError):
             return Skip.UNREADABLE
         reason = _unwanted(data)
         return reason if reason is not None else SourceFile(self.root, path, language, data)

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 Vectors = NDArray[np.float32]
-_BATCH = 32
+_BATCH_TOKENS = 4096
 _COUNTED = 1024
+_SPECIAL_TOKENS = 2
+_PAD_TO = 16  # every new shape costs oneDNN a primitive and its scratch memory, for good
 
 
 class Embedder:
@@ -93,6 +95,7 @@ class Embedder:
             model = SentenceTransformer(
                 str(self.folder), device=device, model_kwargs={"dtype": dtype}, trust_remote_code=False
             )
+            model[0].processing_kwargs = {"text": {"pad_to_multiple_of": _PAD_TO}}
         except (OSError, ValueError) as error:
             raise HomegroundError(
                 f"the embedder '{self.name}' cannot be loaded: {error}",
@@ -131,10 +134,21 @@ class Embedder:
         """
         lengths = self.count(texts)
         order = sorted(range(len(texts)), key=lengths.__getitem__)
-        batches = [order[at : at + _BATCH] for at in range(0, len(order), _BATCH)]
+        batches = self._batches(order, lengths)
         random.Random(0).shuffle(batches)
         for batch in batches:
             each(batch, self._forward([texts[at] for at in batch]))
+
+    def _batches(self, order: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
+        """Runs of `order` (shortest first), each of at most `_BATCH_TOKENS` tokens with its padding."""
+        batches: list[list[int]] = []
+        for at in order:
+            width = min(lengths[at] + _SPECIAL_TOKENS, self.max_tokens)
+            width = -(-width // _PAD_TO) * _PAD_TO
+            if not batches or width * (len(batches[-1]) + 1) > _BATCH_TOKENS:
+                batches.append([])
+            batches[-1].append(at)
+        return batches
 
     def encode_all(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors of all texts, shape (texts, dimension)."""

@@ -123,7 +123,9 @@ class Workbench:
         """The policy's sampler; publish after training."""
         from homeground.rollouts import Sampler
 
-        return self._open.enter_context(Sampler(self.policy, rows=self.recipe.eval.batch, compute=self.compute))
+        return self._open.enter_context(
+            Sampler(self.policy, rows=self.recipe.eval.batch, cache_mb=256, compute=self.compute)
+        )
 
     @cached_property
     def server(self) -> ModelServer:

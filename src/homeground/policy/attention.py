@@ -4,14 +4,16 @@ A query sees its own segment causally and every ancestor segment in full. In dep
 queries below a segment are contiguous, so the whole forest is a list of *parts*, each one ordinary
 attention between two slices::
 
-    for each segment s:   queries s            keys s   causal
-                          queries below(s)     keys s   full
+    for each long segment s:          queries s            keys s     causal
+                                      queries below(s)     keys s     full
+    for each run b of small subtrees: queries b            keys b     masked
 
-Parts of one query are merged by their log-sum-exp (as in Hydragen, Juravsky et al. 2024,
-arXiv 2402.05099): nothing is copied per row, nothing is padded. The backward pass of a part is the
-ordinary one with the *merged* output and log-sum-exp in place of the part's own, which makes it exact:
-softmax weights are ``exp(score - lse)`` with the lse of the whole row (Dao 2023, arXiv 2307.08691, eq. 4
-onwards; the same identity lets ring attention split keys over devices).
+A run of neighbouring subtrees is small when it has at most ``BLOCK`` tokens: one call with a mask then
+costs less than a call for each of its segments. Parts of one query are merged by their log-sum-exp (as in
+Hydragen, Juravsky et al. 2024, arXiv 2402.05099): nothing is copied per row, nothing is padded. The
+backward pass of a part is the ordinary one with the *merged* output and log-sum-exp in place of the
+part's own, which makes it exact: softmax weights are ``exp(score - lse)`` with the lse of the whole row
+(Dao 2023, arXiv 2307.08691, section 2.3; the same identity lets ring attention split keys over devices).
 
 The layout travels as the keyword ``forest`` of the model's forward. A model that drops the keyword makes
 :func:`forest_attention` raise instead of silently attending across rows.
@@ -29,6 +31,7 @@ from torch.nn import functional
 from homeground.policy.forest import TokenForest
 
 IMPLEMENTATION = "homeground_forest"
+BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,8 @@ class ForestLayout:
     def __init__(self, forest: TokenForest) -> None:
         self._forest = forest
         self._masks: dict[int | None, Tensor] = {}
+        self._parts = plan(forest)
+        self._block_masks: dict[torch.dtype, dict[int, Tensor]] = {}
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
         """See :class:`Layout`; differentiable in query, key and value."""
@@ -103,8 +108,19 @@ class ForestLayout:
         if groups > 1:
             key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
         if scoring.plain and query.device.type == "cpu":
-            return _PartwiseAttention.apply(query, key, value, self._forest, scoring.scale)  # pyright: ignore
+            masks = self._masks_of_blocks(query.dtype)
+            return _PartwiseAttention.apply(query, key, value, self._parts, masks, scoring.scale)  # pyright: ignore
         return masked_attention(query, key, value, self._mask(scoring.window, query.device), scoring)
+
+    def _masks_of_blocks(self, dtype: torch.dtype) -> dict[int, Tensor]:
+        if dtype not in self._block_masks:
+            everything = visible(self._forest)
+            self._block_masks[dtype] = {
+                index: torch.zeros(1, 1, n, n, dtype=dtype).masked_fill_(~everything[p.queries, p.keys], float("-inf"))
+                for index, p in enumerate(self._parts)
+                if p.masked and (n := p.queries.stop - p.queries.start)
+            }
+        return self._block_masks[dtype]
 
     def _mask(self, window: int | None, device: torch.device) -> Tensor:
         if window not in self._masks:
@@ -165,52 +181,101 @@ def merge(out: Tensor, lse: Tensor, part_out: Tensor, part_lse: Tensor) -> None:
     lse.copy_(total)
 
 
+@dataclass(frozen=True)
+class _Part:
+    queries: slice
+    keys: slice
+    causal: bool = False
+    masked: bool = False
+
+    @property
+    def starts(self) -> bool:
+        """Whether these queries have no part before this one: every query has exactly one part with itself as a key."""
+        return self.causal or self.masked
+
+
+def plan(forest: TokenForest) -> list[_Part]:
+    """The parts of a forest; those that contain a query's own position come first."""
+    children: dict[int, list[int]] = {}
+    for index, segment in enumerate(forest.segments):
+        children.setdefault(segment.parent, []).append(index)
+    own: list[_Part] = []
+    above: list[_Part] = []
+    pending = [children[-1]]
+    while pending:
+        for run in _runs(forest, pending.pop()):
+            first, last = forest.segments[run[0]], forest.segments[run[-1]]
+            block = slice(first.start, last.below)
+            if len(run) == 1 and (not children.get(run[0]) or block.stop - block.start > BLOCK):
+                alone = slice(first.start, first.stop)
+                own.append(_Part(alone, alone, causal=True))
+                if run[0] in children:
+                    above.append(_Part(slice(first.stop, first.below), alone))
+                    pending.append(children[run[0]])
+            else:
+                own.append(_Part(block, block, masked=True))
+    return [*own, *above]
+
+
+def _runs(forest: TokenForest, siblings: list[int]) -> list[list[int]]:
+    """Neighbouring sibling subtrees, together at most BLOCK tokens; a larger one stands alone."""
+    runs: list[list[int]] = []
+    room = 0
+    for index in siblings:
+        size = forest.segments[index].below - forest.segments[index].start
+        if size <= room:
+            runs[-1].append(index)
+            room -= size
+        else:
+            runs.append([index])
+            room = BLOCK - size
+    return runs
+
+
 class _PartwiseAttention(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, forest: TokenForest, scale: float
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, parts: list[_Part], masks: dict[int, Tensor], scale: float
     ) -> Tensor:
-        out = torch.empty(query.shape, dtype=torch.float32)
-        lse = torch.empty(query.shape[:-1], dtype=torch.float32)
-        for s in forest.segments:
-            own = slice(s.start, s.stop)
-            out[:, :, own], lse[:, :, own] = part(
-                query[:, :, own], key[:, :, own], value[:, :, own], scale, causal=True
-            )
-        for s in forest.segments:
-            if s.below > s.stop:
-                own, below = slice(s.start, s.stop), slice(s.stop, s.below)
-                seen = part(query[:, :, below], key[:, :, own], value[:, :, own], scale)
-                merge(out[:, :, below], lse[:, :, below], *seen)
-        out = out.to(query.dtype)
+        if len(parts) == 1:
+            out, lse = part(query, key, value, scale, causal=parts[0].causal, mask=masks.get(0))
+        else:
+            out = torch.empty(query.shape, dtype=torch.float32)
+            lse = torch.empty(query.shape[:-1], dtype=torch.float32)
+            for index, p in enumerate(parts):
+                rows, seen = p.queries, p.keys
+                found = part(
+                    query[:, :, rows], key[:, :, seen], value[:, :, seen], scale, causal=p.causal, mask=masks.get(index)
+                )
+                if p.starts:
+                    out[:, :, rows], lse[:, :, rows] = found
+                else:
+                    merge(out[:, :, rows], lse[:, :, rows], *found)
+            out = out.to(query.dtype)
         ctx.save_for_backward(query, key, value, out, lse)
-        ctx.forest, ctx.scale = forest, scale
+        ctx.parts, ctx.masks, ctx.scale = parts, masks, scale
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         query, key, value, out, lse = ctx.saved_tensors
-        grad_query = torch.zeros(query.shape, dtype=torch.float32)
-        grad_key = torch.zeros(key.shape, dtype=torch.float32)
-        grad_value = torch.zeros(value.shape, dtype=torch.float32)
+        grads = [torch.zeros(t.shape, dtype=torch.float32) for t in (query, key, value)]
         grad_out = grad_out.contiguous()
-        for s in ctx.forest.segments:
-            own, below = slice(s.start, s.stop), slice(s.stop, s.below)
-            for rows, causal in ((own, True), (below, False)):
-                if rows.stop == rows.start:
-                    continue
-                dq, dk, dv = _flash_backward(
-                    grad_out[:, :, rows],
-                    query[:, :, rows],
-                    key[:, :, own],
-                    value[:, :, own],
-                    out[:, :, rows],
-                    lse[:, :, rows],
-                    0.0,
-                    causal,
-                    scale=ctx.scale,
-                )
-                grad_query[:, :, rows] += dq
-                grad_key[:, :, own] += dk
-                grad_value[:, :, own] += dv
-        return grad_query.to(query.dtype), grad_key.to(key.dtype), grad_value.to(value.dtype), None, None
+        for index, p in enumerate(ctx.parts):
+            rows, seen = p.queries, p.keys
+            found = _flash_backward(
+                grad_out[:, :, rows],
+                query[:, :, rows],
+                key[:, :, seen],
+                value[:, :, seen],
+                out[:, :, rows],
+                lse[:, :, rows],
+                0.0,
+                p.causal,
+                attn_mask=ctx.masks.get(index),
+                scale=ctx.scale,
+            )
+            for grad, where, term in zip(grads, (rows, seen, seen), found, strict=True):
+                grad[:, :, where] += term
+        grad_query, grad_key, grad_value = (g.to(t.dtype) for g, t in zip(grads, (query, key, value), strict=True))
+        return grad_query, grad_key, grad_value, None, None, None

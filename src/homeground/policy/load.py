@@ -23,7 +23,7 @@ from homeground.policy import attention
 from homeground.policy.forest import TokenForest
 from homeground.policy.logprobs import forest_logprobs
 from homeground.policy.quantize import Quantization, keep_trainable, quantization_config
-from homeground.policy.shells import frozen_twin
+from homeground.policy.shells import frozen_twin, lora_layers
 
 
 @dataclass(frozen=True)
@@ -178,6 +178,9 @@ def load_policy(
         else:
             peft = get_peft_model(base, _lora_config(lora or LoraSettings()))
     assert isinstance(peft, PeftModel)
+    for layer in lora_layers(peft).values():
+        # Autocast casts the adapter's weights down; PEFT would cast every activation up first.
+        layer.cast_input_dtype_enabled = dtype is torch.float32
     peft.eval()
     return Policy(name, folder, peft, tokenizer, dtype, quantization)
 
