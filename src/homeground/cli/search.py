@@ -74,17 +74,19 @@ def tasks(common: Common) -> None:
     """Make verifiable look-up tasks from the docstrings of what is indexed, in train and held-out splits."""
     recipe = common.load_recipe()
     workspace = common.workspace(create=False)
+    path = workspace.tasks / "tasks.jsonl"
+    if common.dry_run:
+        words = f"would make up to {recipe.tasks.train} train and {recipe.tasks.heldout} held-out tasks, in {path}"
+        common.show({"train": recipe.tasks.train, "heldout": recipe.tasks.heldout, "path": str(path)}, words)
+        return
 
-    from homeground.index import Index
-    from homeground.tasks import build_lookup_tasks
+    from homeground.base.workspace import RunFolder
+    from homeground.pipeline import Workbench, stages
 
-    with common.progress() as progress:
-        bar = progress.bar("making tasks")
-        found = build_lookup_tasks(Index.open(workspace.index), **recipe.tasks.model_dump(), seed=recipe.seed)
-        bar.done(f"{len(found.train)} to train on, {len(found.heldout)} held out")
-    path = workspace.tasks / "lookup.jsonl"
-    if not common.dry_run:
-        found.save(path)
+    # The workspace's own tasks lie in a folder like a run's; every run copies them when it first needs them.
+    with common.progress() as progress, Workbench(recipe, workspace, RunFolder(workspace.tasks), progress) as bench:
+        stages.make_tasks(bench)
+        found = bench.tasks
     document = {
         "train": len(found.train),
         "heldout": len(found.heldout),
@@ -97,7 +99,7 @@ def tasks(common: Common) -> None:
         document,
         f"{len(found.train)} train tasks and {len(found.heldout)} held-out ones, from other files",
         f"left out: {found.removed_near_duplicates} near-duplicates of held-out questions, {removed}",
-        f"{'would be written' if common.dry_run else 'written'} to {path}",
+        f"written to {path}",
     )
 
 

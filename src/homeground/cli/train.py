@@ -32,8 +32,7 @@ class EvalKind(StrEnum):
 
 @verb(example="homeground demo", resumable=True)
 def demo(common: Common, resume: _Resume = False) -> None:
-    """Walk the whole loop: index, tasks, SFT, GRPO, before and after; on Python's standard library, else on the
-    recipe's corpus."""
+    """Walk the whole loop on Python's standard library (or the recipe's corpus): index, tasks, SFT, GRPO, report."""
     from homeground.base.recipe import CorpusSection
     from homeground.corpus import STDLIB_EXCLUDES, stdlib_root
 
@@ -44,8 +43,8 @@ def demo(common: Common, resume: _Resume = False) -> None:
     run = workspace.run(recipe.run or "demo")
     if common.dry_run:
         plan = (
-            f"would index {', '.join(recipe.corpus.roots)}, make {recipe.tasks.train} + {recipe.tasks.heldout} tasks, run SFT on "
-            f"{recipe.sft.examples} conversations and {recipe.rl.steps} steps of GRPO, and write {run.report}"
+            f"would index {', '.join(recipe.corpus.roots)}, make {recipe.tasks.train} + {recipe.tasks.heldout} tasks, "
+            f"run SFT on {recipe.sft.examples} conversations and {recipe.rl.steps} steps of GRPO, and write {run.report}"
         )
         common.show({"run": run.name, "report": str(run.report), "recipe": recipe.model_dump(mode="json")}, plan)
         return

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from homeground.rollouts import AgentResult
     from homeground.tasks import LookupTask
 
+SPARE_CANDIDATES = 2
+"""How many candidates a wanted task gets when tasks must be findable; plain search finds more than half of them."""
+
 type EvalStage = Literal["scripted", "base", "sft", "rl"]
 
 
@@ -49,12 +52,24 @@ def build_index(bench: Workbench, roots: list[Path]) -> tuple[str, IndexReport]:
 
 def make_tasks(bench: Workbench) -> str:
     """Verifiable look-up tasks from the index's docstrings, and the index in which those docstrings are masked."""
-    from homeground.tasks import build_lookup_tasks
+    from homeground.tasks import build_lookup_tasks, keep_findable
 
-    bar = bench.progress.bar("making tasks")
-    tasks = build_lookup_tasks(bench.index, seed=bench.recipe.seed, **bench.recipe.tasks.model_dump())
+    wanted = bench.recipe.tasks.model_dump()
+    depth, train, heldout = wanted.pop("findable"), wanted.pop("train"), wanted.pop("heldout")
+    spare = SPARE_CANDIDATES if depth else 1
+    tasks = build_lookup_tasks(
+        bench.index, seed=bench.recipe.seed, train=spare * train, heldout=spare * heldout, **wanted
+    )
     bench.run.create()
     tasks.save(bench.tasks_file)
+    if depth:
+        masked = bench.masked
+        bar = bench.progress.bar("trying candidates", total=len(tasks.train) + len(tasks.heldout))
+        tasks = keep_findable(tasks, masked.search, depth, train=train, heldout=heldout, on_try=bar.advance)
+        tasks.save(bench.tasks_file)
+        bench.forget_tasks()
+    else:
+        bar = bench.progress.bar("making tasks")
     words = (
         f"{len(tasks.train)} train and {len(tasks.heldout)} held-out tasks from other modules, "
         f"{tasks.removed_near_duplicates} near-duplicates removed"

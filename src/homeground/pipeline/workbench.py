@@ -70,10 +70,14 @@ class Workbench:
         """The run's tasks: its own copy of what `homeground tasks` made last, from its first stage on."""
         from homeground.tasks import TaskSet
 
-        made = self.workspace.tasks / "lookup.jsonl"
+        made = self.workspace.tasks / self.tasks_file.name
         if not self.tasks_file.is_file() and made.is_file():
             atomic_write_text(self.tasks_file, made.read_text(encoding="utf-8"))
         return TaskSet.load(self.tasks_file)
+
+    def forget_tasks(self) -> None:
+        """Read the tasks again: they were made anew."""
+        self.__dict__.pop("tasks", None)
 
     @cached_property
     def masked(self) -> Index:

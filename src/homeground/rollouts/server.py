@@ -26,7 +26,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from transformers import PreTrainedTokenizerBase
 
 from homeground.base.errors import HomegroundError
@@ -36,6 +36,8 @@ from homeground.rollouts.sampling import SamplingParams
 
 REMEMBERED_TURNS = 4096
 DEFAULT_MAX_TOKENS = 256
+# What says who asks or how to file it, and the gateway's wish for something that only mixtures of experts have.
+WITHOUT_EFFECT = {"user", "metadata", "store", "safety_identifier", "prompt_cache_key", "return_routed_experts"}
 
 
 class ChatMessage(BaseModel):
@@ -48,6 +50,7 @@ class ChatMessage(BaseModel):
 class ChatRequest(BaseModel):
     """The part of OpenAI's chat completion request that this server does; the rest is refused by name, not ignored."""
 
+    model_config = ConfigDict(extra="allow")
     model: str
     messages: list[ChatMessage] = Field(min_length=1)
     max_tokens: int | None = Field(default=None, ge=1)
@@ -218,6 +221,8 @@ class ModelServer:
             "tools": bool(body.tools),
             "response_format": body.response_format not in (None, {"type": "text"}),
         }
+        # A neutral value (a penalty of 0, an empty bias) asks for what happens anyway.
+        refused |= {name: bool(value) for name, value in (body.model_extra or {}).items() if name not in WITHOUT_EFFECT}
         if asked := [name for name, wanted in refused.items() if wanted]:
             raise ApiError(400, f"this server does not support {', '.join(asked)} yet", "unsupported_parameter")
 

@@ -1,6 +1,7 @@
 """Verifiable tasks made from a corpus, without labels and without a judge."""
 
 from homeground.tasks.decontaminate import near_duplicates, shingles
+from homeground.tasks.findable import keep_findable
 from homeground.tasks.lookup import build_lookup_tasks
 from homeground.tasks.task import RANK_DEPTH, LookupTask, Split, rank_of
 from homeground.tasks.taskset import TaskSet
@@ -11,6 +12,7 @@ __all__ = [
     "Split",
     "TaskSet",
     "build_lookup_tasks",
+    "keep_findable",
     "near_duplicates",
     "rank_of",
     "shingles",

@@ -21,6 +21,10 @@ class TasksSection(Section):
         default=0.8, gt=0, le=1, description="questions at least this similar to a held-out one leave the train split"
     )
 
+    findable: int = Field(
+        default=10, ge=0, description="keep tasks whose function is in so many hits of the whole question; 0: all"
+    )
+
     @model_validator(mode="after")
     def _some_length(self) -> Self:
         if self.min_chars > self.max_chars:
