@@ -28,6 +28,7 @@ import httpx
 from homeground.base.errors import HomegroundError
 
 START_SECONDS = 90
+STOP_SECONDS = 10
 _LISTENING = re.compile(r"Uvicorn running on (http://127\.0\.0\.1:\d+)")
 _SET_PARENT_DEATH_SIGNAL = 1
 
@@ -113,10 +114,12 @@ class Gateway:
 
     def close(self) -> None:
         """Stop the process and remove its files; safe to call twice."""
-        if self._process is not None and self._process.poll() is None:
+        if self._process is None:
+            return
+        if self._process.poll() is None:
             self._process.terminate()
             try:
-                self._process.wait(timeout=10)
+                self._process.wait(timeout=STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
