@@ -1,7 +1,11 @@
+from dataclasses import dataclass
+
+import openai
 import pytest
 import torch
 
-from homeground.rollouts import Sampler
+from homeground.policy import Policy
+from homeground.rollouts import ModelServer, Sampler
 
 from ..policy import tiny
 
@@ -30,3 +34,22 @@ def policy(llama):
 def sampler(policy):
     with Sampler(policy, rows=8, cache_mb=4) as sampler:
         yield sampler
+
+
+@pytest.fixture(scope="module")
+def served(llama):
+    """A policy, its sampler and its model server, shared by the tests of a file."""
+    policy = tiny.policy_of(llama)
+    with Sampler(policy, rows=16, cache_mb=4) as sampler, ModelServer(sampler, policy.tokenizer, seed=7) as server:
+        yield Served(policy, sampler, server)
+
+
+@dataclass
+class Served:
+    policy: Policy
+    sampler: Sampler
+    server: ModelServer
+
+    def client(self, **options):
+        fields = {"base_url": f"{self.server.root}/v1", "api_key": self.server.secret, "max_retries": 0}
+        return openai.OpenAI(**(fields | options))

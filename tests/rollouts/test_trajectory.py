@@ -1,3 +1,5 @@
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,7 +43,7 @@ def test_what_a_token_is_conditioned_on_is_what_the_model_had_read(turns):
 def test_a_new_path_begins_exactly_where_a_prompt_does_not_extend_the_turn_before(turns):
     breaks = sum(
         list(now.prompt_ids)[: len(before.prompt_ids) + len(before.ids)] != [*before.prompt_ids, *before.ids]
-        for before, now in zip(turns, turns[1:], strict=False)
+        for before, now in itertools.pairwise(turns)
     )
     assert len(sampled_paths(turns)) == 1 + breaks
 
