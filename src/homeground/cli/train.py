@@ -44,7 +44,8 @@ def demo(common: Common, resume: _Resume = False) -> None:
     if common.dry_run:
         plan = (
             f"would index {', '.join(recipe.corpus.roots)}, make {recipe.tasks.train} + {recipe.tasks.heldout} tasks, "
-            f"run SFT on {recipe.sft.examples} conversations and {recipe.rl.steps} steps of GRPO, and write {run.report}"
+            f"run SFT on {recipe.sft.examples} conversations and {recipe.rl.steps} steps of GRPO, "
+            f"and write {run.report}"
         )
         common.show({"run": run.name, "report": str(run.report), "recipe": recipe.model_dump(mode="json")}, plan)
         return
