@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,7 +95,7 @@ class Embedder:
             model = SentenceTransformer(
                 str(self.folder), device=device, model_kwargs={"dtype": dtype}, trust_remote_code=False
             )
-            model[0].processing_kwargs = {"text": {"pad_to_multiple_of": _PAD_TO}}
+            cast(Any, model[0]).processing_kwargs = {"text": {"pad_to_multiple_of": _PAD_TO}}
         except (OSError, ValueError) as error:
             raise HomegroundError(
                 f"the embedder '{self.name}' cannot be loaded: {error}",
@@ -171,7 +171,7 @@ class Embedder:
             )
         vectors = np.asarray(raw, dtype=np.float32)
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return vectors / np.maximum(norms, 1e-12)
+        return (vectors / np.maximum(norms, 1e-12)).astype(np.float32)
 
 
 def _has_bf16_instructions() -> bool:
