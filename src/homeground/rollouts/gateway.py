@@ -7,6 +7,7 @@ dies with the run that started it.
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import json
 import os
@@ -208,6 +209,8 @@ class GatewayClient:
         try:
             response = await self._http.request(method, self._gateway.url + path, json=body, headers=headers)
         except httpx.TransportError as error:
+            # A dying process closes its connections a moment before it can be seen to have ended.
+            await asyncio.sleep(0.5)
             self._gateway.check()
             raise HomegroundError(
                 f"the Agent Lightning gateway does not answer: {error!r}", where=f"{method} {path}", hint="run again"
