@@ -1,0 +1,295 @@
+"""Rollouts by both sources: in process, and through a real Agent Lightning gateway."""
+
+import asyncio
+import os
+import signal
+import time
+
+import openai
+import pytest
+import torch
+
+from homeground.base.errors import HomegroundError
+from homeground.policy import TokenForest, chat
+from homeground.rollouts import (
+    AgentResult,
+    DirectSource,
+    Gateway,
+    GatewaySource,
+    ModelServer,
+    Sampler,
+    run_agents,
+    sampled_paths,
+)
+from homeground.rollouts.source import read_trajectory
+
+from ..policy import tiny
+
+TEMPERATURE = 0.8
+
+
+async def two_turns(task, client):
+    """Asks, is answered, asks again with the answer in its history."""
+    messages = [{"role": "user", "content": f"task {task}"}]
+    for number in range(2):
+        answer = await client.chat.completions.create(model="policy", messages=messages, max_tokens=6)
+        messages.append({"role": "assistant", "content": answer.choices[0].message.content})
+        messages.append({"role": "user", "content": f"hits {number}"})
+    return AgentResult(len(messages[1]["content"]) / 100, {"length": 0.5}, messages)
+
+
+@pytest.fixture(scope="module")
+def gateway():
+    with Gateway(train_temperature=TEMPERATURE) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def source_of(gateway, served):
+    def make(agent, **options):
+        return GatewaySource(gateway, served.server, agent, **options)
+
+    return make
+
+
+def test_ids_that_come_back_through_the_gateway_are_the_ids_that_were_sampled(source_of, served):
+    with source_of(two_turns, describe=lambda task: {"data_id": task}) as source:
+        trajectories = source.collect(["a", "b", "c"], 2, step=0)
+    assert [t.task for t in trajectories] == [0, 0, 1, 1, 2, 2]
+    assert len({t.rollout_id for t in trajectories}) == 6
+    tokenizer = served.policy.tokenizer
+    for t in trajectories:
+        assert t.error is None
+        assert t.parts == {"length": 0.5}
+        assert len(t.turns) == 2
+        first, second = t.turns
+        messages = t.outcome
+        assert list(first.prompt_ids) == chat.encode(tokenizer, chat.prompt_text(tokenizer, messages[:1]))
+        assert tokenizer.decode(first.ids, skip_special_tokens=True) == messages[1]["content"]
+        assert tokenizer.decode(second.ids, skip_special_tokens=True) == messages[3]["content"]
+        assert t.reward == pytest.approx(len(messages[1]["content"]) / 100)
+
+
+def test_trained_logprobs_are_the_sampled_ones_at_the_gateway_s_temperature(source_of, served):
+    with source_of(two_turns) as source:
+        trajectories = source.collect(["a", "b"], 3, step=0)
+    paths = [p for t in trajectories for p in sampled_paths(t.turns)]
+    assert len(paths) == 6, "a second turn did not continue the first one's ids"
+    forest = TokenForest.build([p.tokens for p in paths])
+    with torch.no_grad():
+        trainer = served.policy.logprobs(forest, TEMPERATURE)
+    sampled = torch.tensor([lp for p in paths for lp in p.logprobs])
+    assert (trainer - sampled).abs().max() < 1e-3
+    assert len({tuple(t.turns[0].ids) for t in trajectories}) > 3, "siblings must differ"
+
+
+def test_a_rollout_s_record_is_deleted_when_it_has_been_read(source_of, gateway):
+    import httpx
+
+    with source_of(two_turns) as source:
+        (first, _) = source.collect(["a"], 2, step=0)
+    headers = {"Authorization": f"Bearer {gateway.key}"}
+    assert httpx.get(f"{gateway.url}/api/rollouts/{first.rollout_id}/events", headers=headers).status_code == 404
+
+
+def test_turns_carry_the_version_of_the_weights_that_sampled_them(llama):
+    policy = tiny.policy_of(llama)
+    with (
+        Gateway() as gateway,
+        Sampler(policy, rows=4, cache_mb=1) as sampler,
+        ModelServer(sampler, policy.tokenizer) as server,
+        GatewaySource(gateway, server, two_turns) as source,
+    ):
+        before = source.collect(["a"], 2, step=0)
+        sampler.publish()
+        source.published()
+        after = source.collect(["a"], 2, step=1)
+    assert {turn.weights_version for t in before for turn in t.turns} == {0}
+    assert {turn.weights_version for t in after for turn in t.turns} == {1}
+
+
+async def sometimes_fails(task, client):
+    await client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}], max_tokens=3)
+    if task == "bad":
+        raise ValueError("the tool broke")
+    return AgentResult(1.0)
+
+
+def test_an_agent_that_raises_fails_its_own_rollout_only(source_of):
+    with source_of(sometimes_fails) as source:
+        good, _, bad, _ = source.collect(["good", "bad"], 2, step=0)
+    assert (good.reward, good.error) == (1.0, None)
+    assert bad.reward is None
+    assert bad.error == "ValueError: the tool broke"
+    assert len(bad.turns) == 1, "its turns are kept for the log"
+
+
+async def sleeps(task, client):
+    await asyncio.sleep(30)
+    return AgentResult(1.0)
+
+
+def test_an_agent_that_takes_too_long_has_failed(source_of):
+    began = time.monotonic()
+    with source_of(sleeps, timeout_s=0.4) as source:
+        (one, two) = source.collect(["a"], 2, step=0)
+    assert time.monotonic() - began < 10
+    assert one.reward is two.reward is None
+    assert "no result after 0" in one.error
+
+
+async def asks_the_impossible(task, client):
+    await client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x" * 400}])
+    return AgentResult(1.0)
+
+
+def test_a_refused_model_call_is_told_and_leaves_no_turn(source_of):
+    with source_of(asks_the_impossible) as source:
+        trajectory = source.collect(["a"], 2, step=0)[0]
+    assert "exceed the context of 256" in trajectory.error
+    assert (trajectory.reward, list(trajectory.turns)) == (None, [])
+
+
+async def rewards_nonsense(task, client):
+    return AgentResult(float("nan"))
+
+
+def test_a_reward_that_is_no_number_fails_the_rollout(source_of):
+    with source_of(rewards_nonsense) as source:
+        trajectory = source.collect(["a"], 2, step=0)[0]
+    assert trajectory.reward is None
+    assert trajectory.error
+
+
+def test_only_so_many_agents_run_at_once(source_of):
+    running, most = 0, 0
+
+    async def counts(task, client):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.02)
+        running -= 1
+        return AgentResult(0.0)
+
+    with source_of(counts, concurrency=3) as source:
+        assert len(source.collect(list("abcd"), 3, step=0)) == 12
+    assert most == 3
+
+
+def test_a_gateway_that_is_killed_in_the_middle_is_a_clear_error(served):
+    async def kills(task, client):
+        os.kill(gateway.process_id, signal.SIGKILL)
+        await client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}], max_tokens=3)
+        return AgentResult(1.0)
+
+    with (
+        Gateway() as gateway,
+        GatewaySource(gateway, served.server, kills) as source,
+        pytest.raises(HomegroundError, match=r"has died \(exit code -9\)"),
+    ):
+        source.collect(["a"], 2, step=0)
+
+
+def test_a_dead_gateway_is_told_before_anything_is_rolled_out(served):
+    with Gateway() as gateway:
+        os.kill(gateway.process_id, signal.SIGKILL)
+        time.sleep(0.1)
+        with pytest.raises(HomegroundError, match="has died"), GatewaySource(gateway, served.server, two_turns):
+            pass
+
+
+def event(response=None, status="ok", kind="model_request", **data):
+    return {"event_type": kind, "data": {"response": response, "status": status} | data}
+
+
+RESPONSE = {
+    "prompt_token_ids": [1, 2],
+    "weights_version": 4,
+    "choices": [
+        {"token_ids": [3], "finish_reason": "stop", "logprobs": {"content": [{"token": "x", "logprob": -0.5}]}}
+    ],
+}
+
+
+def test_events_become_turns_and_the_last_reward_counts():
+    events = [
+        event(RESPONSE),
+        event({"error": {}}, status="error"),
+        event(kind="reward", value=0.2),
+        event(kind="something of the agent's own"),
+        event(kind="reward", value=0.7),
+    ]
+    trajectory = read_trajectory(events, "r", 3, AgentResult(0.7, {"p": 1.0}), None)
+    (turn,) = trajectory.turns
+    assert (list(turn.prompt_ids), list(turn.ids), list(turn.logprobs)) == ([1, 2], [3], [-0.5])
+    assert (turn.finish_reason, turn.weights_version) == ("stop", 4)
+    assert (trajectory.reward, trajectory.task, trajectory.parts) == (0.7, 3, {"p": 1.0})
+
+
+def test_a_failed_rollout_has_no_reward_even_if_one_was_posted():
+    assert read_trajectory([event(kind="reward", value=0.2)], "r", 0, None, "ValueError: x").reward is None
+
+
+@pytest.mark.parametrize("missing", ["prompt_token_ids", "token_ids", "logprobs"])
+def test_a_call_without_its_ids_cannot_be_trained(missing):
+    response = {k: v for k, v in RESPONSE.items() if k != missing}
+    response["choices"] = [{k: v for k, v in RESPONSE["choices"][0].items() if k != missing}]
+    with pytest.raises(HomegroundError, match="without its token ids or log-probabilities") as caught:
+        read_trajectory([event(response)], "r9", 0, None, None)
+    assert caught.value.where == "rollout r9"
+    assert "in train mode" in caught.value.hint
+
+
+def direct(served, **options):
+    fields = {"max_tokens": 5, "seed": 3} | options
+    return DirectSource(served.policy, served.sampler, lambda prompt, text: float(len(text)), **fields)
+
+
+def test_direct_rollouts_are_grouped_by_task_and_rewarded_by_their_text(served):
+    trajectories = direct(served).collect(["a", "b"], 3, step=0)
+    assert [t.task for t in trajectories] == [0, 0, 0, 1, 1, 1]
+    assert len({t.rollout_id for t in trajectories}) == 6
+    tokenizer = served.policy.tokenizer
+    for t in trajectories:
+        (turn,) = t.turns
+        prompt = [{"role": "user", "content": "ab"[t.task]}]
+        assert list(turn.prompt_ids) == chat.encode(tokenizer, chat.prompt_text(tokenizer, prompt))
+        assert t.outcome == tokenizer.decode(turn.ids, skip_special_tokens=True)
+        assert t.reward == len(t.outcome)
+        assert len(turn.ids) <= 5
+
+
+def test_direct_rollouts_repeat_with_their_seed_and_differ_by_step_and_sibling(served):
+    def ids(step, **options):
+        return [tuple(t.turns[0].ids) for t in direct(served, **options).collect(["a", "b"], 3, step=step)]
+
+    assert ids(0) == ids(0)
+    assert ids(0) != ids(1)
+    assert ids(0) != ids(0, seed=4)
+    assert len(set(ids(0))) > 4
+
+
+def test_direct_rollouts_are_sampled_at_their_temperature(served):
+    trajectories = direct(served, temperature=0.5).collect(["a"], 6, step=0)
+    paths = [p for t in trajectories for p in sampled_paths(t.turns)]
+    with torch.no_grad():
+        trainer = served.policy.logprobs(TokenForest.build([p.tokens for p in paths]), 0.5)
+    sampled = torch.tensor([lp for p in paths for lp in p.logprobs])
+    assert (trainer - sampled).abs().max() < 1e-3
+
+
+def test_an_evaluation_runs_every_task_once_and_keeps_their_order(served):
+    done = []
+    results = run_agents(two_turns, list("abc"), served.server, concurrency=2, on_done=lambda: done.append(1))
+    assert [r.outcome[0]["content"] for r in results] == ["task a", "task b", "task c"]
+    assert len(done) == 3
+
+
+async def calls_the_wrong_model(task, client):
+    await client.chat.completions.create(model="gpt-9", messages=[{"role": "user", "content": "x"}])
+
+
+def test_an_evaluation_with_a_hole_is_none(served):
+    with pytest.raises(openai.NotFoundError, match="gpt-9"):
+        run_agents(calls_the_wrong_model, ["a"], served.server, concurrency=1)
