@@ -1,0 +1,77 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from homeground.training import Scale, group_advantages
+
+shapes = st.tuples(st.integers(1, 4), st.integers(2, 6))
+rewards = st.floats(-100, 100, width=32)
+
+
+@st.composite
+def groups(draw):
+    shape = draw(shapes)
+    values = draw(arrays("float32", shape, elements=rewards))
+    present = draw(arrays("bool", shape))
+    return torch.from_numpy(values), torch.from_numpy(present)
+
+
+@given(groups(), st.sampled_from(Scale))
+def test_a_group_s_advantages_add_up_to_zero_whoever_is_absent(group, scale):
+    values, present = group
+    advantages = group_advantages(values, scale, present)
+    assert advantages.shape == values.shape
+    assert torch.isfinite(advantages).all()
+    assert (advantages[~present] == 0).all()
+    assert advantages.double().sum(1).abs().max() < 1e-3
+
+
+@given(groups())
+def test_std_gives_every_group_with_signal_the_spread_one(group):
+    values, present = group
+    advantages = group_advantages(values, Scale.STD, present).double()
+    for row, there in zip(advantages, present, strict=True):
+        members = row[there]
+        assert not members.any() or float(members.std(correction=0)) == pytest.approx(1, abs=1e-3)
+
+
+@given(shapes, rewards, st.sampled_from(Scale))
+def test_equal_rewards_are_exactly_no_signal(shape, value, scale):
+    advantages = group_advantages(torch.full(shape, value), scale)
+    assert torch.equal(advantages, torch.zeros(shape))
+
+
+@given(groups(), st.floats(-10, 10, width=32))
+def test_absent_rollouts_do_not_count(group, anything):
+    values, present = group
+    other = torch.where(present, values, torch.tensor(anything))
+    torch.testing.assert_close(group_advantages(other, present_PG=present), group_advantages(values, present_PG=present))
+
+
+def test_the_paper_s_formula():
+    advantages = group_advantages(torch.tensor([[1.0, 0.0, 0.0, 0.0]]))
+    mean, std = 0.25, (0.75**2 + 3 * 0.25**2) ** 0.5 / 2
+    torch.testing.assert_close(advantages, torch.tensor([[(1 - mean) / std, *[-mean / std] * 3]]))
+
+
+def test_none_only_centres():
+    advantages = group_advantages(torch.tensor([[1.0, 0.0, 0.5, 0.5]]), Scale.NONE)
+    torch.testing.assert_close(advantages, torch.tensor([[0.5, -0.5, 0.0, 0.0]]))
+
+
+def test_a_lone_survivor_and_an_absent_group_are_no_signal():
+    present = torch.tensor([[True, False, False], [False, False, False]])
+    assert not group_advantages(torch.tensor([[5.0, 1.0, 2.0], [1.0, 2.0, 3.0]]), present_PG=present).any()
+
+
+def test_a_failed_rollout_s_reward_may_be_anything():
+    present = torch.tensor([[True, True, False]])
+    advantages = group_advantages(torch.tensor([[1.0, 0.0, float("nan")]]), present_PG=present)
+    assert advantages.tolist() == [[1.0, -1.0, 0.0]]
+
+
+def test_one_rollout_has_nothing_to_be_compared_with():
+    with pytest.raises(ValueError, match="at least 2 rollouts"):
+        group_advantages(torch.ones(3, 1))
