@@ -34,8 +34,8 @@ def check_invariants(lines, language, max_tokens):
 
 FRAGMENTS = st.sampled_from(
     ["def f(a,", "):", "class A:", "@decorated", "if x:", "else:", "try:", "except E:", "with open(p) as f:", "pass",
-     "x = [", "]", '"""doc', 'end"""', "# comment", "", "   ", "return 1", "async def g(): pass", "a = 1; def h(): pass",
-     "lambda: (", "match x:", "case 1:", "\\", "\x0c", "ünïcode = '…'", "y = f'{x!r}'", "\t\tmixed = tabs", "}{)("]
+     "x = [", "]", '"""doc', 'end"""', "# comment", "", "   ", "return 1", "async def g(): pass", "lambda: (",
+     "a = 1; def h(): pass", "match x:", "case 1:", "\\", "\x0c", "ünïcode = '…'", "y = f'{x!r}'", "\t\tm = 1", "}{)("]
 )  # fmt: skip
 
 
@@ -133,8 +133,17 @@ def test_the_rest_of_a_class_keeps_its_head_and_its_name():
     assert chunks[1].text.strip() == "alias = close"
 
 
-def test_functions_under_a_condition_are_found():
+def test_the_head_of_a_class_is_no_part_of_its_first_method():
+    chunks = chunk_lines("a.py", "class A(B):\n    # Why.\n    def f(self):\n        pass".split("\n"), PYTHON)
+    assert [(chunk.symbol, chunk.text) for chunk in chunks] == [
+        ("A", "class A(B):"),
+        ("A.f", "    # Why.\n    def f(self):\n        pass"),
+    ]
+
+
+def test_functions_under_a_condition_are_found_with_it():
     chunks = [chunk for chunk in chunk_lines("box.py", SOURCE, PYTHON) if chunk.symbol == "spread"]
+    assert [chunk.text.split("\n")[0] for chunk in chunks] == ['if os.name == "nt":', "else:"]
     assert [chunk.kind for chunk in chunks] == ["function", "function"]
     assert chunks[0].id != chunks[1].id
 

@@ -88,7 +88,7 @@ def _pieces(lines: Sequence[str], language: Language, ruler: Ruler) -> list[Piec
     parser = parser_for(language)
     if parser is not None:
         tree = parser.parse("\n".join(lines).encode("utf-8", "replace"))
-        pieces = SyntaxSplitter(language, ruler).split(tree.root_node, len(lines))
+        pieces = SyntaxSplitter(language, lines, ruler).split(tree.root_node, len(lines))
         if _is_partition(pieces, len(lines)):
             return pieces
     return split_prose(lines, language.headings, ruler)

@@ -28,6 +28,7 @@ class Language:
         grammar: module of the grammar wheel; None cuts by lines or headings.
         definitions: node type -> "function" or "class".
         wrappers: node types that wrap a definition (decorators).
+        comments: how a line that is a comment begins.
         headings: "markdown" or "rst" for prose that is cut at headings.
     """
 
@@ -37,6 +38,7 @@ class Language:
     grammar: str | None = None
     definitions: Mapping[str, str] = field(default_factory=dict[str, str])
     wrappers: frozenset[str] = frozenset()
+    comments: tuple[str, ...] = ("#",)
     headings: str | None = None
 
 

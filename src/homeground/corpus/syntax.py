@@ -45,15 +45,18 @@ class _Part:
 class SyntaxSplitter:
     """Splits one file's tree into pieces that partition its lines."""
 
-    def __init__(self, language: Language, ruler: Ruler) -> None:
+    def __init__(self, language: Language, lines: Sequence[str], ruler: Ruler) -> None:
         self._language = language
         self._ruler = ruler
+        self._is_comment = [line.lstrip().startswith(language.comments) for line in lines]
 
     def split(self, root: Node, stop: int) -> list[Piece]:
         """Pieces of the lines [0, stop), in order."""
         return self._container(Span(0, stop), root.named_children, _Scope("", "module"), 0)
 
-    def _container(self, span: Span, nodes: Sequence[Node], scope: _Scope, depth: int) -> list[Piece]:
+    def _container(
+        self, span: Span, nodes: Sequence[Node], scope: _Scope, depth: int, compound: bool = False
+    ) -> list[Piece]:
         pieces: list[Piece] = []
         loose: list[Span] = []
 
@@ -61,7 +64,7 @@ class SyntaxSplitter:
             pieces.extend(self._ruler.pack(loose, scope.symbol, scope.kind))
             loose.clear()
 
-        for part in self._parts(span, nodes):
+        for part in self._parts(span, nodes, with_head=compound):
             node = part.node
             if node is not None and depth < _MAX_DEPTH:
                 definition = self._definition(node)
@@ -71,7 +74,7 @@ class SyntaxSplitter:
                     continue
                 if self._holds_definition(node, 0):
                     flush()
-                    pieces.extend(self._container(part.span, node.named_children, scope, depth + 1))
+                    pieces.extend(self._container(part.span, _without_condition(node), scope, depth + 1, compound=True))
                     continue
                 loose.extend(self._explode(part, scope.symbol, depth + 1))
             else:
@@ -114,8 +117,12 @@ class SyntaxSplitter:
             return parts
         return [_Part(parts[0].start, parts[stop - 1].stop, None), *parts[stop:]]
 
-    def _parts(self, span: Span, nodes: Sequence[Node]) -> list[_Part]:
-        """Partition of the span: a part for each node with the comments right above it, and parts for the gaps."""
+    def _parts(self, span: Span, nodes: Sequence[Node], with_head: bool = True) -> list[_Part]:
+        """Partition of the span: a part for each node with the comments right above it, and parts for the gaps.
+
+        `with_head` keeps any line right above a node with it: `else:` belongs to what it introduces, but the head of a
+        class does not belong to its first method.
+        """
         ruler = self._ruler
         parts: list[_Part] = []
         cursor = span.start
@@ -134,7 +141,7 @@ class SyntaxSplitter:
                 continue
             cursor = self._give_back(parts, cursor, start, node.start_point.column)
             lead = start
-            while lead > cursor and not ruler.blank[lead - 1]:
+            while lead > cursor and (self._is_comment[lead - 1] or (with_head and not ruler.blank[lead - 1])):
                 lead -= 1
             self._gap(parts, cursor, lead)
             parts.append(_Part(lead, stop, node))
@@ -180,6 +187,12 @@ class SyntaxSplitter:
             self._definition(child) is not None or self._holds_definition(child, depth + 1)
             for child in node.named_children
         )
+
+
+def _without_condition(node: Node) -> list[Node]:
+    """Children but those behind a keyword in the first row: a condition belongs to what it introduces."""
+    row, column = node.start_point
+    return [child for child in node.named_children if child.start_point.row > row or child.start_point.column == column]
 
 
 def _rows(node: Node) -> tuple[int, int]:

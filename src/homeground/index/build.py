@@ -17,12 +17,13 @@ from homeground.base.errors import HomegroundError
 from homeground.base.progress import Progress
 from homeground.corpus import Chunk, SourceFile, Walk, chunk_lines, digest
 from homeground.index.embed import Embedder
-from homeground.index.lexical import terms
+from homeground.index.lexical import document_terms
 from homeground.index.manifest import Manifest, StoredChunk
 from homeground.index.settings import IndexSettings
 from homeground.index.view import View
 
-_CHUNKER_VERSION = "1"
+_CHUNKER_VERSION = "2"
+_CONTENT_VERSION = "2"  # changes with what is embedded or counted as a term
 _COMMIT_EVERY = 2048
 _LOCK_WAIT_S = 60.0
 
@@ -103,7 +104,7 @@ def _chunks(file: SourceFile, root: int, settings: IndexSettings, embedder: Embe
 
 def stored(chunk: Chunk, embedder: Embedder) -> StoredChunk:
     """The chunk with the key of its vector: text and embedder, so another embedder never reuses a vector."""
-    return StoredChunk(chunk, digest(embedder.revision, chunk.content_hash))
+    return StoredChunk(chunk, digest(_CONTENT_VERSION, embedder.revision, chunk.content_hash))
 
 
 def embed_missing(manifest: Manifest, chunks: Iterable[StoredChunk], embedder: Embedder, progress: Progress) -> int:
@@ -112,10 +113,10 @@ def embed_missing(manifest: Manifest, chunks: Iterable[StoredChunk], embedder: E
     Vectors are committed as they come: what a killed run has embedded is not embedded again.
     """
     known = manifest.known_contents()
-    texts = {one.content: one.chunk.indexed_text for one in chunks if one.content not in known}
-    if not texts:
+    new = {one.content: one.chunk for one in chunks if one.content not in known}
+    if not new:
         return 0
-    keys = list(texts)
+    keys = list(new)
     bar = progress.bar("embedding chunks", total=len(keys))
     waiting: list[tuple[str, NDArray[np.float32], str]] = []
 
@@ -127,12 +128,13 @@ def embed_missing(manifest: Manifest, chunks: Iterable[StoredChunk], embedder: E
     def keep(positions: list[int], vectors: NDArray[np.float32]) -> None:
         for position, vector in zip(positions, vectors, strict=True):
             key = keys[position]
-            waiting.append((key, vector, " ".join(terms(texts[key]))))
+            chunk = new[key]
+            waiting.append((key, vector, " ".join(document_terms(chunk.indexed_text, chunk.symbol))))
         if len(waiting) >= _COMMIT_EVERY:
             flush()
         bar.advance(len(positions))
 
-    embedder.encode([texts[key] for key in keys], keep)
+    embedder.encode([new[key].indexed_text for key in keys], keep)
     flush()
     bar.done(f"{len(keys)} embedded")
     return len(keys)

@@ -252,22 +252,24 @@ class Index:
         )
         with writing(folder):
             path = folder / _MANIFEST
+            number, kept = 0, []
             if path.is_file():
                 manifest = Manifest(path)
                 if manifest.get("origin") == origin:
                     return type(self)(folder, manifest, current_view(folder, manifest, progress), self._embedder)
+                number = int(manifest.get("generation"))
+                kept = manifest.contents([one.content for one in new.values()])
                 manifest.close()
-                path.unlink()
-            for rest in folder.glob(f"{_MANIFEST}-*"):
-                rest.unlink()
             self._manifest.copy_to(path)
             manifest = Manifest(path)
+            with manifest.transaction():
+                manifest.put_contents(kept)
             embed_missing(manifest, new.values(), self._embedder, progress)
             with manifest.transaction():
                 for key, one in new.items():
                     manifest.replace_chunk(key, one)
                 manifest.put("origin", origin)
-                manifest.put("generation", int(manifest.get("generation")) + 1)
+                manifest.put("generation", number + 1)
                 manifest.put("view", None)
             view = current_view(folder, manifest, progress, like=self._view.folder)
         return type(self)(folder, manifest, view, self._embedder)

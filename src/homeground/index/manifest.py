@@ -195,6 +195,15 @@ class Manifest:
         rows = self._contents("vector", ids)
         return {key: np.frombuffer(blob, dtype=np.float16).astype(np.float32) for key, blob in rows}
 
+    def contents(self, hashes: Sequence[str]) -> list[tuple[str, NDArray[np.float32], str]]:
+        """(hash, vector, terms) of those contents that are known."""
+        found: list[tuple[str, NDArray[np.float32], str]] = []
+        for some in _portions(hashes):
+            marks = ",".join("?" * len(some))
+            rows = self._rows(f"SELECT hash, vector, terms FROM contents WHERE hash IN ({marks})", some)
+            found.extend((key, np.frombuffer(blob, dtype=np.float16).astype(np.float32), w) for key, blob, w in rows)
+        return found
+
     def _contents(self, column: str, ids: Sequence[str]) -> Iterator[tuple[str, Any]]:
         for some in _portions(ids):
             marks = ",".join("?" * len(some))
@@ -204,11 +213,15 @@ class Manifest:
             )
 
     def copy_to(self, path: Path) -> None:
-        """Writes a complete copy of the file."""
+        """Writes a complete copy of the file in place of what lies at `path`."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
+        half = path.with_name(f"{path.name}.half")
+        half.unlink(missing_ok=True)
         with self._lock:
-            self._db.execute("VACUUM INTO ?", (str(path),))
+            self._db.execute("VACUUM INTO ?", (str(half),))
+        for log in ("-wal", "-shm"):  # of the old file: they must not be applied to the new one
+            path.with_name(path.name + log).unlink(missing_ok=True)
+        half.replace(path)
 
 
 def _portions(ids: Sequence[str]) -> Iterator[list[str]]:

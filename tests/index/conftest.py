@@ -1,0 +1,23 @@
+import pytest
+
+from homeground.index import Index
+from tests.corpus.village import write_village
+
+
+@pytest.fixture
+def village(tmp_path):
+    """A fresh copy of the village's sources."""
+    return write_village(tmp_path / "village")
+
+
+@pytest.fixture(scope="session")
+def shared_village(tmp_path_factory):
+    """Sources that no test changes."""
+    return write_village(tmp_path_factory.mktemp("village"))
+
+
+@pytest.fixture(scope="session")
+def shared_index(shared_village, tmp_path_factory):
+    """An index that no test changes, made with the bundled embedder."""
+    index, _ = Index.build(tmp_path_factory.mktemp("index"), [shared_village])
+    return index

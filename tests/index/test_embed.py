@@ -1,0 +1,86 @@
+import sysconfig
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from homeground.base.errors import HomegroundError
+from homeground.corpus import chunk_lines, language_of
+from homeground.index import Embedder
+from homeground.index import embed as embedding
+
+
+@pytest.fixture(scope="module")
+def embedder():
+    return Embedder("all-minilm-l6-v2", 192)
+
+
+def heapq_texts(embedder):
+    path = Path(sysconfig.get_paths()["stdlib"]) / "heapq.py"
+    lines = path.read_text(encoding="utf-8").split("\n")
+    chunks = chunk_lines("heapq.py", lines, language_of("heapq.py"), count=embedder.count)
+    return [chunk.indexed_text for chunk in chunks]
+
+
+def test_vectors_have_length_one_and_keep_the_order_of_their_texts(embedder):
+    texts = ["bread " * 150, "iron", "a much longer sentence about horses and their shoes", ""]
+    vectors = embedder.encode_all(texts)
+    assert vectors.shape == (4, 384)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    for text, vector in zip(texts, vectors, strict=True):
+        assert embedder.encode_query(text) @ vector > 0.999
+
+
+def test_bf16_ranks_as_fp32_does():
+    exact, quick = Embedder("all-minilm-l6-v2", 192, "fp32"), Embedder("all-minilm-l6-v2", 192, "bf16")
+    texts = heapq_texts(exact)
+    queries = ["push an item onto the heap", "merge sorted inputs", "the n largest elements of a list", "sift up"]
+    cosine_exact = exact.encode_all(queries) @ exact.encode_all(texts).T
+    cosine_quick = quick.encode_all(queries) @ quick.encode_all(texts).T
+    assert not np.array_equal(cosine_exact, cosine_quick), "one of them did not compute in its own number type"
+    assert np.abs(cosine_exact - cosine_quick).mean() < 0.005
+    for one, other in zip(cosine_exact, cosine_quick, strict=True):
+        assert one[other.argmax()] > one.max() - 0.01
+
+
+def test_no_chunk_is_cut_short_by_the_embedder(embedder):
+    specials = 2
+    assert max(embedder.count(heapq_texts(embedder))) + specials <= 192
+
+
+def test_tokens_of_lines_add_up(embedder):
+    text = "def read_chunked(self):\n    return b''.join(self._parts)\n\n# done"
+    assert sum(embedder.count(text.split("\n"))) == embedder.count([text])[0]
+
+
+@given(st.lists(st.integers(0, 400), max_size=200))
+def test_batches_hold_every_text_once_and_stay_small(lengths):
+    embedder = Embedder("all-minilm-l6-v2", 192)
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    batches = embedder._batches(order, lengths)
+    assert [at for batch in batches for at in batch] == order
+    for batch in batches:
+        widest = min(max(lengths[at] for at in batch) + 2, 192)
+        assert len(batch) == 1 or len(batch) * widest <= embedding._BATCH_TOKENS
+
+
+def test_a_model_that_is_no_embedder_says_so(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "no-such-type"}')
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(HomegroundError, match="cannot be loaded") as caught:
+        Embedder(str(tmp_path), 64).load()
+    assert "homeground weights" in str(caught.value.hint)
+    with pytest.raises(HomegroundError, match=r"no tokenizer\.json") as caught:
+        Embedder(str(tmp_path), 64).count(["text"])
+    assert "fast tokenizer" in str(caught.value.hint)
+
+
+def test_the_revision_is_that_of_the_weights(tmp_path, embedder):
+    (tmp_path / "model.safetensors").write_bytes(b"one")
+    one = Embedder(str(tmp_path), 64).revision
+    assert Embedder(str(tmp_path), 64).revision == one != embedder.revision
+    (tmp_path / "model.safetensors").write_bytes(b"two")
+    assert Embedder(str(tmp_path), 64).revision != one

@@ -1,0 +1,119 @@
+"""The cross-encoder stage, with a tiny one trained here: no reranker's weights come with a package."""
+
+import random
+from itertools import chain
+
+import pytest
+import torch
+from sentence_transformers import CrossEncoder
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+from homeground.base.errors import HomegroundError
+from homeground.index import Index, IndexSettings, Stage
+from homeground.index.rerank import Reranker
+from tests.corpus.village import FILES
+
+TOPICS = {"money": ["coin", "price", "paid"], "iron": ["blade", "rod", "anvil"], "horse": ["hoof", "girth", "nails"]}
+QUERY = "everything in the village about {topic}"
+
+
+def tiny_tokenizer():
+    pieces = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.Punctuation()])
+    text = " ".join([*FILES.values(), *TOPICS, *chain(*TOPICS.values()), QUERY.lower()])
+    words = sorted({word.lower() for word, _ in pieces.pre_tokenize_str(text)})
+    vocabulary = {word: at for at, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pieces
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    )
+
+
+def tiny_cross_encoder(folder, labels=1):
+    torch.manual_seed(0)
+    tokenizer = tiny_tokenizer()
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, num_labels=labels, max_position_embeddings=256,
+    )  # fmt: skip
+    BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def pairs(rng, count):
+    """(query, text, label): a text belongs to the query's topic or to another one, among words that say nothing."""
+    noise = ["bread", "self", "def", "return", "loaf", "oven", "table", "amount", "shoe"]
+    for _ in range(count):
+        asked, told = rng.choice(list(TOPICS)), rng.choice(list(TOPICS))
+        words = rng.choices(TOPICS[told], k=3) + rng.choices(noise, k=9)
+        rng.shuffle(words)
+        yield QUERY.format(topic=asked), " ".join(words), float(asked == told)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tiny_cross_encoder(tmp_path_factory.mktemp("cross-encoder"))
+    model = CrossEncoder(str(folder), max_length=128)
+    optimizer = torch.optim.AdamW(model.model.parameters(), lr=3e-3)
+    rng = random.Random(0)
+    model.train()
+    for _ in range(150):
+        queries, texts, labels = zip(*pairs(rng, 32), strict=True)
+        batch = model.tokenizer(list(queries), list(texts), padding=True, return_tensors="pt").to(model.device)
+        logits = model.model(**batch).logits.squeeze(-1)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, torch.tensor(labels, device=model.device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    model.eval()
+    model.save_pretrained(str(folder))
+    return folder, loss.item()
+
+
+def test_a_tiny_cross_encoder_learns_the_synthetic_pairs(trained):
+    folder, loss = trained
+    assert loss < 0.2
+    reranker = Reranker(str(folder))
+    scores = reranker.score(QUERY.format(topic="iron"), ["self blade rod anvil", "self coin price paid"])
+    assert scores[0] > scores[1]
+
+
+@pytest.mark.parametrize("topic", list(TOPICS))
+def test_the_stage_reorders_what_fusion_found(shared_village, tmp_path, trained, topic):
+    folder, _ = trained
+    index, _ = Index.build(tmp_path / "index", [shared_village], IndexSettings(rerank=str(folder)))
+    query = QUERY.format(topic=topic)
+    without = index.search(query, 20, stages=[Stage.DENSE, Stage.LEXICAL])
+    reranked = index.search(query, 20)
+    assert {hit.id for hit in reranked} == {hit.id for hit in without}
+    assert [hit.id for hit in reranked] != [hit.id for hit in without]
+    assert all(hit.score == hit.scores["rerank"] for hit in reranked)
+    assert [hit.score for hit in reranked] == sorted((hit.score for hit in reranked), reverse=True)
+    assert all({"dense", "lexical", "fused"} <= set(hit.scores) for hit in reranked)
+    told = [any(word in hit.text for word in TOPICS[topic]) for hit in reranked]
+    before = [any(word in hit.text for word in TOPICS[topic]) for hit in without]
+    assert sum(at for at, yes in enumerate(told) if yes) < sum(at for at, yes in enumerate(before) if yes)
+
+
+def test_the_stage_is_off_unless_the_settings_name_a_model(shared_index):
+    assert all("rerank" not in hit.scores for hit in shared_index.search("iron", 5))
+
+
+def test_a_reranker_that_cannot_rank_says_so(tmp_path):
+    three = tiny_cross_encoder(tmp_path / "three", labels=3)
+    with pytest.raises(HomegroundError, match="3 scores for a pair") as caught:
+        Reranker(str(three)).score("query", ["text"])
+    assert "index.rerank" in str(caught.value.hint)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "config.json").write_text('{"model_type": "no-such-type"}')
+    (broken / "model.safetensors").write_bytes(b"")
+    with pytest.raises(HomegroundError, match="cannot be loaded"):
+        Reranker(str(broken)).score("query", ["text"])
