@@ -29,6 +29,8 @@ _LIBRARY_SETTINGS = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    # Threads that wait must not spin: on few cores another busy process would make every product many times slower.
+    "OMP_WAIT_POLICY": "PASSIVE",
 }
 
 

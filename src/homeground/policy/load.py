@@ -72,6 +72,11 @@ class Policy:
         """The adapter's parameters by name (float32 masters)."""
         return {n: p for n, p in self.peft.named_parameters() if p.requires_grad}
 
+    def drop_out(self, on: bool) -> None:
+        """Switch the adapter's dropout, and nothing else of the model, on (to train) or off (for everything else)."""
+        for layer in lora_layers(self.model).values():
+            layer.lora_dropout.train(on)
+
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Compute float32 adapters in the policy's dtype, masters untouched."""
         if self.dtype is torch.float32:
@@ -116,7 +121,8 @@ class Policy:
         digest = hashlib.sha256(self.model.config.to_json_string().encode())
         for name, parameter in self.peft.named_parameters():
             if not parameter.requires_grad:
-                digest.update(name.encode())
+                # Which layers are adapted is no property of the base.
+                digest.update(name.replace(".base_layer", "").encode())
                 digest.update(parameter.detach().flatten()[:64].float().cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
 
