@@ -93,7 +93,7 @@ class PolicyModule(lightning.LightningModule):
         """Take over an adapter of the same shape."""
         del strict, assign
         mine = self.policy.trainable()
-        if mine.keys() != state_dict.keys():
+        if {n: p.shape for n, p in mine.items()} != {n: t.shape for n, t in state_dict.items()}:
             raise HomegroundError(
                 "the checkpoint holds another adapter than this recipe's",
                 hint="resume with the recipe that the run was started with",
