@@ -13,7 +13,6 @@ from typing import Any
 import lightning
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -129,6 +128,24 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         staging.rename(path)
 
 
+class _Saver(lightning.Callback):
+    """Saves every so many optimizer steps and after the last one; keeps the newest."""
+
+    def __init__(self, folder: Path, every: int) -> None:
+        self._folder = folder
+        self._every = every
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any, **__: Any) -> None:
+        step = trainer.global_step
+        if step % self._every and step != trainer.max_steps:
+            return
+        older = set(self._folder.glob("step-*.ckpt"))
+        newest = self._folder / f"step-{step:06d}.ckpt"
+        trainer.save_checkpoint(newest)
+        for checkpoint in older - {newest}:
+            checkpoint.unlink()
+
+
 def fit(module: PolicyModule, *, steps: int, checkpoints: Path, every: int) -> None:
     """Run a module for ``steps`` optimizer steps, from its newest checkpoint if there is one.
 
@@ -138,10 +155,6 @@ def fit(module: PolicyModule, *, steps: int, checkpoints: Path, every: int) -> N
         checkpoints: folder of this stage.
         every: optimizer steps between checkpoints; the last step is always saved.
     """
-    saver = ModelCheckpoint(
-        dirpath=checkpoints, filename="step-{step:06d}", every_n_train_steps=every, save_top_k=1, monitor=None,
-        save_last=False, enable_version_counter=False, auto_insert_metric_name=False,
-    )  # fmt: skip
     resume = newest_checkpoint(checkpoints)
     with warnings.catch_warnings():
         # Lightning advises more dataloader workers and warns of the missing validation loop; neither applies.
@@ -156,16 +169,21 @@ def fit(module: PolicyModule, *, steps: int, checkpoints: Path, every: int) -> N
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            callbacks=[saver],
+            enable_checkpointing=False,
+            callbacks=[_Saver(checkpoints, every)],
             plugins=[AtomicCheckpointIO()],
             default_root_dir=checkpoints,
         )
-        ticks = DataLoader(torch.arange(steps), batch_size=1, shuffle=False, num_workers=0)  # type: ignore[arg-type]
+        # A generator of its own: a loader draws a seed when it starts, and a resumed run starts one more.
+        ticks = DataLoader(torch.arange(steps), generator=torch.Generator())  # type: ignore[arg-type]
+        module.policy.drop_out(True)
         try:
             trainer.fit(module, ticks, ckpt_path=str(resume) if resume else None, weights_only=True)
         except SystemExit as stop:
             # Lightning turns Ctrl-C into exit code 1; whoever called decides what an interruption means.
             raise KeyboardInterrupt from stop
+        finally:
+            module.policy.drop_out(False)
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
