@@ -47,7 +47,9 @@ def test_equal_rewards_are_exactly_no_signal(shape, value, scale):
 def test_absent_rollouts_do_not_count(group, anything):
     values, present = group
     other = torch.where(present, values, torch.tensor(anything))
-    torch.testing.assert_close(group_advantages(other, present_PG=present), group_advantages(values, present_PG=present))
+    torch.testing.assert_close(
+        group_advantages(other, present_PG=present), group_advantages(values, present_PG=present)
+    )
 
 
 def test_the_paper_s_formula():

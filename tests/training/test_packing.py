@@ -4,11 +4,8 @@ from hypothesis import strategies as st
 from homeground.policy import TokenForest, TokenPath
 from homeground.training.packing import pack
 
-groups = st.lists(
-    st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=9).map(lambda ids: TokenPath(ids, [])), min_size=1, max_size=4),
-    min_size=1,
-    max_size=10,
-)  # fmt: skip
+paths = st.lists(st.integers(0, 3), min_size=1, max_size=9).map(lambda ids: TokenPath(ids, []))
+groups = st.lists(st.lists(paths, min_size=1, max_size=4), min_size=1, max_size=10)
 
 
 @given(groups, st.integers(1, 30))
