@@ -86,11 +86,9 @@ class Embedder:
         import torch
         from sentence_transformers import SentenceTransformer
 
+        quiet_loading()
         device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = torch.bfloat16 if self._in_bf16(device) else torch.float32
-        quiet = logging.getLogger("sentence_transformers")
-        level = quiet.level
-        quiet.setLevel(logging.ERROR)
         try:
             model = SentenceTransformer(
                 str(self.folder), device=device, model_kwargs={"dtype": dtype}, trust_remote_code=False
@@ -102,8 +100,6 @@ class Embedder:
                 where=str(self.folder),
                 hint="give a sentence-transformers model; 'homeground weights' lists the bundled ones",
             ) from error
-        finally:
-            quiet.setLevel(level)
         model.max_seq_length = min(self.max_tokens, model.max_seq_length or self.max_tokens)
         return model.eval()
 
@@ -172,6 +168,14 @@ class Embedder:
         vectors = np.asarray(raw, dtype=np.float32)
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         return (vectors / np.maximum(norms, 1e-12)).astype(np.float32)
+
+
+def quiet_loading() -> None:
+    """Loading takes a second: no bar of its own among ours."""
+    from transformers.utils import logging as hf_logging
+
+    hf_logging.disable_progress_bar()
+    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
 
 
 def _has_bf16_instructions() -> bool:

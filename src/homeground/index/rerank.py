@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from homeground.base.errors import HomegroundError
 from homeground.base.weights import resolve_model
+from homeground.index.embed import quiet_loading
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -32,6 +33,7 @@ class Reranker:
         from sentence_transformers import CrossEncoder
 
         folder = resolve_model(self.name)
+        quiet_loading()
         try:
             model = CrossEncoder(str(folder), max_length=self._max_tokens, trust_remote_code=False)
         except (OSError, ValueError) as error:

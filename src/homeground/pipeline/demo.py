@@ -10,7 +10,7 @@ from pathlib import Path
 from time import perf_counter
 
 from homeground.base.errors import HomegroundError
-from homeground.base.memory import PeakMemory
+from homeground.base.memory import PeakMemory, give_back_memory
 from homeground.base.workspace import RunFolder
 from homeground.evaluate import Metrics
 from homeground.pipeline import stages
@@ -58,6 +58,7 @@ def run_demo(bench: Workbench, *, resume: bool) -> Metrics:
 @contextmanager
 def timed(run: RunFolder, stage: str, memory: PeakMemory) -> Generator[None]:
     """Record a stage as finished with its seconds and its peak memory, unless it raises."""
+    give_back_memory()
     memory.mark()
     began = perf_counter()
     yield
