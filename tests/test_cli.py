@@ -19,7 +19,7 @@ def parse_date(text):
 
 
 def leap(year):
-    """Tell whether a year of the calendar has a leap day."""
+    """Tell whether a year of the calendar has one day more."""
     return year % 4 == 0
 ''',
     "files.py": '''
@@ -337,7 +337,7 @@ def test_tasks_are_written_and_counted(run, indexed):
 
     _, home, _ = indexed
     code, out, _ = run("tasks", "--home", home, "--dry-run", "--json")
-    path = home / "tasks" / "lookup.jsonl"
+    path = home / "tasks" / "tasks.jsonl"
     assert code == 0
     assert not path.exists()
     code, out, _ = run("tasks", "--home", home, "--json")
