@@ -1,10 +1,21 @@
+from unittest import mock
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from homeground.policy import TokenForest
-from homeground.policy.attention import ForestLayout, Scoring, forest_attention, masked_attention, merge, part, visible
+from homeground.policy import TokenForest, attention
+from homeground.policy.attention import (
+    ForestLayout,
+    Scoring,
+    forest_attention,
+    masked_attention,
+    merge,
+    part,
+    plan,
+    visible,
+)
 
 from . import tiny
 
@@ -32,12 +43,46 @@ def by_definition(forest, query, key, value, scoring):
     return weights / total @ value
 
 
-@settings(max_examples=25)
-@given(st.integers(0, 10_000), st.integers(1, 3), st.integers(1, 4), st.sampled_from([1, 2, 4]))
-def test_the_fast_path_equals_the_definition_in_values_and_gradients(seed, depth, fan, kv_heads):
-    forest = TokenForest.build(tiny.random_paths(seed, depth=depth, fan=fan))
+forests = st.builds(
+    lambda seed, depth, fan: TokenForest.build(tiny.random_paths(seed, depth=depth, fan=fan)),
+    st.integers(0, 10_000),
+    st.integers(1, 3),
+    st.integers(1, 4),
+)
+# From "no two segments in one call" to "everything in one call".
+blocks = st.sampled_from([1, 4, 10, 25, 512])
+
+
+@given(forests, blocks)
+def test_the_parts_cover_what_each_token_sees_exactly_once(forest, block):
+    with mock.patch.object(attention, "BLOCK", block):
+        parts = plan(forest)
+    everything = visible(forest)
+    seen = torch.zeros(everything.shape, dtype=torch.long)
+    begun = torch.zeros(len(forest), dtype=torch.long)
+    for p in parts:
+        rows, keys = p.queries, p.keys
+        shape = (rows.stop - rows.start, keys.stop - keys.start)
+        if p.masked:
+            assert shape[0] == shape[1] <= block
+            seen[rows, keys] += everything[rows, keys]
+        else:
+            seen[rows, keys] += torch.ones(shape, dtype=torch.long).tril() if p.causal else 1
+        if p.starts:
+            begun[rows] += 1
+        else:
+            assert bool(begun[rows].all()), "merged into before it was begun"
+    assert torch.equal(seen, everything.long())
+    assert torch.equal(begun, torch.ones_like(begun))
+
+
+@settings(max_examples=40)
+@given(forests, st.sampled_from([1, 2, 4]), blocks, st.integers(0, 100))
+def test_the_fast_path_equals_the_definition_in_values_and_gradients(forest, kv_heads, block, seed):
     q, k, v = tensors(forest, kv_heads=kv_heads, seed=seed)
-    out = ForestLayout(forest).attend(0, q, k, v, PLAIN)
+    with mock.patch.object(attention, "BLOCK", block):
+        layout = ForestLayout(forest)
+    out = layout.attend(0, q, k, v, PLAIN)
     upstream = torch.randn(out.shape, generator=torch.Generator().manual_seed(seed))
     fast = torch.autograd.grad(out, (q, k, v), upstream)
     expected = by_definition(forest, q, k, v, PLAIN)

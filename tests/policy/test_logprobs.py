@@ -1,5 +1,7 @@
 """The contract of the token forest: log-probabilities and gradients are those of plain rows."""
 
+from unittest import mock
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -19,7 +21,7 @@ from transformers import (
     StableLmConfig,
 )
 
-from homeground.policy import TokenForest, TokenPath, row_logprobs
+from homeground.policy import TokenForest, TokenPath, attention, row_logprobs
 
 from . import tiny
 
@@ -68,11 +70,20 @@ def gradient(policy):
     return flat
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.integers(0, 10_000), st.integers(1, 4), st.integers(1, 3), st.sampled_from([0.6, 1.0, 1.7]))
-def test_logprobs_and_gradients_equal_plain_rows_at_any_depth_and_temperature(policy, seed, depth, fan, temperature):
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.integers(0, 10_000),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.sampled_from([0.6, 1.0, 1.7]),
+    st.sampled_from([1, 20, 512]),
+)
+def test_logprobs_and_gradients_equal_plain_rows_at_any_depth_and_temperature(
+    policy, seed, depth, fan, temperature, block
+):
     paths = tiny.random_paths(seed, depth=depth, fan=fan)[:12]
-    (mine, my_gradient), (theirs, their_gradient) = forest_and_rows(policy, paths, temperature)
+    with mock.patch.object(attention, "BLOCK", block):
+        (mine, my_gradient), (theirs, their_gradient) = forest_and_rows(policy, paths, temperature)
     torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
     assert relative(my_gradient, their_gradient) < 1e-5
 
@@ -143,10 +154,12 @@ def test_bf16_gradients_lie_in_float32_masters_and_point_the_same_way(llama):
 SIBLINGS = [TokenPath([9, 8, 7, *tail], list(range(3, 3 + len(tail)))) for tail in ([1, 2, 3], [4, 5, 6, 7], [20, 21])]
 
 
+@pytest.mark.parametrize("block", [1, 512])
 @pytest.mark.parametrize(("dtype", "quantization"), [
     (torch.float32, "none"), (torch.bfloat16, "none"), (torch.float32, "nf4"), (torch.bfloat16, "nf4"),
 ])  # fmt: skip
-def test_sibling_edit_leaves_others_bit_identical(llama, dtype, quantization):
+def test_sibling_edit_leaves_others_bit_identical(llama, monkeypatch, dtype, quantization, block):
+    monkeypatch.setattr(attention, "BLOCK", block)
     policy = tiny.policy_of(llama, dtype=dtype, quantization=quantization)
     edited = [SIBLINGS[0], TokenPath([9, 8, 7, 40, 50, 60, 70], [3, 4, 5, 6]), SIBLINGS[2]]
     before, after = TokenForest.build(SIBLINGS), TokenForest.build(edited)

@@ -115,7 +115,7 @@ def gradient_of(parameters):
 
 
 def random_paths(seed, *, roots=2, depth=3, fan=3, longest=6, vocabulary=256, every_leaf=True):
-    """Paths that fork again and again; what follows a fork is trained."""
+    """``roots`` trees that fork ``depth - 1`` times into ``fan``; the last two thirds of each path are trained."""
     generator = torch.Generator().manual_seed(seed)
 
     def run():
