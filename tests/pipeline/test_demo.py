@@ -68,7 +68,7 @@ def test_rl_moved_the_adapter_away_from_that_of_sft(small_demo: SmallDemo) -> No
 def test_report_is_one_self_contained_page(small_demo: SmallDemo) -> None:
     page = (small_demo.run / "report.html").read_text()
     assert "<svg" in page
-    assert "src=\"http" not in page
+    assert 'src="http' not in page
     assert (small_demo.run / "report.png").stat().st_size > 10_000
 
 
