@@ -134,12 +134,14 @@ class GrpoModule(PolicyModule):
 
     def tasks_of(self, step: int) -> list[Any]:
         """Tasks of an optimizer step: the seed and the step decide."""
-        p = self._rl.tasks_per_step
-        per_epoch = len(self._tasks) // p
-        epoch, place = divmod(step, per_epoch)
+        first = step * self._rl.tasks_per_step
+        return [self._tasks[self._drawn(place)] for place in range(first, first + self._rl.tasks_per_step)]
+
+    def _drawn(self, place: int) -> int:
+        """Index of the task at a place of an endless stream of shuffled rounds."""
+        epoch, within = divmod(place, len(self._tasks))
         generator = torch.Generator().manual_seed(self._rl.seed * 1_000_003 + epoch)
-        order = torch.randperm(len(self._tasks), generator=generator).tolist()
-        return [self._tasks[i] for i in order[place * p : (place + 1) * p]]
+        return int(torch.randperm(len(self._tasks), generator=generator)[within])
 
     def training_step(self, *_: Any) -> None:
         """One optimizer step."""
