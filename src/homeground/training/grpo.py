@@ -10,6 +10,7 @@ inside the step, from the weights that the step before published.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -225,6 +226,12 @@ def _reward_table(trajectories: Sequence[Trajectory], group_size: int) -> tuple[
     seen = [0] * tasks
     for t in trajectories:
         if t.reward is not None and t.turns:
+            if not math.isfinite(t.reward):
+                raise HomegroundError(
+                    f"a rollout got the reward {t.reward}",
+                    where=f"rollout {t.rollout_id}",
+                    hint="a reward must be a finite number; raise an error in the agent to leave a rollout out",
+                )
             rewards[t.task, seen[t.task]] = t.reward
             present[t.task, seen[t.task]] = True
         seen[t.task] += 1
