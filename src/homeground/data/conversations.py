@@ -51,7 +51,8 @@ def load_conversations(path: Path) -> list[list[Message]]:
     except (OSError, UnicodeDecodeError) as error:
         raise HomegroundError(f"the conversations cannot be read: {error}", where=str(path), hint=hint) from error
     conversations: list[list[Message]] = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    # Not splitlines: JSON leaves U+2028 and its like unescaped inside strings.
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
