@@ -79,6 +79,7 @@ def test_a_model_that_is_no_embedder_says_so(tmp_path):
 
 
 def test_the_revision_is_that_of_the_weights(tmp_path, embedder):
+    (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"one")
     one = Embedder(str(tmp_path), 64).revision
     assert Embedder(str(tmp_path), 64).revision == one != embedder.revision

@@ -10,7 +10,7 @@ from homeground.index import Stage
     ("query", "symbol"),
     [
         ("which coins does the customer get back", "give_change"),
-        ("make it hotter", "Oven.heat_up"),
+        ("raise the heat", "Oven.heat_up"),
         ("read a receipt", "parse_receipt"),
         ("weigh_horse", "weigh_horse"),
     ],

@@ -158,7 +158,8 @@ class Embedder:
 
     def encode_query(self, query: str) -> Vectors:
         """Unit vector of a query, shape (dimension,)."""
-        return self._forward([query])[0]
+        # Half of a surrogate pair (a cut emoji) is no text to a tokenizer.
+        return self._forward([query.encode("utf-8", "replace").decode("utf-8")])[0]
 
     def _forward(self, texts: list[str]) -> Vectors:
         with self._lock:
