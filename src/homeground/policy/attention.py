@@ -31,7 +31,7 @@ from torch.nn import functional
 from homeground.policy.forest import TokenForest
 
 IMPLEMENTATION = "homeground_forest"
-BLOCK = 1024
+BLOCK = 256
 
 
 @dataclass(frozen=True)
