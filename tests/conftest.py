@@ -11,6 +11,10 @@ os.environ["GOMP_SPINCOUNT"] = "30000"
 
 import pytest
 
+from tests.small_demo import small_demo
+
+__all__ = ["small_demo"]
+
 
 @pytest.fixture(autouse=True)
 def _no_workspace_from_outside(monkeypatch):

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 from referencing import Registry, Resource
 
-from .conftest import SmallDemo
+from tests.small_demo import SmallDemo
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "docs" / "schemas"
 
@@ -22,6 +22,7 @@ def check(name: str, document: Any) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
@@ -37,6 +38,7 @@ def test_document_matches_its_schema(small_demo: SmallDemo, name: str, arguments
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_failure_matches_the_schema_of_errors(small_demo: SmallDemo) -> None:
     done = small_demo.homeground("eval", "agent", "--run", "nobody", "--json")
     assert done.returncode == 2

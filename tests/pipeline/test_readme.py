@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import environment
+from tests.small_demo import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = """
@@ -39,6 +39,7 @@ def test_make_targets_of_the_readme_exist() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_homeground_commands_of_the_readme_run(tmp_path: Path) -> None:
     recipe = tmp_path / "small.yaml"
     recipe.write_text(SMALL)

@@ -11,13 +11,13 @@ import httpx
 import openai
 import pytest
 
-from tests.pipeline.conftest import SmallDemo, environment, small_demo  # noqa: F401  (a fixture)
+from tests.small_demo import SmallDemo, environment
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def served(small_demo: SmallDemo) -> Iterator[dict[str, str]]:  # noqa: F811
+def served(small_demo: SmallDemo) -> Iterator[dict[str, str]]:
     command = [sys.executable, "-m", "homeground", "serve", "--port", "0", "--json", "--run", "demo"]
     server = subprocess.Popen(command, env=environment(small_demo.home), stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
