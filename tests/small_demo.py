@@ -15,8 +15,9 @@ import pytest
 
 from homeground.corpus import stdlib_root
 
+PACKAGES = ("email", "json", "http", "logging", "importlib")
 RECIPE = """
-corpus: {{roots: [{root}/email, {root}/json, {root}/http, {root}/logging, {root}/importlib]}}
+corpus: {{roots: [{roots}]}}
 tasks: {{train: 40, heldout: 8, heldout_share: 0.3}}
 sft: {{examples: 16, batch_size: 4, checkpoint_every: 2}}
 rl: {{steps: 2, tasks_per_step: 2, group_size: 4, checkpoint_every: 1}}
@@ -62,7 +63,7 @@ def stages_of(home: Path) -> set[str]:
 def small_demo(tmp_path_factory: pytest.TempPathFactory) -> SmallDemo:
     folder = tmp_path_factory.mktemp("demo")
     home, recipe = folder / "home", folder / "small.yaml"
-    recipe.write_text(RECIPE.format(root=stdlib_root()))
+    recipe.write_text(RECIPE.format(roots=", ".join(str(stdlib_root() / package) for package in PACKAGES)))
     command = [sys.executable, "-m", "homeground", "demo", "--recipe", str(recipe)]
     first = subprocess.Popen(command, env=environment(home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 240

@@ -14,7 +14,7 @@ from homeground.base.files import read_jsonl
 from homeground.corpus import stdlib_root
 from homeground.evaluate import load_outcomes, read_metrics
 from homeground.tasks import TaskSet
-from tests.small_demo import SmallDemo, environment
+from tests.small_demo import PACKAGES, SmallDemo, environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -77,9 +77,7 @@ def test_ask_answers_with_citations_that_exist(small_demo: SmallDemo) -> None:
     answer = json.loads(done.stdout)
     assert answer["found"]
     for citation in answer["citations"]:
-        sources = [
-            stdlib_root() / folder / citation["path"] for folder in ("email", "json", "http", "logging", "importlib")
-        ]
+        sources = [stdlib_root() / folder / citation["path"] for folder in PACKAGES]
         lengths = [len(source.read_text().splitlines()) for source in sources if source.is_file()]
         assert 1 <= citation["start"] <= citation["end"] <= max(lengths)
 
