@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,7 @@ def main() -> None:
         name = f"demo-{seed}"
         results = options.home / "runs" / name / "metrics.json"
         if not (options.reuse and results.is_file()):
+            shutil.rmtree(results.parent, ignore_errors=True)
             command = [sys.executable, "-m", "homeground", "demo", "--home", options.home, "--recipe", options.recipe]
             subprocess.run([*map(str, command), "--run", name, "--seed", str(seed)], check=True)
         runs[seed] = read_metrics(results)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -95,8 +96,12 @@ def test_eval_measures_nothing_twice(small_demo: SmallDemo) -> None:
     assert "nothing new" in done.stdout
 
 
-def test_ctrl_c_during_rl_ends_with_130_a_resume_command_and_no_gateway_left(small_demo: SmallDemo) -> None:
-    command = [sys.executable, "-m", "homeground", "rl", "--run", "demo", "--recipe", str(small_demo.recipe)]
+def test_ctrl_c_during_rl_ends_with_130_a_resume_command_and_no_gateway_left(
+    small_demo: SmallDemo, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "longer.yaml"
+    recipe.write_text(small_demo.recipe.read_text().replace("steps: 2,", "steps: 50,"))
+    command = [sys.executable, "-m", "homeground", "rl", "--resume", "--run", "demo", "--recipe", str(recipe)]
     running = subprocess.Popen(command, env=environment(small_demo.home), stderr=subprocess.PIPE, text=True)
     gateway = None
     deadline = time.monotonic() + 120
@@ -119,6 +124,14 @@ def test_demo_refuses_a_workspace_that_indexes_other_folders(small_demo: SmallDe
     assert done.returncode == 1
     assert "already indexes" in done.stderr
     assert "--home" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["demo"], ["sft"], ["rl"]])
+def test_starting_over_never_loses_a_finished_run(small_demo: SmallDemo, words: list[str]) -> None:
+    done = small_demo.homeground(*words, "--run", "demo", "--recipe", str(small_demo.recipe))
+    assert done.returncode == 2
+    assert "already" in done.stderr
+    assert "--resume" in done.stderr
 
 
 def test_resume_with_another_recipe_is_refused(small_demo: SmallDemo) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shutil
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +17,7 @@ from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
     from homeground.base.recipe import Recipe
-    from homeground.base.workspace import RunFolder
+    from homeground.base.workspace import RunFolder, Workspace
     from homeground.evaluate import Metrics
     from homeground.pipeline import Workbench
     from homeground.pipeline.stages import EvalStage
@@ -40,7 +41,7 @@ def demo(common: Common, resume: _Resume = False) -> None:
     if recipe.corpus == CorpusSection():
         recipe = common.load_recipe("demo", corpus={"roots": [str(stdlib_root())], "exclude": list(STDLIB_EXCLUDES)})
     workspace = common.workspace()
-    run = workspace.run(recipe.run or "demo")
+    run = _demo_run(workspace, recipe.run, resume)
     if common.dry_run:
         plan = (
             f"would index {', '.join(recipe.corpus.roots)}, make {recipe.tasks.train} + {recipe.tasks.heldout} tasks, "
@@ -152,6 +153,7 @@ def _stage(
     from homeground.pipeline.demo import timed
 
     if not resume:
+        _refuse_finished(run, stage)
         shutil.rmtree(run.checkpoints / stage, ignore_errors=True)
     run.create()
     run.recipe.write_text(recipe.to_yaml())
@@ -165,9 +167,31 @@ def _stage(
         yield bench
 
 
+def _demo_run(workspace: Workspace, name: str | None, resume: bool) -> RunFolder:
+    """The run of a demo: the one named, else a new one, or with ``resume`` the newest."""
+    if name is not None:
+        run = workspace.run(name)
+        if not resume:
+            _refuse_finished(run, "index")
+        return run
+    made = sorted(workspace.runs.glob("demo*"), key=lambda folder: folder.stat().st_mtime)
+    if resume and made:
+        return workspace.run(made[-1].name)
+    numbers = (workspace.run("demo" if n == 1 else f"demo-{n}") for n in itertools.count(1))
+    return next(run for run in numbers if not run.path.exists())
+
+
+def _refuse_finished(run: RunFolder, stage: str) -> None:
+    if stage in run.finished():
+        raise UsageError(
+            f"the run '{run.name}' has finished '{stage}' already, and starting over would lose what it holds",
+            where=str(run.path),
+            hint="name another run with --run, or go on with --resume",
+        )
+
+
 def _free_name(runs: Path) -> str:
-    numbers: Iterator[int] = iter(range(1, 1_000_000))
-    return next(name for n in numbers if not (runs / (name := f"run-{n}")).exists())
+    return next(name for n in itertools.count(1) if not (runs / (name := f"run-{n}")).exists())
 
 
 def _recipe_of(run: RunFolder) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,19 +26,17 @@ class Stage:
 
 
 def run_demo(bench: Workbench, *, resume: bool) -> Metrics:
-    """All stages in order; finished ones of an interrupted run are skipped with ``resume``.
+    """All stages in order; with ``resume`` those that are finished are skipped, and the one in work goes on.
 
     Raises:
         HomegroundError: whatever a stage raises, or a resume with another recipe.
     """
     run = bench.run
-    if not resume:
-        shutil.rmtree(run.path, ignore_errors=True)
-    elif run.recipe.is_file() and run.recipe.read_text() != bench.recipe.to_yaml():
+    if resume and run.recipe.is_file() and run.recipe.read_text() != bench.recipe.to_yaml():
         raise HomegroundError(
             "the interrupted run has another recipe",
             where=str(run.recipe),
-            hint="resume with the same options, or start over without --resume",
+            hint="resume with the same options, or start another run without --resume",
         )
     run.create()
     run.recipe.write_text(bench.recipe.to_yaml())

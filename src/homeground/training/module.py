@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from homeground.base.errors import HomegroundError
-from homeground.base.memory import give_back_memory
 from homeground.policy.load import Policy
 
 type StepLog = Callable[[dict[str, Any]], None]
@@ -83,7 +82,6 @@ class PolicyModule(lightning.LightningModule):
         optimizer.step()
         optimizer.zero_grad()
         moved = torch.stack([(p.detach() - b).norm() for p, b in zip(parameters, before, strict=True)]).norm()
-        give_back_memory()
         return {"grad_norm": float(norm), "weight_change": float(moved)}
 
     def state_dict(self, *_: Any, **__: Any) -> dict[str, Tensor]:  # type: ignore[override]
