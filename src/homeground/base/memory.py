@@ -68,7 +68,8 @@ class PeakMemory:
 def give_back_memory() -> None:
     """Hand freed memory back to the system (glibc keeps it otherwise: gigabytes after a few forwards of mixed sizes).
 
-    For the borders between stages: what comes next pays a page fault for each page it takes again. Does nothing where the C library has no ``malloc_trim``.
+    For the borders between stages: what comes next pays a page fault for each page it takes again. Does nothing where
+    the C library has no ``malloc_trim``.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
