@@ -1,5 +1,7 @@
 import multiprocessing
+import signal
 import sqlite3
+import time
 
 import pytest
 
@@ -7,7 +9,8 @@ from homeground.base.errors import HomegroundError
 from homeground.corpus import Chunk
 from homeground.index import Embedder, Index, IndexSettings
 from homeground.index import build as building
-from homeground.index.manifest import SCHEMA_VERSION
+from homeground.index import embed as embedding
+from homeground.index.manifest import SCHEMA_VERSION, Manifest
 from homeground.index.view import View
 from tests.corpus.village import write_village
 
@@ -195,6 +198,41 @@ def test_a_damaged_manifest_says_what_to_delete(tmp_path):
     assert f"delete {tmp_path}" in str(caught.value.hint)
 
 
+def _build_slowly(folder, village, embedded):
+    forward = Embedder._forward
+
+    def slow(self, batch):
+        if embedded.value:
+            time.sleep(60)
+        embedded.value += len(batch)
+        return forward(self, batch)
+
+    Embedder._forward = slow
+    building._COMMIT_EVERY = 1
+    embedding._BATCH_TOKENS = 600
+    Index.build(folder, [village])
+
+
+def test_after_kill_9_the_next_run_goes_on(village, tmp_path):
+    context = multiprocessing.get_context("spawn")
+    embedded = context.Value("i", 0)
+    child = context.Process(target=_build_slowly, args=(tmp_path / "index", village, embedded))
+    child.start()
+    manifest = tmp_path / "index" / "manifest.sqlite"
+    deadline = time.monotonic() + 120
+    kept = 0
+    while not kept and child.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.1)
+        if embedded.value:
+            kept = len(Manifest(manifest).known_contents())
+    child.kill()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    assert kept == embedded.value
+    _, report = Index.build(tmp_path / "index", [village])
+    assert report.embedded == report.chunks - kept > 0
+
+
 def _hold(folder, held, release):
     with building.writing(folder):
         held.set()
@@ -249,6 +287,14 @@ def test_a_masked_view_is_kept_until_it_must_change(shared_index, tmp_path, embe
     assert embedded == ["smithy/forge.py sharpen\nsecond"]
     assert "second" in [chunk.text for chunk in changed.chunks()]
     assert "first" not in [chunk.text for chunk in changed.chunks()]
+
+
+def test_a_masked_view_follows_the_weights_of_its_index(village, tmp_path):
+    index, _ = Index.build(tmp_path / "index", [village])
+    masks = replaced(index, "sharpen", "first")
+    index.masked(tmp_path / "masked", masks)
+    index, _ = Index.build(tmp_path / "index", [village], IndexSettings(dense_weight=0.1, lexical_weight=0.9))
+    assert index.masked(tmp_path / "masked", masks).settings == index.settings
 
 
 def test_masks_of_another_index_are_refused(shared_index, tmp_path):

@@ -256,6 +256,7 @@ class Index:
             if path.is_file():
                 manifest = Manifest(path)
                 if manifest.get("origin") == origin:
+                    manifest.put("settings", self._manifest.get("settings"))
                     return type(self)(folder, manifest, current_view(folder, manifest, progress), self._embedder)
                 number = int(manifest.get("generation"))
                 kept = manifest.contents([one.content for one in new.values()])
