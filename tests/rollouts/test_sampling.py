@@ -83,6 +83,12 @@ def test_a_token_of_probability_zero_is_never_drawn():
     assert torch.isfinite(logprobs).all()
 
 
+def test_not_even_by_a_draw_of_exactly_zero(monkeypatch):
+    monkeypatch.setattr("homeground.rollouts.sampling.uniform", lambda seed, counter: 0.0)
+    ids, _ = choose(torch.tensor([[-torch.inf, -torch.inf, 0.0, 0.0]]), [SamplingParams()], [0])
+    assert ids.tolist() == [2]
+
+
 @given(st.integers(0, 2**60), st.integers(0, 10_000))
 def test_uniform_numbers_lie_in_the_half_open_interval_and_repeat(seed, counter):
     assert 0.0 <= uniform(seed, counter) < 1.0

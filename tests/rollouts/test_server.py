@@ -225,7 +225,7 @@ def test_a_client_that_hangs_up_cancels_its_request(llama):
     lock = threading.Lock()
     policy = tiny.policy_of(llama)
     with (
-        Sampler(policy, rows=2, cache_mb=1, compute=lock) as sampler,
+        Sampler(policy, rows=1, cache_mb=1, compute=lock) as sampler,
         ModelServer(sampler, policy.tokenizer) as server,
         openai.OpenAI(base_url=server.endpoint, api_key="-", max_retries=0) as client,
     ):
