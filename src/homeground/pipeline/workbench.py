@@ -17,6 +17,7 @@ from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_text
 from homeground.base.progress import Progress
 from homeground.base.recipe import Recipe
+from homeground.base.threads import release_workers
 from homeground.base.workspace import RunFolder, Workspace
 
 if TYPE_CHECKING:
@@ -88,7 +89,10 @@ class Workbench:
     def search(self, query: str, k: int) -> list[Hit]:
         """The agents' tool: search the masked index while the model waits."""
         with self.compute:
-            return self.masked.search(query, k)
+            try:
+                return self.masked.search(query, k)
+            finally:
+                release_workers()
 
     def start_from(self, adapter: Path | None) -> None:
         """Which adapter the policy gets when it is first needed; a fresh one when None."""

@@ -242,7 +242,7 @@ def _die_with_parent() -> Callable[[], None]:
     parent = os.getpid()
 
     def arrange() -> None:
-        libc.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
+        libc.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from homeground.base.errors import HomegroundError
+from homeground.base.threads import release_workers
 from homeground.policy import shells
 from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.load import Policy
@@ -211,6 +212,8 @@ class Sampler:
             return False
         batch: list[_Row] = []
         wait: float | None = None if not self._rows else 0.0
+        if not self._rows:
+            release_workers()
         while len(self._rows) + len(batch) < self._limit:
             try:
                 row = self._inbox.get(timeout=wait) if wait != 0.0 else self._inbox.get_nowait()

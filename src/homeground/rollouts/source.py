@@ -16,6 +16,7 @@ import httpx
 import openai
 
 from homeground.base.errors import HomegroundError
+from homeground.base.threads import release_workers
 from homeground.policy import chat
 from homeground.policy.load import Policy
 from homeground.rollouts.gateway import Gateway, GatewayClient, RolloutState
@@ -71,6 +72,7 @@ class DirectSource:
 
     def collect(self, tasks: Sequence[str], group_size: int, step: int) -> list[Trajectory]:
         """See :class:`Source`."""
+        release_workers()
         end = chat.end_token(self._tokenizer)
         pending = []
         for index, prompt in enumerate(tasks):
@@ -148,6 +150,7 @@ class GatewaySource:
 
     def collect(self, tasks: Sequence[Any], group_size: int, step: int) -> list[Trajectory]:
         """See :class:`Source`."""
+        release_workers()
         return self._runner.run(self._collect(tasks, group_size, step))
 
     async def _collect(self, tasks: Sequence[Any], group_size: int, step: int) -> list[Trajectory]:
@@ -261,4 +264,5 @@ def run_agents(
 
             return list(await asyncio.gather(*(one(task) for task in tasks)))
 
+    release_workers()
     return asyncio.run(all_of_them())
