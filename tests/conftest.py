@@ -1,6 +1,7 @@
 """What all tests share: no network, few threads, and no workspace of the person who runs them."""
 
 import os
+import signal
 
 # Before torch and the Hugging Face libraries are imported: they read these once. Tiny models want few threads.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -8,6 +9,9 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["GOMP_SPINCOUNT"] = "30000"
+
+# Whoever runs the tests in the background makes them, and so the commands they start, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 

@@ -102,14 +102,7 @@ def test_ctrl_c_during_rl_ends_with_130_a_resume_command_and_no_gateway_left(
     recipe = tmp_path / "longer.yaml"
     recipe.write_text(small_demo.recipe.read_text().replace("steps: 2,", "steps: 50,"))
     command = [sys.executable, "-m", "homeground", "rl", "--resume", "--run", "demo", "--recipe", str(recipe)]
-    running = subprocess.Popen(
-        command,
-        env=environment(small_demo.home),
-        stderr=subprocess.PIPE,
-        text=True,
-        # Whoever runs the tests in the background makes their children ignore Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    running = subprocess.Popen(command, env=environment(small_demo.home), stderr=subprocess.PIPE, text=True)
     gateway = None
     deadline = time.monotonic() + 120
     while gateway is None and running.poll() is None and time.monotonic() < deadline:
