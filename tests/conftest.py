@@ -10,14 +10,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["GOMP_SPINCOUNT"] = "30000"
 
-# Whoever runs the tests in the background makes them, and so the commands they start, ignore Ctrl-C.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 import pytest
 
 from tests.small_demo import small_demo
 
 __all__ = ["small_demo"]
+
+# Whoever runs the tests in the background makes them, and so the commands they start, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
