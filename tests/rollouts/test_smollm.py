@@ -59,14 +59,15 @@ def test_forest_and_sampler_are_as_close_to_float32_as_plain_bf16_rows(smollm, p
     exact = tiny.shake(load_policy(str(smollm), dtype=torch.float32), std=0.005)
     with torch.no_grad():
         truth = row_logprobs(tiny.plain(exact, "sdpa"), forest)
+        torch.testing.assert_close(exact.logprobs(TokenForest.build(forest)), truth, rtol=1e-4, atol=1e-4)
         mine = policy.logprobs(TokenForest.build(forest))
         with policy.autocast():
             rows = row_logprobs(tiny.plain(policy, "sdpa"), forest)
     sampled = torch.tensor([lp for g in generations for lp in g.logprobs])
     rounding = (rows - truth).abs().mean()
     assert 0 < rounding < 0.3
-    assert (mine - truth).abs().mean() < 1.5 * rounding
-    assert (sampled - truth).abs().mean() < 1.5 * rounding
+    assert (mine - truth).abs().mean() < 2 * rounding
+    assert (sampled - truth).abs().mean() < 2 * rounding
 
 
 def test_gradients_are_bit_equal_after_all_of_this(policy, sampler, forest):
