@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -64,6 +65,12 @@ def append_jsonl(path: Path, obj: Any) -> None:
     with path.open("a+b") as stream:
         _drop_torn_line(stream.fileno())
         stream.write(line)
+
+
+def atomic_write_jsonl(path: Path, rows: Iterable[Any]) -> None:
+    """Write one JSON line a row, whole or not at all."""
+    lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows)
+    atomic_write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

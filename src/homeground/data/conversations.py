@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from transformers import PreTrainedTokenizerBase
 
 from homeground.base.errors import HomegroundError
-from homeground.base.files import atomic_write_text
+from homeground.base.files import atomic_write_jsonl
 from homeground.policy import TokenPath, render
 from homeground.policy.chat import Message
 
@@ -35,8 +34,7 @@ class _Conversation(BaseModel):
 
 def save_conversations(path: Path, conversations: Iterable[Sequence[Message]]) -> None:
     """Write one conversation a line, whole or not at all."""
-    lines = (json.dumps({"messages": list(messages)}, ensure_ascii=False) for messages in conversations)
-    atomic_write_text(path, "".join(f"{line}\n" for line in lines))
+    atomic_write_jsonl(path, ({"messages": list(messages)} for messages in conversations))
 
 
 def load_conversations(path: Path) -> list[list[Message]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from homeground.base.errors import HomegroundError
-from homeground.base.files import atomic_write_text
+from homeground.base.files import atomic_write_jsonl
 from homeground.evaluate.stats import RESAMPLES, Interval, mean_interval, paired_difference
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def compare_rollouts(
 
 def save_outcomes(path: Path, outcomes: Iterable[TaskOutcome]) -> None:
     """Write outcomes as JSON lines, whole or not at all."""
-    atomic_write_text(path, "".join(json.dumps(asdict(outcome), allow_nan=False) + "\n" for outcome in outcomes))
+    atomic_write_jsonl(path, map(asdict, outcomes))
 
 
 def load_outcomes(path: Path) -> list[TaskOutcome]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import openai
 
 from homeground.base.errors import HomegroundError
-from homeground.base.files import append_jsonl, atomic_write_text, read_jsonl
+from homeground.base.files import append_jsonl, atomic_write_jsonl, read_jsonl
 from homeground.base.workspace import RunFolder
 from homeground.pipeline.workbench import Workbench
 
@@ -101,7 +101,7 @@ def evaluate(bench: Workbench, stage: EvalStage) -> str:
     folder = _evaluations(bench.run)
     folder.mkdir(parents=True, exist_ok=True)
     records = [rollout_record(task, outcome, stage) for task, outcome in zip(tasks, outcomes, strict=True)]
-    _write_rows(folder / f"{stage}-rollouts.jsonl", records)
+    atomic_write_jsonl(folder / f"{stage}-rollouts.jsonl", records)
     save_outcomes(folder / f"{stage}.jsonl", map(outcome_of, outcomes))
     reward = sum(o.reward.value for o in outcomes) / len(outcomes)
     success = sum(o.success for o in outcomes) / len(outcomes)
@@ -153,7 +153,7 @@ def cold_start(bench: Workbench, conversations: list[list[Any]] | None = None) -
 
 
 def reinforce(bench: Workbench) -> str:
-    """GRPO from the SFT adapter, through the Agent Lightning gateway (or directly against the model server)."""
+    """GRPO from the SFT adapter, through the Agent Lightning gateway."""
     from homeground.rollouts import Gateway, GatewaySource
     from homeground.training import GrpoSettings, train_grpo_steps
     from homeground.training.module import OptimizerSettings
@@ -192,9 +192,9 @@ def reinforce(bench: Workbench) -> str:
     ):
         train_grpo_steps(bench.policy, bench.sampler, source, bench.tasks.train, settings, folder, log)
     bench.policy.save_adapter(bench.run.adapter)
-    tenth = max(1, len(rewards) // 4)
+    quarter = max(1, len(rewards) // 4)
     words = f"{rl.steps} steps" + (
-        f", rollout reward {_mean(rewards[:tenth]):.3f} -> {_mean(rewards[-tenth:]):.3f}" if rewards else ""
+        f", rollout reward {_mean(rewards[:quarter]):.3f} -> {_mean(rewards[-quarter:]):.3f}" if rewards else ""
     )
     bar.done(words)
     return words
@@ -247,7 +247,7 @@ def forget_steps_after_checkpoint(run: RunFolder, stage: str, checkpoints: Path)
     newest = newest_checkpoint(checkpoints)
     kept_until = checkpoint_step(newest) if newest else 0
     rows = [r for r in read_jsonl(run.metrics_jsonl) if r["stage"] != stage or r["step"] <= kept_until]
-    _write_rows(run.metrics_jsonl, rows)
+    atomic_write_jsonl(run.metrics_jsonl, rows)
 
 
 def _refuse_other_roots(bench: Workbench, roots: list[Path]) -> None:
@@ -273,12 +273,6 @@ def _refuse_other_roots(bench: Workbench, roots: list[Path]) -> None:
 
 def _evaluations(run: RunFolder) -> Path:
     return run.path / "evaluations"
-
-
-def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    import json
-
-    atomic_write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def _mean(values: list[float]) -> float:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from homeground.base.errors import HomegroundError
-from homeground.base.files import atomic_write_text, read_jsonl
+from homeground.base.files import atomic_write_jsonl, read_jsonl
 from homeground.corpus import Chunk
 from homeground.tasks.task import LookupTask, Split
 
@@ -34,7 +33,7 @@ class TaskSet:
 
     def save(self, path: Path) -> None:
         """Writes a line with the counts, then one line for each task, then one for each mask."""
-        atomic_write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self._rows()))
+        atomic_write_jsonl(path, self._rows())
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         yield {"removed_near_duplicates": self.removed_near_duplicates, "removed": self.removed}
