@@ -231,7 +231,7 @@ def _find(program: str) -> Path:
         raise HomegroundError(
             f"the Agent Lightning gateway '{program}' is not installed",
             where=f"looked beside {Path(sys.executable).name} and on the PATH",
-            hint="install agentlightning==1.0.2 (`make setup` does), or set rl.source to direct",
+            hint="install agentlightning==1.0.2 (`make setup` does)",
         )
     return Path(found)
 

@@ -23,9 +23,6 @@ class RlSection(Section):
     clip_low: float = Field(default=0.2, gt=0, lt=1, description="ratios are clipped below 1 - clip_low")
     clip_high: float = Field(default=0.2, gt=0, description="ratios are clipped above 1 + clip_high")
     checkpoint_every: int = Field(default=5, ge=1, description="optimizer steps between checkpoints")
-    source: Literal["gateway", "direct"] = Field(
-        default="gateway", description="gateway runs agents through Agent Lightning; direct calls them in process"
-    )
     max_query_tokens: int = Field(default=24, ge=1, description="longest first turn, in tokens")
     max_answer_tokens: int = Field(default=8, ge=1, description="longest second turn, in tokens")
     timeout_s: float = Field(default=120.0, gt=0, description="seconds after which a rollout counts as failed")
