@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from homeground.training import Scale, group_advantages
+from homeground.training import Scale, group_advantages, overlong_penalty
 
 shapes = st.tuples(st.integers(1, 4), st.integers(2, 6))
 rewards = st.floats(-100, 100, width=32)
@@ -77,3 +77,8 @@ def test_a_failed_rollout_s_reward_may_be_anything():
 def test_one_rollout_has_nothing_to_be_compared_with():
     with pytest.raises(ValueError, match="at least 2 rollouts"):
         group_advantages(torch.ones(3, 1))
+
+
+@pytest.mark.parametrize(("tokens", "penalty"), [(1, 0.0), (80, 0.0), (85, -0.25), (90, -0.5), (100, -1.0), (120, -1.0)])
+def test_long_rollouts_lose_reward_towards_the_limit(tokens, penalty):
+    assert overlong_penalty(tokens, limit=100, buffer=20) == pytest.approx(penalty)

@@ -6,22 +6,39 @@ import torch
 from homeground.base.errors import HomegroundError
 from homeground.policy import TokenPath, row_logprobs
 from homeground.rollouts import DirectSource, Sampler, Trajectory, Turn, sampled_paths
-from homeground.training import GrpoSettings, Scale, grpo_loss, train_grpo_steps
+from homeground.training import (
+    GrpoSettings,
+    Kl,
+    Loss,
+    Objective,
+    OptimizerSettings,
+    Overlong,
+    Scale,
+    policy_loss,
+    train_grpo_steps,
+)
 from homeground.training.grpo import GrpoModule
-from homeground.training.module import OptimizerSettings, checkpoint_step, newest_checkpoint
+from homeground.training.module import checkpoint_step, newest_checkpoint
 
 from ..policy import tiny
+
+# Recorded rollouts carry made-up log-probabilities.
+pytestmark = pytest.mark.filterwarnings("ignore:the sampler's log-probabilities")
 
 TASKS = ["a", "b", "c", "d", "e"]
 
 
+OBJECTIVE = {"loss", "kl", "kl_coef", "clip_low", "clip_high", "importance_cap", "max_tokens"}
+
+
 def settings(**changes):
+    objective = {"kl_coef": 0.1, "max_tokens": 20} | {n: changes.pop(n) for n in OBJECTIVE & set(changes)}
     fields = {
         "steps": 6,
         "tasks_per_step": 2,
         "group_size": 3,
         "optimizer": OptimizerSettings(2e-3),
-        "kl_coef": 0.1,
+        "objective": Objective(**objective),
         "checkpoint_every": 2,
         "seed": 1,
     }
@@ -106,11 +123,11 @@ def test_the_first_step_has_ratio_one_no_kl_and_moves_the_adapter(policy, sample
     ratios = []
 
     def spy(*arguments, **options):
-        value = grpo_loss(*arguments, **options)
+        value = policy_loss(*arguments, **options)
         ratios.append(value.ratio)
         return value
 
-    monkeypatch.setattr("homeground.training.grpo.grpo_loss", spy)
+    monkeypatch.setattr("homeground.training.grpo.policy_loss", spy)
     before = policy.adapter_state()
     (step,) = train(policy, sampler, Replay(), tmp_path, steps=1)
     assert torch.equal(torch.cat(ratios), torch.ones(len(torch.cat(ratios))))
@@ -259,12 +276,12 @@ def test_a_planted_bandit_is_learned(llama, tmp_path):
 
 def test_every_task_is_visited_before_any_comes_again(policy, sampler):
     module = GrpoModule(policy, sampler, Replay(), TASKS, settings(), lambda step: None)
-    stream = [task for step in range(10) for task in module.tasks_of(step)]
+    stream = [task for _ in range(10) for task in module.next_tasks()]
     rounds = [stream[i : i + 5] for i in range(0, 20, 5)]
     assert all(sorted(r) == TASKS for r in rounds)
     assert len({tuple(r) for r in rounds}) > 1, "the order never changes"
     other = GrpoModule(policy, sampler, Replay(), TASKS, settings(seed=2), lambda step: None)
-    assert [other.tasks_of(s) for s in range(5)] != [module.tasks_of(s) for s in range(5)]
+    assert [task for _ in range(10) for task in other.next_tasks()] != stream
 
 
 @pytest.mark.parametrize("quantization", ["none", "nf4"])
@@ -324,3 +341,154 @@ def test_fewer_tasks_than_a_step_takes_are_refused(policy, sampler, tmp_path):
     with pytest.raises(HomegroundError, match="1 tasks are fewer than the 2 of one step") as caught:
         train(policy, sampler, Replay(), tmp_path, tasks=["a"])
     assert "rl.tasks_per_step" in caught.value.hint
+
+
+def test_k1_is_taken_from_the_reward_and_leaves_the_loss(policy, sampler):
+    """With a reference that thinks a rollout unlikely, its reward sinks by beta times its log-ratio."""
+    trajectories = step_of()
+    reference = tiny.plain(policy)
+    module = gradient_of(policy, sampler, trajectories, kl=Kl.K1, kl_coef=0.05)
+    shaped = []
+    for t in trajectories:
+        paths = sampled_paths(t.turns)
+        with torch.no_grad():
+            theirs = row_logprobs(reference, [p.tokens for p in paths])
+        sampled = torch.tensor([lp for p in paths for lp in p.logprobs])
+        cost = float((sampled - theirs).sum())
+        shaped.append(Trajectory(t.rollout_id, t.task, t.turns, t.reward - 0.05 * cost))
+    expected = gradient_of(tiny.policy_of(policy.folder), sampler, shaped, kl_coef=0.0)
+    assert (module.gradient - expected.gradient).norm() / expected.gradient.norm() < 1e-4
+
+
+@pytest.mark.parametrize("loss", Loss)
+@pytest.mark.parametrize("forest_tokens", [1, 45])
+def test_every_loss_is_indifferent_to_the_split(llama, loss, forest_tokens):
+    found = []
+    for budget in (10_000, forest_tokens):
+        policy = tiny.policy_of(llama)
+        with Sampler(policy, rows=2, cache_mb=1) as sampler:
+            module = gradient_of(policy, sampler, step_of(b2="x"), forest_tokens=budget, loss=loss, importance_cap=2.0)
+            found.append(module.gradient)
+    assert (found[0] - found[1]).norm() / found[0].norm() < 1e-5
+
+
+def test_the_losses_differ(llama):
+    found = []
+    for loss in Loss:
+        policy = tiny.policy_of(llama)
+        with Sampler(policy, rows=2, cache_mb=1) as sampler:
+            found.append(gradient_of(policy, sampler, step_of(), loss=loss, kl_coef=0.0).gradient)
+    for i, one in enumerate(found):
+        for other in found[:i]:
+            assert (one - other).norm() / other.norm() > 1e-2
+
+
+def test_further_updates_hold_on_to_the_old_log_probabilities(policy, sampler, tmp_path, monkeypatch):
+    ratios = []
+
+    def spy(*arguments, **options):
+        value = policy_loss(*arguments, **options)
+        ratios.append(value.ratio)
+        return value
+
+    monkeypatch.setattr("homeground.training.grpo.policy_loss", spy)
+    source = Replay()
+    steps = train(
+        policy, sampler, source, tmp_path, steps=2, updates_per_step=3, forest_tokens=10_000,
+        optimizer=OptimizerSettings(2e-2),
+    )  # fmt: skip
+    assert [s["step"] for s in steps] == [1, 2]
+    assert len(ratios) == 6
+    for first in (0, 3):
+        assert torch.equal(ratios[first], torch.ones(len(ratios[first])))
+        assert all(bool((r - 1).abs().max() > 1e-4) for r in ratios[first + 1 : first + 3])
+    assert [published for _, _, published in source.asked] == [1, 2], "rollouts see only what a step ended with"
+    assert checkpoint_step(newest_checkpoint(tmp_path)) == 6
+
+
+def test_rollouts_cut_at_the_limit_can_be_left_out_of_the_loss(policy, sampler):
+    trajectories = [t for t in step_of() if t.task == 0]
+    whole = trajectories[:2] + [
+        Trajectory(t.rollout_id, t.task, [Turn(u.prompt_ids, u.ids, u.logprobs, "stop", 0) for u in t.turns], t.reward)
+        for t in trajectories[2:]
+    ]
+    # Only the last one is whole: its advantage still comes from all three, its weight from itself alone.
+    module = gradient_of(policy, sampler, whole, overlong=Overlong.FILTER, kl_coef=0.0)
+    alone = tiny.policy_of(policy.folder)
+    rewards = torch.tensor([t.reward for t in whole], dtype=torch.float64)
+    advantage = float((rewards[2] - rewards.mean()) / rewards.std(correction=0))
+    twin, lora = tiny.trainable_plain(alone)
+    paths = [p.tokens for p in sampled_paths(whole[2].turns)]
+    (-advantage * row_logprobs(tiny_shaken(twin, lora), paths).mean()).backward()
+    expected = tiny.gradient_of(lora)
+    assert (module.gradient - expected).norm() / expected.norm() < 1e-4
+
+
+def tiny_shaken(twin, lora):
+    """The values that `gradient_of` gives the adapter."""
+    generator = torch.Generator().manual_seed(77)
+    with torch.no_grad():
+        for name, parameter in twin.named_parameters():
+            if "lora_B" in name:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
+    assert lora
+    return twin
+
+
+def test_the_soft_penalty_lowers_the_reward_of_long_rollouts(policy, sampler):
+    trajectories = step_of()
+    longest = max(len(u.ids) for t in trajectories for u in t.turns)
+    module = gradient_of(
+        policy, sampler, trajectories, overlong=Overlong.SOFT, overlong_buffer=3, max_tokens=longest, kl_coef=0.0
+    )
+    shaped = [
+        Trajectory(
+            t.rollout_id, t.task, t.turns,
+            t.reward - min(1.0, max(0.0, (max(len(u.ids) for u in t.turns) - longest + 3) / 3)),
+        )
+        for t in trajectories
+    ]  # fmt: skip
+    expected = gradient_of(tiny.policy_of(policy.folder), sampler, shaped, kl_coef=0.0)
+    plain = gradient_of(tiny.policy_of(policy.folder), sampler, trajectories, kl_coef=0.0)
+    assert (module.gradient - expected.gradient).norm() / expected.gradient.norm() < 1e-5
+    assert (module.gradient - plain.gradient).norm() / plain.gradient.norm() > 1e-2
+
+
+def test_dynamic_sampling_rolls_out_more_tasks_where_groups_have_no_signal(policy, sampler, tmp_path):
+    def dull(task, index, step, sibling):
+        return recorded(task, index, step, sibling, reward=0.5 if task in "abc" else None)
+
+    source = Replay(dull)
+    steps = train(policy, sampler, source, tmp_path, steps=4, dynamic_sampling=4)
+    assert all(s["groups_with_signal"] == 1.0 for s in steps)
+    assert all(s["rollouts"] == 6 for s in steps)
+    assert sum(s["groups_passed_over"] for s in steps) > 0
+    assert [collection for collection, _, _ in source.asked] == list(range(len(source.asked)))
+    drawn = [task for _, tasks, _ in source.asked for task in tasks]
+    assert all(sorted(drawn[i : i + 5]) == TASKS for i in range(0, len(drawn) - 4, 5)), "a task was skipped"
+
+
+def test_dynamic_sampling_gives_up_after_its_rounds_and_trains_on_what_there_is(policy, sampler, tmp_path):
+    source = Replay(lambda *a: recorded(*a, reward=0.5))
+    (step,) = train(policy, sampler, source, tmp_path, steps=1, dynamic_sampling=2)
+    assert len(source.asked) == 3
+    assert (step["groups_with_signal"], step["rollouts"], step["groups_passed_over"]) == (0, 6, 4)
+
+
+def test_a_planted_temperature_fault_trips_the_alarm(policy, sampler, tmp_path):
+    source = DirectSource(policy, sampler, lambda prompt, text: float(len(text)), max_tokens=6, temperature=0.8)
+    with pytest.warns(UserWarning, match="differ from the trainer's .* same temperature"):
+        (step,) = train(policy, sampler, source, tmp_path / "fault", steps=1, temperature=1.0)
+    assert step["gap_alarm"] == 1.0
+    (step,) = train(policy, sampler, source, tmp_path / "right", steps=1, temperature=0.8)
+    assert step["gap_alarm"] == 0.0
+
+
+def test_without_a_kl_no_reference_is_made(policy, sampler, tmp_path):
+    (step,) = train(policy, sampler, Replay(), tmp_path, steps=1, kl_coef=0.0)
+    assert "kl" not in step
+
+
+def test_a_soft_penalty_needs_the_limit():
+    with pytest.raises(ValueError, match="give max_tokens"):
+        settings(overlong=Overlong.SOFT, max_tokens=None)

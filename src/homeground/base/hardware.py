@@ -118,6 +118,18 @@ def best_device() -> Device:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def device_kind(name: str) -> Device:
+    """The kind of a torch device's name: "cuda:1" is "cuda".
+
+    Raises:
+        ValueError: a kind that nothing here computes on.
+    """
+    kind = name.partition(":")[0]
+    if kind not in ("cuda", "mps", "cpu"):
+        raise ValueError(f"unknown device {name!r}: use cuda, mps or cpu")
+    return kind
+
+
 @lru_cache
 def matmul_rates(device: Device) -> MatmulRates:
     """Measure matrix products of `device` for about a third of a second; measured once a process."""

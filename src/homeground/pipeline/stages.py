@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import openai
 
 from homeground.base.errors import HomegroundError
-from homeground.base.files import append_jsonl, atomic_write_jsonl, read_jsonl
+from homeground.base.files import atomic_write_jsonl, read_jsonl
+from homeground.base.recipe import Recipe
+from homeground.base.steplog import RL_COLUMNS, SFT_COLUMNS, StepLog
 from homeground.base.workspace import RunFolder
 from homeground.pipeline.workbench import Workbench
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from homeground.index import IndexReport
     from homeground.rollouts import AgentResult
     from homeground.tasks import LookupTask
+    from homeground.training import GrpoSettings
 
 SPARE_CANDIDATES = 2
 """How many candidates a wanted task gets when tasks must be findable; plain search finds more than half of them."""
@@ -114,8 +117,8 @@ def cold_start(bench: Workbench, conversations: list[list[Any]] | None = None) -
     """Supervised fine-tuning on conversations, by default scripted trajectories of train tasks."""
     from homeground.agents import scripted_trajectory
     from homeground.data import render_examples, save_conversations
-    from homeground.training import SftSettings, train_sft
-    from homeground.training.module import OptimizerSettings
+    from homeground.training import OptimizerSettings, SftSettings, train_sft
+    from homeground.training.module import done_steps
     from homeground.training.sft import sft_steps
 
     sft = bench.recipe.sft
@@ -132,72 +135,94 @@ def cold_start(bench: Workbench, conversations: list[list[Any]] | None = None) -
         batch_size=sft.batch_size,
         optimizer=OptimizerSettings(sft.learning_rate, sft.weight_decay, sft.clip, sft.warmup_steps),
         checkpoint_every=sft.checkpoint_every,
+        forest_tokens=sft.forest_tokens,
         seed=bench.recipe.seed,
     )
     folder = bench.run.checkpoints / "sft"
-    bar = bench.progress.bar("SFT", total=sft_steps(len(examples), settings))
-    losses: list[float] = []
-
-    def log(step: dict[str, Any]) -> None:
-        losses.append(step["loss"])
-        append_jsonl(bench.run.metrics_jsonl, step)
-        bar.advance(step["step"] - bar.completed, note=f"loss {step['loss']:.3f}, {step['tokens_per_s']:.0f} tokens/s")
-
-    forget_steps_after_checkpoint(bench.run, "sft", folder)
-    train_sft(policy, examples, settings, folder, log)
+    with StepLog(
+        bench.run,
+        "sft",
+        done=done_steps(folder),
+        steps=sft_steps(len(examples), settings),
+        progress=bench.progress,
+        title="SFT",
+        columns=SFT_COLUMNS,
+    ) as log:
+        train_sft(policy, examples, settings, folder, log)
     policy.save_adapter(sft_adapter(bench.run))
     policy.save_adapter(bench.run.adapter)
+    losses = [step["loss"] for step in log.history]
     words = f"{len(examples)} conversations" + (f", loss {losses[0]:.2f} -> {losses[-1]:.2f}" if losses else "")
-    bar.done(words)
+    log.bar.done(words)
     return words
 
 
 def reinforce(bench: Workbench) -> str:
     """GRPO from the SFT adapter, through the Agent Lightning gateway."""
     from homeground.rollouts import Gateway, GatewaySource
-    from homeground.training import GrpoSettings, train_grpo_steps
-    from homeground.training.module import OptimizerSettings
+    from homeground.training import train_grpo_steps
+    from homeground.training.module import done_steps
 
     rl = bench.recipe.rl
-    settings = GrpoSettings(
-        steps=rl.steps,
-        tasks_per_step=rl.tasks_per_step,
-        group_size=rl.group_size,
-        optimizer=OptimizerSettings(rl.learning_rate),
-        temperature=rl.temperature,
-        kl_coef=rl.kl_coef,
-        clip_low=rl.clip_low,
-        clip_high=rl.clip_high,
-        checkpoint_every=rl.checkpoint_every,
-        seed=bench.recipe.seed,
-    )
+    settings = grpo_settings(bench.recipe)
     folder = bench.run.checkpoints / "rl"
-    forget_steps_after_checkpoint(bench.run, "rl", folder)
     _ = bench.masked
     server = bench.server
-    bar = bench.progress.bar("GRPO", total=rl.steps)
-    rewards: list[float] = []
-
-    def log(step: dict[str, Any]) -> None:
-        rewards.append(step["reward_mean"])
-        append_jsonl(bench.run.metrics_jsonl, step)
-        note = f"reward {step['reward_mean']:.3f}, KL {step['kl']:.4f}, gradient {step['grad_norm']:.2f}"
-        bar.advance(step["step"] - bar.completed, note=note)
-
     with (
         Gateway(train_temperature=rl.temperature) as gateway,
         GatewaySource(
             gateway, server, lookup_rollout(bench), timeout_s=rl.timeout_s, describe=lambda task: {"data_id": task.id}
         ) as source,
+        StepLog(
+            bench.run,
+            "rl",
+            done=done_steps(folder) // rl.updates_per_step,
+            steps=rl.steps,
+            progress=bench.progress,
+            title="GRPO",
+            columns=RL_COLUMNS,
+        ) as log,
     ):
         train_grpo_steps(bench.policy, bench.sampler, source, bench.tasks.train, settings, folder, log)
     bench.policy.save_adapter(bench.run.adapter)
+    rewards = [step["reward_mean"] for step in log.history]
     quarter = max(1, len(rewards) // 4)
     words = f"{rl.steps} steps" + (
         f", rollout reward {_mean(rewards[:quarter]):.3f} -> {_mean(rewards[-quarter:]):.3f}" if rewards else ""
     )
-    bar.done(words)
+    log.bar.done(words)
     return words
+
+
+def grpo_settings(recipe: Recipe) -> GrpoSettings:
+    """The recipe's `rl` section as the trainer takes it."""
+    from homeground.training import GrpoSettings, Kl, Loss, Objective, OptimizerSettings, Overlong, Scale
+
+    rl = recipe.rl
+    return GrpoSettings(
+        steps=rl.steps,
+        tasks_per_step=rl.tasks_per_step,
+        group_size=rl.group_size,
+        optimizer=OptimizerSettings(rl.learning_rate),
+        objective=Objective(
+            loss=Loss(rl.loss),
+            kl=Kl(rl.kl),
+            kl_coef=rl.kl_coef,
+            clip_low=rl.clip_low,
+            clip_high=rl.clip_high,
+            importance_cap=rl.importance_cap,
+            max_tokens=max(rl.max_query_tokens, rl.max_answer_tokens),
+        ),
+        temperature=rl.temperature,
+        scale=Scale(rl.scale),
+        updates_per_step=rl.updates_per_step,
+        overlong=Overlong(rl.overlong),
+        overlong_buffer=rl.overlong_buffer,
+        dynamic_sampling=rl.dynamic_sampling,
+        checkpoint_every=rl.checkpoint_every,
+        forest_tokens=rl.forest_tokens,
+        seed=recipe.seed,
+    )
 
 
 def lookup_rollout(bench: Workbench, temperature: float | None = None) -> Callable[..., Any]:
@@ -235,19 +260,6 @@ def rollout_rows(run: RunFolder, stages: list[str]) -> list[dict[str, Any]]:
     """Evaluated rollouts of some stages, as the report shows them."""
     files = [_evaluations(run) / f"{stage}-rollouts.jsonl" for stage in stages]
     return [row for file in files for row in read_jsonl(file)]
-
-
-def forget_steps_after_checkpoint(run: RunFolder, stage: str, checkpoints: Path) -> None:
-    """Drop logged steps that a resumed stage will do again."""
-    from homeground.training.module import checkpoint_step, newest_checkpoint
-
-    if not run.metrics_jsonl.exists():
-        run.create()
-        return
-    newest = newest_checkpoint(checkpoints)
-    kept_until = checkpoint_step(newest) if newest else 0
-    rows = [r for r in read_jsonl(run.metrics_jsonl) if r["stage"] != stage or r["step"] <= kept_until]
-    atomic_write_jsonl(run.metrics_jsonl, rows)
 
 
 def _refuse_other_roots(bench: Workbench, roots: list[Path]) -> None:

@@ -105,24 +105,22 @@ class Workbench:
         """The policy, loaded on first use."""
         import torch
 
-        from homeground.base.hardware import best_device, matmul_rates
         from homeground.policy import LoraSettings, load_policy
         from homeground.policy.quantize import Quantization
 
         model = self.recipe.model
-        bf16 = model.compute_dtype == "bf16" or (
-            model.compute_dtype == "auto" and matmul_rates(best_device()).bf16_fast
-        )
+        dtypes = {"bf16": torch.bfloat16, "fp32": torch.float32, "auto": None}
         lora = model.lora
         return load_policy(
             model.name,
             quantization=Quantization(model.quantization),
             double_quant=model.double_quant,
-            dtype=torch.bfloat16 if bf16 else torch.float32,
+            dtype=dtypes[model.compute_dtype],
             lora=LoraSettings(
                 lora.r, lora.alpha, lora.dropout, lora.targets if isinstance(lora.targets, str) else list(lora.targets)
             ),
             adapter=self._adapter,
+            checkpointing=model.gradient_checkpointing,
             seed=self.recipe.seed,
         )
 

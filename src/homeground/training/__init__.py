@@ -1,18 +1,32 @@
-"""Training loops over the token forest: supervised fine-tuning and GRPO."""
+"""Training loops over the token forest: supervised fine-tuning, preferences, and GRPO with its kin."""
 
-from homeground.training.advantages import Scale, group_advantages
+from homeground.training.advantages import Overlong, Scale, group_advantages, overlong_penalty
 from homeground.training.grpo import GrpoSettings, train_grpo_steps
-from homeground.training.losses import LossTerms, grpo_loss, kl_k3
+from homeground.training.losses import Kl, Loss, LossTerms, Objective, kl_estimate, policy_loss
+from homeground.training.module import OptimizerSettings
+from homeground.training.preference import DpoSettings, PreferencePair, train_dpo
+from homeground.training.run import GrpoRun, train_grpo
 from homeground.training.sft import SftSettings, train_sft
 
 __all__ = [
+    "DpoSettings",
+    "GrpoRun",
     "GrpoSettings",
+    "Kl",
+    "Loss",
     "LossTerms",
+    "Objective",
+    "OptimizerSettings",
+    "Overlong",
+    "PreferencePair",
     "Scale",
     "SftSettings",
     "group_advantages",
-    "grpo_loss",
-    "kl_k3",
+    "kl_estimate",
+    "overlong_penalty",
+    "policy_loss",
+    "train_dpo",
+    "train_grpo",
     "train_grpo_steps",
     "train_sft",
 ]

@@ -21,6 +21,18 @@ class Scale(StrEnum):
     NONE = "none"
 
 
+class Overlong(StrEnum):
+    """What becomes of a rollout that hit the limit of tokens (DAPO, arXiv 2503.14476, section 3.4).
+
+    KEEP changes nothing. FILTER leaves its tokens out of the loss; its reward still counts in its group. SOFT lowers
+    the reward of long rollouts, see :func:`overlong_penalty`.
+    """
+
+    KEEP = "keep"
+    FILTER = "filter"
+    SOFT = "soft"
+
+
 def group_advantages(rewards_PG: Tensor, scale: Scale = Scale.STD, present_PG: Tensor | None = None) -> Tensor:
     """Reward of each rollout relative to its group.
 
@@ -48,3 +60,17 @@ def group_advantages(rewards_PG: Tensor, scale: Scale = Scale.STD, present_PG: T
     if scale is Scale.STD:
         centred = centred / torch.where(signal, std, 1.0)
     return torch.where(signal, centred, 0.0).to(rewards_PG.dtype)
+
+
+def overlong_penalty(tokens: int, limit: int, buffer: int) -> float:
+    """What a long rollout's reward loses (DAPO, arXiv 2503.14476, equation 13).
+
+    Args:
+        tokens: length of the response.
+        limit: tokens at which generation is cut.
+        buffer: the last so many tokens before the limit are punished, more with each one.
+
+    Returns:
+        0 up to ``limit - buffer`` tokens, then linearly down to -1 at the limit.
+    """
+    return max(-1.0, min(0.0, (limit - buffer - tokens) / buffer))

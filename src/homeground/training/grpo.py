@@ -1,19 +1,21 @@
-"""GRPO (Shao et al. 2024, arXiv 2402.03300): roll out, compare siblings, one optimizer step, publish.
+"""GRPO (Shao et al. 2024, arXiv 2402.03300) and its kin: roll out, compare siblings, update, publish.
 
-Deviations from the paper, all of them: one update per batch of rollouts, so the ratio is 1 and the clip does not
-bind; the KL reference is the adapter that RL started from; a rollout may have several turns, whose tokens share
-its advantage and are averaged together; failed rollouts are left out of their group.
+What differs from the paper, all of it: the KL reference is the adapter that RL started from, and stays it; a rollout may
+have several turns, which share its advantage and are averaged together; failed rollouts are left out of their group.
+With one update a batch of rollouts (the default) the ratio is 1 and the clip does not bind; with more, old
+log-probabilities are the trainer's own, kept from the first.
 
-The dataloader yields only ticks. Which tasks a step rolls out follows from (seed, step); their rollouts are sampled
-inside the step, from the weights that the step before published.
+The dataloader yields only ticks. Which tasks a step rolls out follows from the seed and a cursor that checkpoints hold;
+their rollouts are sampled inside the step, from the weights that the step before published. A run that is killed while
+rollouts are in flight starts that step again.
 """
 
 from __future__ import annotations
 
-import math
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -23,15 +25,20 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from homeground.base.errors import HomegroundError
-from homeground.policy.forest import TokenForest
+from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.load import Policy
 from homeground.rollouts.sampler import Sampler
 from homeground.rollouts.source import Source
-from homeground.rollouts.trajectory import SampledPath, Trajectory, sampled_paths
-from homeground.training.advantages import Scale, group_advantages
-from homeground.training.losses import LossTerms, grpo_loss
-from homeground.training.module import OptimizerSettings, PolicyModule, StepLog, fit
+from homeground.rollouts.trajectory import Trajectory
+from homeground.training.advantages import Overlong, Scale, group_advantages, overlong_penalty
+from homeground.training.batch import Rollout, describe, groups_of, has_signal, reward_table, usable_rollouts
+from homeground.training.losses import Kl, LossTerms, Objective, kl_estimate, policy_loss
+from homeground.training.module import OptimizerSettings, PolicyModule, StepLog, fit, sum_over_ranks
 from homeground.training.packing import pack
+
+GAP_LIMITS = {torch.float32: 1e-3, torch.bfloat16: 0.1}
+"""Mean |trainer - sampler| log-probability above which the two do not compute the same policy; measured gaps are about
+1e-5 and 0.01."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +46,18 @@ class GrpoSettings:
     """One run of GRPO.
 
     Attributes:
-        steps: optimizer steps.
+        steps: batches of rollouts.
         tasks_per_step, group_size: P and G.
-        temperature: of the rollouts; the trainer divides logits by it too.
         optimizer: learning rate and the like.
-        kl_coef: beta.
-        clip_low, clip_high: see :func:`grpo_loss`.
+        objective: the loss, its KL and clips.
+        temperature: of the rollouts; the trainer divides logits by it too.
         scale: of the advantages.
-        checkpoint_every: optimizer steps.
-        forest_tokens: distinct tokens of one forward at most.
+        updates_per_step: optimizer steps on each batch of rollouts (mu in the paper).
+        overlong, overlong_buffer: what becomes of rollouts at the limit; SOFT needs ``objective.max_tokens``.
+        dynamic_sampling: how many more times at most a step rolls out new tasks in place of groups whose rewards are
+            all equal (DAPO, arXiv 2503.14476, section 3.2); 0 trains on what came.
+        checkpoint_every: steps.
+        forest_tokens: distinct tokens of one forward at most; a larger group is one forest by itself.
         seed: of the order of tasks.
     """
 
@@ -55,14 +65,20 @@ class GrpoSettings:
     tasks_per_step: int
     group_size: int
     optimizer: OptimizerSettings
+    objective: Objective = field(default_factory=lambda: Objective(kl_coef=0.01))
     temperature: float = 1.0
-    kl_coef: float = 0.01
-    clip_low: float = 0.2
-    clip_high: float = 0.2
     scale: Scale = Scale.STD
+    updates_per_step: int = 1
+    overlong: Overlong = Overlong.KEEP
+    overlong_buffer: int = 16
+    dynamic_sampling: int = 0
     checkpoint_every: int = 5
     forest_tokens: int = 1024
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.overlong is Overlong.SOFT and not self.objective.max_tokens:
+            raise ValueError("overlong='soft' measures against the longest response allowed: give max_tokens")
 
 
 def train_grpo_steps(
@@ -88,20 +104,22 @@ def train_grpo_steps(
     """
     fit(
         GrpoModule(policy, sampler, source, tasks, settings, log_step),
-        steps=settings.steps,
+        steps=settings.steps * settings.updates_per_step,
         checkpoints=checkpoints,
-        every=settings.checkpoint_every,
+        every=settings.checkpoint_every * settings.updates_per_step,
     )
 
 
-@dataclass(frozen=True)
-class _Rollout:
-    paths: list[SampledPath]
-    advantage: float
+@dataclass
+class _Share:
+    """A forest's share of a step; tensors have one entry a term, (M,)."""
 
-    @property
-    def tokens(self) -> int:
-        return sum(len(p.tokens.trained) for p in self.paths)
+    rollouts: list[int]
+    forest: TokenForest
+    rollout: Tensor
+    sampled: Tensor
+    reference: Tensor | None = None
+    old: Tensor | None = None
 
 
 class GrpoModule(PolicyModule):
@@ -126,145 +144,201 @@ class GrpoModule(PolicyModule):
         self._source = source
         self._tasks = tasks
         self._rl = settings
+        self._cursor = 0
+        self._collections = 0
+        self._alarmed = False
         # In a list, so that Lightning does not take the reference for a part of what is trained.
-        self._reference: list[PreTrainedModel] = [policy.reference()]
+        self._reference: list[PreTrainedModel] = [policy.reference()] if settings.objective.kl_coef else []
 
     def on_train_start(self) -> None:
         """Sampler and gateway get the weights that training starts with, those of a checkpoint included."""
+        self.rehearse([TokenPath([0] * self._rl.forest_tokens, [self._rl.forest_tokens - 1])])
         self._publish()
 
-    def tasks_of(self, step: int) -> list[Any]:
-        """Tasks of an optimizer step: the seed and the step decide."""
-        first = step * self._rl.tasks_per_step
-        return [self._tasks[self._drawn(place)] for place in range(first, first + self._rl.tasks_per_step)]
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add which tasks come next."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["cursor"] = {"tasks": self._cursor, "collections": self._collections}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the tasks that would have come next."""
+        super().on_load_checkpoint(checkpoint)
+        self._cursor = checkpoint["cursor"]["tasks"]
+        self._collections = checkpoint["cursor"]["collections"]
+
+    def next_tasks(self) -> list[Any]:
+        """The next ``tasks_per_step`` tasks of an endless stream of shuffled rounds; moves the cursor."""
+        first = self._cursor
+        self._cursor += self._rl.tasks_per_step
+        return [self._tasks[self._drawn(place)] for place in range(first, self._cursor)]
 
     def _drawn(self, place: int) -> int:
-        """Index of the task at a place of an endless stream of shuffled rounds."""
         epoch, within = divmod(place, len(self._tasks))
         generator = torch.Generator().manual_seed(self._rl.seed * 1_000_003 + epoch)
         return int(torch.randperm(len(self._tasks), generator=generator)[within])
 
     def training_step(self, *_: Any) -> None:
-        """One optimizer step."""
-        step = self.global_step
+        """One batch of rollouts and the updates on it."""
+        step = self.global_step // self._rl.updates_per_step
         began = perf_counter()
-        trajectories = self._source.collect(self.tasks_of(step), self._rl.group_size, step)
+        trajectories, passed_over = self._roll_out()
         rolled_out = perf_counter()
         self.train_on(trajectories)
         self._metrics |= {
             "stage": "rl",
             "step": step + 1,
+            "groups_passed_over": passed_over,
             "seconds_rollout": rolled_out - began,
             "seconds_update": perf_counter() - rolled_out,
         }
         self._metrics["tokens_per_s"] = self._metrics["path_tokens"] / (perf_counter() - began)
         self._log_step(self._metrics)
 
+    def _roll_out(self) -> tuple[list[Trajectory], int]:
+        """A step's trajectories, and how many groups dynamic sampling left aside."""
+        wanted = self._rl.tasks_per_step
+        useful: list[list[Trajectory]] = []
+        idle: list[list[Trajectory]] = []
+        for _ in range(1 + self._rl.dynamic_sampling):
+            found = self._source.collect(self.next_tasks(), self._rl.group_size, self._collections)
+            self._collections += 1
+            if not self._rl.dynamic_sampling:
+                return found, 0
+            groups: dict[int, list[Trajectory]] = defaultdict(list)
+            for trajectory in found:
+                groups[trajectory.task].append(trajectory)
+            for group in groups.values():
+                (useful if has_signal(group) else idle).append(group)
+            if len(useful) >= wanted:
+                break
+        # When signal stays rare the step is filled up: their KL still counts, and what is logged stays comparable.
+        chosen = (useful + idle)[:wanted]
+        renumbered = [replace(t, task=index) for index, group in enumerate(chosen) for t in group]
+        return renumbered, len(useful) + len(idle) - len(chosen)
+
     def train_on(self, trajectories: Sequence[Trajectory]) -> None:
-        """The update: one optimizer step on given trajectories, then publish."""
-        rewards, present = _reward_table(trajectories, self._rl.group_size)
-        advantages = group_advantages(rewards, self._rl.scale, present)
-        self._metrics = _describe(trajectories, rewards, present, advantages)
-        groups = _groups(trajectories, advantages)
-        rollouts = sum(len(group) for group in groups)
-        if rollouts == 0:
+        """The updates on given trajectories, then publish."""
+        rollouts = usable_rollouts(trajectories)
+        self._metrics = describe(trajectories)
+        if not rollouts:
             failures = sorted({t.error or "no model call" for t in trajectories})
             raise HomegroundError(
                 f"every rollout of the step failed: {'; '.join(failures[:3])}",
                 hint="run the agent on one task by hand; raise rl.timeout_s if it is only slow",
             )
+        shares = self._shares(rollouts)
+        advantages = self._advantages(rollouts, shares)
+        weights = self._weights(rollouts)
         sums: dict[str, float] = defaultdict(float)
-        paths_of_groups = [[p.tokens for r in group for p in r.paths] for group in groups]
-        for chosen in pack(paths_of_groups, self._rl.forest_tokens):
-            members = [r for i in chosen for r in groups[i]]
-            for name, value in self._backward(members, rollouts).items():
-                sums[name] += value
-        moved = self.optimizer_step_now()
+        moved: dict[str, float] = {}
+        for update in range(self._rl.updates_per_step):
+            for share in shares:
+                for name, value in self._backward(share, advantages, weights, first=update == 0).items():
+                    sums[name] += value
+            moved = self.optimizer_step_now()
         self._publish()
-        terms = sums.pop("terms")
-        for name in ("logprob_gap", "entropy"):
-            sums[name] /= terms
-        self._metrics |= {**sums, **moved}
+        self._conclude(sums, moved)
 
-    def _backward(self, rollouts: Sequence[_Rollout], rollouts_of_step: int) -> dict[str, float]:
-        paths = [p for r in rollouts for p in r.paths]
-        forest = TokenForest.build([p.tokens for p in paths])
-        sampled = torch.tensor([lp for p in paths for lp in p.logprobs])
-        advantage = torch.cat([torch.full((r.tokens,), r.advantage) for r in rollouts])
-        weight = torch.cat([torch.full((r.tokens,), 1 / (r.tokens * rollouts_of_step)) for r in rollouts])
-        with torch.no_grad():
-            reference = self.policy.logprobs(forest, self._rl.temperature, reference=self._reference[0])
-        logprobs = self.policy.logprobs(forest, self._rl.temperature)
-        old = logprobs.detach()
-        device = logprobs.device
-        terms = LossTerms(old, reference, advantage.to(device), weight.to(device))
-        value = grpo_loss(
-            logprobs, terms, clip_low=self._rl.clip_low, clip_high=self._rl.clip_high, kl_coef=self._rl.kl_coef
+    def _shares(self, rollouts: Sequence[Rollout]) -> list[_Share]:
+        groups = groups_of(rollouts)
+        paths_of_groups = [[p.tokens for i in group for p in rollouts[i].paths] for group in groups]
+        shares: list[_Share] = []
+        for chosen in pack(paths_of_groups, self._rl.forest_tokens):
+            members = [i for g in chosen for i in groups[g]]
+            paths = [p for i in members for p in rollouts[i].paths]
+            share = _Share(
+                rollouts=members,
+                forest=TokenForest.build([p.tokens for p in paths]),
+                rollout=torch.repeat_interleave(torch.tensor([rollouts[i].tokens for i in members])),
+                sampled=torch.tensor([lp for p in paths for lp in p.logprobs]),
+            )
+            if self._reference:
+                with torch.no_grad(), self.memory_advice(share.forest):
+                    share.reference = self.policy.logprobs(
+                        share.forest, self._rl.temperature, reference=self._reference[0]
+                    ).cpu()
+            shares.append(share)
+        return shares
+
+    def _advantages(self, rollouts: Sequence[Rollout], shares: Sequence[_Share]) -> Tensor:
+        """Of each rollout, (R,)."""
+        objective = self._rl.objective
+        rewards = [r.reward for r in rollouts]
+        if self._rl.overlong is Overlong.SOFT:
+            assert objective.max_tokens
+            limit, buffer = objective.max_tokens, self._rl.overlong_buffer
+            rewards = [r + overlong_penalty(x.longest, limit, buffer) for r, x in zip(rewards, rollouts, strict=True)]
+        if objective.kl is Kl.K1 and self._reference:
+            for share in shares:
+                assert share.reference is not None
+                cost = kl_estimate(share.sampled, share.reference, Kl.K1)
+                for place, index in enumerate(share.rollouts):
+                    rewards[index] -= objective.kl_coef * float(cost[share.rollout == place].sum())
+        table, present, places = reward_table(rollouts, rewards)
+        advantages = group_advantages(table, self._rl.scale, present)
+        return torch.stack([advantages[place] for place in places])
+
+    def _weights(self, rollouts: Sequence[Rollout]) -> Tensor:
+        """Of each token of each rollout, (R,); the counts are those of the whole step, over all ranks."""
+        counts = [not (r.truncated and self._rl.overlong is Overlong.FILTER) for r in rollouts]
+        alive = [r.tokens for r, kept in zip(rollouts, counts, strict=True) if kept]
+        total, tokens = sum_over_ranks([float(len(alive)), float(sum(alive))])
+        return torch.tensor(
+            [
+                self._rl.objective.weight(r.tokens, int(total), int(tokens)) if kept else 0.0
+                for r, kept in zip(rollouts, counts, strict=True)
+            ]
         )
-        self.manual_backward(value.loss)
-        return {
-            "loss": float(value.loss.detach()),
-            "kl": float(value.kl),
-            "clip_share": float(value.clip_share),
-            "logprob_gap": float((old - sampled.to(device)).abs().sum()),
-            "entropy": float(-old.sum()),
-            "terms": float(len(old)),
-            "forest_tokens": float(len(forest)),
-            "path_tokens": float(forest.path_tokens),
-        }
+
+    def _backward(self, share: _Share, advantages: Tensor, weights: Tensor, *, first: bool) -> dict[str, float]:
+        with self.memory_advice(share.forest):
+            logprobs = self.policy.logprobs(share.forest, self._rl.temperature)
+            if share.old is None:
+                share.old = logprobs.detach().cpu()
+            device = logprobs.device
+            members = torch.tensor(share.rollouts)[share.rollout]
+            terms = LossTerms(
+                old=share.old.to(device),
+                sampled=share.sampled.to(device),
+                reference=None if share.reference is None else share.reference.to(device),
+                advantage=advantages[members].to(device),
+                weight=weights[members].to(device),
+                rollout=share.rollout.to(device),
+            )
+            value = policy_loss(logprobs, terms, self._rl.objective)
+            self.manual_backward(value.loss)
+        found = {"updated_terms": float(len(logprobs)), "clipped": float(value.clipped)}
+        if first:
+            found |= {
+                "loss": float(value.loss.detach()),
+                "kl": float(value.kl),
+                "logprob_gap": float((share.old - share.sampled).abs().sum()),
+                "entropy": float(-share.old.sum()),
+                "terms": float(len(logprobs)),
+                "forest_tokens": float(len(share.forest)),
+                "path_tokens": float(share.forest.path_tokens),
+            }
+        return found
+
+    def _conclude(self, sums: dict[str, float], moved: dict[str, float]) -> None:
+        terms = sums.pop("terms")
+        for name in ("logprob_gap", "entropy", "kl"):
+            sums[name] /= terms
+        sums["clip_share"] = sums.pop("clipped") / sums.pop("updated_terms")
+        limit = GAP_LIMITS.get(self.policy.dtype, GAP_LIMITS[torch.bfloat16])
+        sums["gap_alarm"] = float(sums["logprob_gap"] > limit)
+        if sums["gap_alarm"] and not self._alarmed:
+            self._alarmed = True
+            warnings.warn(
+                f"the sampler's log-probabilities differ from the trainer's by {sums['logprob_gap']:.3g} nats on "
+                f"average (expected below {limit:g}): the update is off-policy. Do sampler and trainer use the same "
+                "temperature and weights?",
+                stacklevel=2,
+            )
+        if not self._reference:
+            del sums["kl"]
+        self._metrics |= {**sums, **moved}
 
     def _publish(self) -> None:
         self._sampler.publish()
         self._source.published()
-
-
-def _reward_table(trajectories: Sequence[Trajectory], group_size: int) -> tuple[Tensor, Tensor]:
-    """Rewards and presence, both (P, G); a failed rollout, or one that never called the model, is absent."""
-    tasks = max(t.task for t in trajectories) + 1
-    rewards = torch.zeros(tasks, group_size)
-    present = torch.zeros(tasks, group_size, dtype=torch.bool)
-    seen = [0] * tasks
-    for t in trajectories:
-        if t.reward is not None and t.turns:
-            if not math.isfinite(t.reward):
-                raise HomegroundError(
-                    f"a rollout got the reward {t.reward}",
-                    where=f"rollout {t.rollout_id}",
-                    hint="a reward must be a finite number; raise an error in the agent to leave a rollout out",
-                )
-            rewards[t.task, seen[t.task]] = t.reward
-            present[t.task, seen[t.task]] = True
-        seen[t.task] += 1
-    return rewards, present
-
-
-def _groups(trajectories: Sequence[Trajectory], advantages: Tensor) -> list[list[_Rollout]]:
-    groups: dict[int, list[_Rollout]] = defaultdict(list)
-    seen: dict[int, int] = defaultdict(int)
-    for t in trajectories:
-        if t.reward is not None and t.turns:
-            groups[t.task].append(_Rollout(sampled_paths(t.turns), float(advantages[t.task, seen[t.task]])))
-        seen[t.task] += 1
-    return list(groups.values())
-
-
-def _describe(
-    trajectories: Sequence[Trajectory], rewards: Tensor, present: Tensor, advantages: Tensor
-) -> dict[str, Any]:
-    turns = [turn for t in trajectories for turn in t.turns]
-    values = rewards[present]
-    described: dict[str, Any] = {
-        "reward_mean": float(values.mean()) if len(values) else 0.0,
-        "reward_std": float(values.std(correction=0)) if len(values) else 0.0,
-        "groups_with_signal": float((advantages != 0).any(1).float().mean()),
-        "rollouts": len(trajectories),
-        "failed": int((~present).sum()),
-        "response_tokens": sum(len(turn.ids) for turn in turns) / max(1, len(trajectories)),
-        "truncated": sum(turn.finish_reason == "length" for turn in turns) / max(1, len(turns)),
-        "new_paths": sum(len(sampled_paths(t.turns)) - 1 for t in trajectories if t.turns),
-    }
-    names = sorted({name for t in trajectories for name in t.parts})
-    for name in names:
-        held = [t.parts[name] for t in trajectories if name in t.parts]
-        described[f"reward/{name}"] = sum(held) / len(held)
-    return described

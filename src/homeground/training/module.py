@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from homeground.base.errors import HomegroundError
+from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.load import Policy
 
 type StepLog = Callable[[dict[str, Any]], None]
@@ -57,11 +59,42 @@ class PolicyModule(lightning.LightningModule):
         self._log_step = log_step
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW over the float32 adapter."""
+        """AdamW over the float32 adapter: QLoRA's paged 8-bit states on CUDA, plain ones elsewhere."""
         parameters = list(self.policy.trainable().values())
-        return torch.optim.AdamW(
-            parameters, lr=self._settings.learning_rate, weight_decay=self._settings.weight_decay, foreach=True
-        )
+        rate, decay = self._settings.learning_rate, self._settings.weight_decay
+        if pages_optimizer(self.policy.device):
+            from bitsandbytes.optim import PagedAdamW8bit
+
+            return PagedAdamW8bit(parameters, lr=rate, weight_decay=decay)
+        return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, foreach=True)
+
+    def rehearse(self, paths: Sequence[TokenPath]) -> None:
+        """Score one forest forward and backward and forget the gradient: what does not fit fails before the first step.
+
+        Raises:
+            HomegroundError: out of memory, with what to change.
+        """
+        forest = TokenForest.build(paths)
+        # Dropout draws of the rehearsal must not change what a resumed run draws.
+        with self.memory_advice(forest), torch.random.fork_rng():
+            self.manual_backward(0.0 * self.policy.logprobs(forest).sum())
+        for parameter in self.policy.trainable().values():
+            parameter.grad = None
+
+    @contextlib.contextmanager
+    def memory_advice(self, forest: TokenForest) -> Generator[None]:
+        """Says what to do when a forest does not fit."""
+        try:
+            yield
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+                raise
+            raise HomegroundError(
+                f"out of memory for a forest of {len(forest)} distinct tokens: {str(error).splitlines()[0]}",
+                where=str(self.policy.device),
+                hint="switch model.gradient_checkpointing on, or lower forest_tokens, the group's size or the longest "
+                "response",
+            ) from error
 
     def optimizer_step_now(self) -> dict[str, float]:
         """Clip, step, clear; returns the gradient's norm before clipping and the norm of what moved."""
@@ -72,6 +105,7 @@ class PolicyModule(lightning.LightningModule):
             for group in optimizer.param_groups:
                 group["lr"] = self._settings.learning_rate * share
         parameters = list(self.policy.trainable().values())
+        add_up_gradients(parameters)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self._settings.clip)
         if not torch.isfinite(norm):
             raise HomegroundError(
@@ -114,6 +148,30 @@ class PolicyModule(lightning.LightningModule):
                 hint="resume with the recipe that the run was started with",
             )
         torch.set_rng_state(checkpoint["rng"])
+
+
+def pages_optimizer(device: torch.device) -> bool:
+    """Whether optimizer states are 8-bit and paged (Dettmers et al. 2023, arXiv 2305.14314, section 3)."""
+    return device.type == "cuda"
+
+
+def sum_over_ranks(values: Sequence[float]) -> list[float]:
+    """Element-wise sum over the processes of a distributed run; ``values`` themselves in a single process."""
+    if not torch.distributed.is_initialized():
+        return list(values)
+    total = torch.tensor(values, dtype=torch.float64)
+    torch.distributed.all_reduce(total)
+    return total.tolist()
+
+
+def add_up_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
+    """Sum gradients over ranks: each rank's loss carries the whole step's normaliser already."""
+    if not torch.distributed.is_initialized():
+        return
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        torch.distributed.all_reduce(parameter.grad)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -190,6 +248,12 @@ def newest_checkpoint(folder: Path) -> Path | None:
     """The checkpoint with the most steps; half-written ones have another ending and are never taken."""
     found = sorted(folder.glob("step-*.ckpt"))
     return found[-1] if found else None
+
+
+def done_steps(folder: Path) -> int:
+    """Optimizer steps that the newest checkpoint of a stage holds; 0 without one."""
+    newest = newest_checkpoint(folder)
+    return checkpoint_step(newest) if newest else 0
 
 
 def checkpoint_step(checkpoint: Path) -> int:

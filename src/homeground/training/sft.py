@@ -16,7 +16,7 @@ import torch
 
 from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.load import Policy
-from homeground.training.module import OptimizerSettings, PolicyModule, StepLog, fit
+from homeground.training.module import OptimizerSettings, PolicyModule, StepLog, fit, sum_over_ranks
 from homeground.training.packing import pack
 
 
@@ -69,8 +69,21 @@ def train_sft(
 
 
 def sft_steps(examples: int, settings: SftSettings) -> int:
-    """Optimizer steps of a run; the last batch of an epoch may be smaller."""
-    return settings.epochs * -(-examples // settings.batch_size)
+    """Optimizer steps of a run."""
+    return steps_of(examples, settings.epochs, settings.batch_size)
+
+
+def steps_of(examples: int, epochs: int, batch_size: int) -> int:
+    """Optimizer steps of some epochs; the last batch of an epoch may be smaller."""
+    return epochs * -(-examples // batch_size)
+
+
+def seeded_batch[T](examples: Sequence[T], batch_size: int, seed: int, step: int) -> list[T]:
+    """Examples of an optimizer step: the seed and the step decide."""
+    epoch, place = divmod(step, steps_of(len(examples), 1, batch_size))
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    order = torch.randperm(len(examples), generator=generator).tolist()
+    return [examples[i] for i in order[place * batch_size : (place + 1) * batch_size]]
 
 
 class SftModule(PolicyModule):
@@ -81,26 +94,32 @@ class SftModule(PolicyModule):
         self._examples = examples
         self._sft = settings
 
+    def on_train_start(self) -> None:
+        """The longest examples that may share a forest run first."""
+        chosen: list[TokenPath] = []
+        for example in sorted(self._examples, key=lambda e: -len(e.ids))[: self._sft.batch_size]:
+            if chosen and sum(len(e.ids) for e in [*chosen, example]) > self._sft.forest_tokens:
+                break
+            chosen.append(example)
+        self.rehearse(chosen)
+
     def batch(self, step: int) -> list[TokenPath]:
         """Examples of an optimizer step: the seed and the step decide."""
-        per_epoch = -(-len(self._examples) // self._sft.batch_size)
-        epoch, place = divmod(step, per_epoch)
-        generator = torch.Generator().manual_seed(self._sft.seed * 1_000_003 + epoch)
-        order = torch.randperm(len(self._examples), generator=generator).tolist()
-        return [self._examples[i] for i in order[place * self._sft.batch_size : (place + 1) * self._sft.batch_size]]
+        return seeded_batch(self._examples, self._sft.batch_size, self._sft.seed, step)
 
     def training_step(self, *_: Any) -> None:
         """One optimizer step."""
         began = perf_counter()
         step = self.global_step
         examples = self.batch(step)
-        trained = sum(len(e.trained) for e in examples)
+        trained = int(sum_over_ranks([sum(len(e.trained) for e in examples)])[0])
         loss = 0.0
         tokens = 0
         for chosen in pack([[e] for e in examples], self._sft.forest_tokens):
             forest = TokenForest.build([examples[i] for i in chosen])
-            share = -self.policy.logprobs(forest).sum() / trained
-            self.manual_backward(share)
+            with self.memory_advice(forest):
+                share = -self.policy.logprobs(forest).sum() / trained
+                self.manual_backward(share)
             loss += float(share.detach())
             tokens += forest.path_tokens
         moved = self.optimizer_step_now()

@@ -27,4 +27,5 @@ class ModelSection(Section):
     quantization: Literal["nf4", "none"] = Field(default="nf4", description="nf4: QLoRA's 4-bit type (2305.14314)")
     double_quant: bool = Field(default=True, description="quantize the quantization constants too")
     compute_dtype: Literal["auto", "bf16", "fp32"] = Field(default="auto", description="auto takes the faster here")
+    gradient_checkpointing: bool = Field(default=False, description="recompute activations: slower, far less memory")
     lora: LoraSection = LoraSection()

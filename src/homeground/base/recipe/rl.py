@@ -10,18 +10,35 @@ from homeground.base.recipe.section import Section
 
 
 class RlSection(Section):
-    """Reinforcement learning with group-relative advantages (GRPO, arXiv 2402.03300)."""
+    """Reinforcement learning with group-relative advantages."""
 
     steps: int = Field(default=25, ge=1, description="optimizer steps")
     tasks_per_step: int = Field(default=4, ge=1, description="tasks rolled out for one step")
     group_size: int = Field(default=4, ge=2, description="rollouts of each task, compared with each other")
     temperature: float = Field(default=1.0, gt=0, description="sampling temperature of rollouts")
     learning_rate: float = Field(default=1e-4, gt=0)
-    loss: Literal["grpo"] = Field(default="grpo", description="the policy loss")
-    kl: Literal["k3"] = Field(default="k3", description="estimator of the KL divergence to the adapter RL started from")
-    kl_coef: float = Field(default=0.01, ge=0, description="weight of the KL term")
+    loss: Literal["grpo", "dr_grpo", "dapo", "gspo"] = Field(
+        default="grpo", description="grpo (2402.03300), dr_grpo (2503.20783), dapo (2503.14476) or gspo (2507.18071)"
+    )
+    scale: Literal["std", "none"] = Field(default="std", description="what a centred reward is divided by")
+    kl: Literal["k1", "k2", "k3", "k3_st"] = Field(
+        default="k3", description="estimator of the KL divergence to the adapter RL started from; k1 acts on the reward"
+    )
+    kl_coef: float = Field(default=0.01, ge=0, description="weight of the KL term; 0 computes no reference")
     clip_low: float = Field(default=0.2, gt=0, lt=1, description="ratios are clipped below 1 - clip_low")
     clip_high: float = Field(default=0.2, gt=0, description="ratios are clipped above 1 + clip_high")
+    importance_cap: float = Field(
+        default=0.0, ge=0, description="truncated importance sampling: largest weight of a token; 0 is off"
+    )
+    updates_per_step: int = Field(default=1, ge=1, description="optimizer steps on each batch of rollouts")
+    overlong: Literal["keep", "filter", "soft"] = Field(
+        default="keep", description="rollouts at the limit of tokens: keep, filter from the loss, or punish softly"
+    )
+    overlong_buffer: int = Field(default=8, ge=1, description="tokens before the limit that 'soft' punishes")
+    dynamic_sampling: int = Field(
+        default=0, ge=0, description="how often a step may roll out new tasks for groups without signal"
+    )
+    forest_tokens: int = Field(default=1024, ge=1, description="distinct tokens of one forward")
     checkpoint_every: int = Field(default=5, ge=1, description="optimizer steps between checkpoints")
     max_query_tokens: int = Field(default=24, ge=1, description="longest first turn, in tokens")
     max_answer_tokens: int = Field(default=8, ge=1, description="longest second turn, in tokens")

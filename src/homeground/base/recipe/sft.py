@@ -17,4 +17,5 @@ class SftSection(Section):
     weight_decay: float = Field(default=0.0, ge=0)
     clip: float = Field(default=1.0, gt=0, description="largest gradient norm")
     warmup_steps: int = Field(default=0, ge=0, description="optimizer steps of linear warm-up")
+    forest_tokens: int = Field(default=1024, ge=1, description="distinct tokens of one forward")
     checkpoint_every: int = Field(default=4, ge=1, description="optimizer steps between checkpoints")

@@ -1,0 +1,151 @@
+"""Direct preference optimization (Rafailov et al. 2023, arXiv 2305.18290, equation 7) on the token forest.
+
+A pair is a fork: its prompt is scored once for both answers. The reference is the adapter that training started from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+from transformers import PreTrainedModel
+
+from homeground.policy.forest import TokenForest, TokenPath
+from homeground.policy.load import Policy
+from homeground.training.module import OptimizerSettings, PolicyModule, StepLog, fit, sum_over_ranks
+from homeground.training.packing import pack
+from homeground.training.sft import seeded_batch, steps_of
+
+
+@dataclass(frozen=True)
+class PreferencePair:
+    """Two answers to one prompt, the first preferred; trained tokens are the answers'."""
+
+    chosen: TokenPath
+    rejected: TokenPath
+
+
+@dataclass(frozen=True)
+class DpoSettings:
+    """One run of DPO.
+
+    Attributes:
+        epochs: passes over the pairs.
+        batch_size: pairs in one optimizer step.
+        optimizer: learning rate and the like.
+        beta: how strongly the policy is held to the reference.
+        checkpoint_every: optimizer steps.
+        forest_tokens: distinct tokens of one forward at most.
+        seed: of the order.
+    """
+
+    epochs: int
+    batch_size: int
+    optimizer: OptimizerSettings
+    beta: float = 0.1
+    checkpoint_every: int = 5
+    forest_tokens: int = 1024
+    seed: int = 0
+
+
+def train_dpo(
+    policy: Policy, pairs: Sequence[PreferencePair], settings: DpoSettings, checkpoints: Path, log_step: StepLog
+) -> None:
+    """Train a policy's adapter in place, resuming from ``checkpoints`` if it holds any.
+
+    Args:
+        policy: its adapter moves; as it is now it is the reference.
+        pairs: at least one, each with trained tokens in both answers.
+        settings: see there.
+        checkpoints: folder of this stage.
+        log_step: gets each step's metrics: loss (nats), accuracy (share of pairs whose chosen answer has the larger
+            implicit reward), margin (mean difference of implicit rewards).
+
+    Raises:
+        ValueError: no pair, or an answer without trained tokens.
+    """
+    if not pairs:
+        raise ValueError("nothing to train on: the list of pairs is empty")
+    if any(not path.trained for pair in pairs for path in (pair.chosen, pair.rejected)):
+        raise ValueError("an answer has no trained token")
+    fit(
+        DpoModule(policy, pairs, settings, log_step),
+        steps=steps_of(len(pairs), settings.epochs, settings.batch_size),
+        checkpoints=checkpoints,
+        every=settings.checkpoint_every,
+    )
+
+
+def dpo_loss(policy_P2: Tensor, reference_P2: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+    """Equation 7.
+
+    Args:
+        policy_P2: log-probability of the chosen and the rejected answer of each pair, (P, 2), differentiable.
+        reference_P2: the same under the reference.
+        beta: of the implicit reward ``beta * (policy - reference)``.
+
+    Returns:
+        Loss of each pair (P,), and its margin: how much larger the chosen answer's implicit reward is (P,), detached.
+    """
+    rewards = beta * (policy_P2 - reference_P2)
+    margin = rewards[:, 0] - rewards[:, 1]
+    return -logsigmoid(margin), margin.detach()
+
+
+class DpoModule(PolicyModule):
+    """See :func:`train_dpo`."""
+
+    def __init__(
+        self, policy: Policy, pairs: Sequence[PreferencePair], settings: DpoSettings, log_step: StepLog
+    ) -> None:
+        super().__init__(policy, settings.optimizer, log_step)
+        self._pairs = pairs
+        self._dpo = settings
+        # In a list, so that Lightning does not take the reference for a part of what is trained.
+        self._reference: list[PreTrainedModel] = [policy.reference()]
+
+    def on_train_start(self) -> None:
+        """The longest pair runs first."""
+        longest = max(self._pairs, key=lambda p: len(p.chosen.ids) + len(p.rejected.ids))
+        self.rehearse([longest.chosen, longest.rejected])
+
+    def training_step(self, *_: Any) -> None:
+        """One optimizer step."""
+        began = perf_counter()
+        step = self.global_step
+        pairs = seeded_batch(self._pairs, self._dpo.batch_size, self._dpo.seed, step)
+        (count,) = sum_over_ranks([float(len(pairs))])
+        sums = {"loss": 0.0, "accuracy": 0.0, "margin": 0.0}
+        tokens = 0
+        for chosen in pack([[p.chosen, p.rejected] for p in pairs], self._dpo.forest_tokens):
+            forest = TokenForest.build([path for i in chosen for path in (pairs[i].chosen, pairs[i].rejected)])
+            with self.memory_advice(forest):
+                with torch.no_grad():
+                    reference = _answers(forest, self.policy.logprobs(forest, reference=self._reference[0]))
+                losses, margin = dpo_loss(
+                    _answers(forest, self.policy.logprobs(forest)), reference, self._dpo.beta
+                )
+                self.manual_backward(losses.sum() / count)
+            sums["loss"] += float(losses.detach().sum()) / count
+            sums["accuracy"] += float((margin > 0).sum()) / count
+            sums["margin"] += float(margin.sum()) / count
+            tokens += forest.path_tokens
+        moved = self.optimizer_step_now()
+        seconds = perf_counter() - began
+        self._log_step(
+            {"stage": "dpo", "step": step + 1, **sums, "tokens": tokens, "tokens_per_s": tokens / seconds,
+             "seconds": seconds, **moved}
+        )  # fmt: skip
+
+
+def _answers(forest: TokenForest, logprobs: Tensor) -> Tensor:
+    """Log-probability of each path's answer, two paths a row: (P, 2)."""
+    paths = int(forest.path[-1]) + 1
+    totals = torch.zeros(paths, dtype=logprobs.dtype, device=logprobs.device)
+    return totals.index_add(0, forest.path.to(logprobs.device), logprobs).view(-1, 2)

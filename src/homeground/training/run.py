@@ -1,0 +1,165 @@
+"""GRPO in one call: from prompts and a reward in plain Python to a trained adapter.
+
+Example:
+    from homeground import Policy, train_grpo
+
+    policy = Policy.load("smollm2-135m-instruct")
+
+    def short(prompt: str, completion: str) -> float:
+        return 1.0 / (1 + len(completion.split()))
+
+    run = train_grpo(policy, ["What is the capital of France?", "Name a prime number."], reward=short, steps=20)
+    print(run.adapter, run.history[-1]["reward_mean"])
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from homeground.base.errors import UsageError
+from homeground.base.progress import Progress
+from homeground.base.steplog import RL_COLUMNS, StepLog
+from homeground.base.workspace import RunFolder, open_workspace
+from homeground.policy.load import Policy
+from homeground.rollouts.sampler import Sampler
+from homeground.rollouts.source import Agent, DirectSource, RewardFunction
+from homeground.training.advantages import Overlong, Scale
+from homeground.training.grpo import GrpoSettings, train_grpo_steps
+from homeground.training.losses import Kl, Loss, Objective
+from homeground.training.module import OptimizerSettings, done_steps, newest_checkpoint
+
+
+@dataclass(frozen=True)
+class GrpoRun:
+    """What a run left.
+
+    Attributes:
+        folder: with ``metrics.jsonl``, ``tensorboard``, ``checkpoints`` and ``adapter``.
+        adapter: the trained adapter, PEFT format.
+        history: metrics of each step of this call.
+    """
+
+    folder: Path
+    adapter: Path
+    history: list[dict[str, Any]]
+
+
+def train_grpo(
+    policy: Policy,
+    prompts: Sequence[Any],
+    reward: RewardFunction | None = None,
+    *,
+    agent: Agent | None = None,
+    steps: int = 50,
+    prompts_per_step: int = 4,
+    group_size: int = 8,
+    max_tokens: int = 128,
+    temperature: float = 1.0,
+    learning_rate: float = 1e-4,
+    loss: Loss | str = Loss.GRPO,
+    kl: Kl | str = Kl.K3,
+    kl_coef: float = 0.01,
+    clip_low: float = 0.2,
+    clip_high: float = 0.2,
+    importance_cap: float = 0.0,
+    scale: Scale | str = Scale.STD,
+    updates_per_step: int = 1,
+    overlong: Overlong | str = Overlong.KEEP,
+    dynamic_sampling: int = 0,
+    forest_tokens: int = 1024,
+    checkpoint_every: int = 5,
+    folder: Path | str | None = None,
+    resume: bool = False,
+    deterministic: bool = False,
+    quiet: bool = False,
+    seed: int = 0,
+) -> GrpoRun:
+    """Improve a policy's adapter by trying: sample groups of answers, reward them, reinforce the better ones.
+
+    Args:
+        policy: from :meth:`Policy.load`; its adapter is trained in place, and as it is now it is the KL's reference.
+        prompts: what is asked; each a text, a list of chat messages, or, for an agent, any task it understands.
+        reward: ``reward(prompt, completion) -> float``, larger is better.
+        agent: in place of a reward, ``async agent(task, client) -> AgentResult``: any number of turns with an OpenAI
+            client.
+        steps: batches of rollouts; each visits ``prompts_per_step`` prompts with ``group_size`` answers each.
+        max_tokens: longest answer, in tokens.
+        temperature, learning_rate: of the rollouts, of AdamW.
+        loss, kl, kl_coef, clip_low, clip_high, importance_cap: see :class:`~homeground.training.losses.Objective`.
+        scale, updates_per_step, overlong, dynamic_sampling, forest_tokens, checkpoint_every: see
+            :class:`~homeground.training.grpo.GrpoSettings`.
+        folder: where the run is kept; by default the next free ``.homeground/runs/grpo-N``.
+        resume: go on from the folder's newest checkpoint.
+        deterministic: the same call gives the same bits, whatever else the machine does; slower.
+        quiet: print nothing.
+        seed: of prompts' order and of every sample.
+
+    Raises:
+        UsageError: neither or both of reward and agent, too few prompts, or a folder that holds another run.
+    """
+    if (reward is None) == (agent is None):
+        raise UsageError("train_grpo wants a reward or an agent", hint="give exactly one of reward=... and agent=...")
+    if not prompts:
+        raise UsageError("train_grpo has no prompts", hint="give at least one")
+    settings = GrpoSettings(
+        steps=steps,
+        tasks_per_step=min(prompts_per_step, len(prompts)),
+        group_size=group_size,
+        optimizer=OptimizerSettings(learning_rate),
+        objective=Objective(
+            loss=Loss(loss),
+            kl=Kl(kl),
+            kl_coef=kl_coef,
+            clip_low=clip_low,
+            clip_high=clip_high,
+            importance_cap=importance_cap,
+            max_tokens=max_tokens,
+        ),
+        temperature=temperature,
+        scale=Scale(scale),
+        updates_per_step=updates_per_step,
+        overlong=Overlong(overlong),
+        overlong_buffer=max(1, max_tokens // 5),
+        dynamic_sampling=dynamic_sampling,
+        checkpoint_every=checkpoint_every,
+        forest_tokens=forest_tokens,
+        seed=seed,
+    )
+    run = _run_folder(folder, resume)
+    done = done_steps(run.checkpoints) // updates_per_step
+    rows = min(64, settings.tasks_per_step * group_size)
+    with Progress(quiet=quiet) as progress, Sampler(policy, rows=rows) as sampler:
+        progress.line(f"{policy.describe()}; {steps} steps of {settings.tasks_per_step} x {group_size} rollouts")
+        progress.line(f"run folder: {run.path}")
+        source = DirectSource(
+            policy, sampler, reward, max_tokens=max_tokens, temperature=temperature, seed=seed
+        )
+        with StepLog(
+            run, "rl", done=done, steps=steps, progress=progress, title="GRPO", columns=RL_COLUMNS
+        ) as log:
+            train_grpo_steps(policy, sampler, source, prompts, settings, run.checkpoints, log)
+        policy.save_adapter(run.adapter)
+        rewards = [step["reward_mean"] for step in log.history]
+        ends = f"reward {rewards[0]:.3f} -> {rewards[-1]:.3f}, " if rewards else ""
+        log.bar.done(f"{ends}adapter in {run.adapter}")
+    return GrpoRun(run.path, run.adapter, log.history)
+
+
+def _run_folder(folder: Path | str | None, resume: bool) -> RunFolder:
+    if folder is None:
+        runs = open_workspace().runs
+        if resume:
+            raise UsageError("there is no telling which run to resume", hint="give folder=... of the run")
+        return RunFolder(next(path for n in itertools.count(1) if not (path := runs / f"grpo-{n}").exists()))
+    run = RunFolder(Path(folder))
+    if not resume and newest_checkpoint(run.checkpoints):
+        raise UsageError(
+            "this folder holds a run already",
+            where=str(run.path),
+            hint="give resume=True to go on with it, or another folder",
+        )
+    return run
