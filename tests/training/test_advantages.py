@@ -79,6 +79,8 @@ def test_one_rollout_has_nothing_to_be_compared_with():
         group_advantages(torch.ones(3, 1))
 
 
-@pytest.mark.parametrize(("tokens", "penalty"), [(1, 0.0), (80, 0.0), (85, -0.25), (90, -0.5), (100, -1.0), (120, -1.0)])
+@pytest.mark.parametrize(
+    ("tokens", "penalty"), [(1, 0.0), (80, 0.0), (85, -0.25), (90, -0.5), (100, -1.0), (120, -1.0)]
+)
 def test_long_rollouts_lose_reward_towards_the_limit(tokens, penalty):
     assert overlong_penalty(tokens, limit=100, buffer=20) == pytest.approx(penalty)

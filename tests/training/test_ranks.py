@@ -8,7 +8,7 @@ from homeground.rollouts import Sampler
 from homeground.training import Loss
 
 from ..policy import tiny
-from .test_grpo import Gradients, Replay, TASKS, settings, step_of
+from .test_grpo import TASKS, Gradients, Replay, settings, step_of
 
 
 class Stepping(Gradients):

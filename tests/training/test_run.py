@@ -10,8 +10,6 @@ from homeground import Policy, train_grpo
 from homeground.base.errors import UsageError
 from homeground.policy import LoraSettings
 
-from ..policy import tiny
-
 PROMPTS = ["a", "b", "c"]
 SMALL = {"steps": 2, "prompts_per_step": 2, "group_size": 3, "max_tokens": 4, "checkpoint_every": 1, "quiet": True}
 

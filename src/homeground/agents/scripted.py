@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
 
 from homeground.agents.lookup import LookupOutcome, SearchTool, settle
 from homeground.agents.protocol import (
     HITS_SHOWN,
     Message,
-    Named,
     SearchCall,
     answer_turn,
     hits_turn,
     opening,
     search_turn,
 )
-from homeground.index import Hit
 from homeground.tasks import RANK_DEPTH, LookupTask, rank_of
 
 MAX_QUERY_WORDS = 6
@@ -44,10 +41,10 @@ def scripted_lookup(task: LookupTask, search: SearchTool) -> LookupOutcome:
 def scripted_trajectory(task: LookupTask, search: SearchTool, rng: random.Random) -> list[Message]:
     """Write one conversation for the SFT cold start.
 
-    The query is one to six random content words of the question. When the right function is not among the five hits
-    shown, it takes the place of one of them at a random rank. The answer names it half of the time; else it is a
-    number drawn from those shown. This teaches the form and little more, on purpose: a heavier cold start (better
-    queries, always the right answer) would leave reinforcement learning less to do.
+    The query is one to six random content words of the question; the hits are what the search finds. The answer names
+    the right function half of the time when it is among them; else it is a number drawn from those shown. This teaches
+    the form and little more, on purpose: a heavier cold start (better queries, always the right answer) would leave
+    reinforcement learning less to do. Hits are never arranged: that good hits come first is for the model to find.
 
     Args:
         task: a task of the train split.
@@ -57,8 +54,9 @@ def scripted_trajectory(task: LookupTask, search: SearchTool, rng: random.Random
     words = content_words(task.question)
     rng.shuffle(words)
     query = " ".join(words[: rng.randint(1, MAX_QUERY_WORDS)])
-    shown, right = _with_gold(task, search(query, HITS_SHOWN)[:HITS_SHOWN], rng)
-    number = right if rng.random() < 0.5 else rng.randint(1, len(shown))
+    shown = search(query, HITS_SHOWN)[:HITS_SHOWN]
+    right = rank_of(shown, task)
+    number = right if right is not None and rng.random() < 0.5 else rng.randint(1, max(1, len(shown)))
     return [*opening(task.question), search_turn(query), hits_turn(shown), answer_turn(number)]
 
 
@@ -66,13 +64,3 @@ def content_words(question: str) -> list[str]:
     """Words of the question in order, stop words left out; all its words when nothing else is left."""
     words = _WORD.findall(question)
     return [w for w in words if w.lower() not in STOP_WORDS] or words or [" ".join(question.split())]
-
-
-def _with_gold(task: LookupTask, hits: Sequence[Hit], rng: random.Random) -> tuple[list[Named], int]:
-    """The hits with the task's own function among them, and its number from 1."""
-    if rank := rank_of(hits, task):
-        return list(hits), rank
-    shown: list[Named] = list(hits[: HITS_SHOWN - 1])
-    place = rng.randint(0, len(shown))
-    shown.insert(place, task)
-    return shown, place + 1

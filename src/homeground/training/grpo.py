@@ -1,7 +1,7 @@
 """GRPO (Shao et al. 2024, arXiv 2402.03300) and its kin: roll out, compare siblings, update, publish.
 
-What differs from the paper, all of it: the KL reference is the adapter that RL started from, and stays it; a rollout may
-have several turns, which share its advantage and are averaged together; failed rollouts are left out of their group.
+What differs from the paper, all of it: the KL reference is the adapter that RL started from, and stays it; a rollout
+may have several turns, which share its advantage and are averaged together; failed rollouts are left out of their group.
 With one update a batch of rollouts (the default) the ratio is 1 and the clip does not bind; with more, old
 log-probabilities are the trainer's own, kept from the first.
 
@@ -293,12 +293,11 @@ class GrpoModule(PolicyModule):
     def _backward(self, share: _Share, advantages: Tensor, weights: Tensor, *, first: bool) -> dict[str, float]:
         with self.memory_advice(share.forest):
             logprobs = self.policy.logprobs(share.forest, self._rl.temperature)
-            if share.old is None:
-                share.old = logprobs.detach().cpu()
+            old = share.old = logprobs.detach().cpu() if share.old is None else share.old
             device = logprobs.device
             members = torch.tensor(share.rollouts)[share.rollout]
             terms = LossTerms(
-                old=share.old.to(device),
+                old=old.to(device),
                 sampled=share.sampled.to(device),
                 reference=None if share.reference is None else share.reference.to(device),
                 advantage=advantages[members].to(device),
@@ -312,8 +311,8 @@ class GrpoModule(PolicyModule):
             found |= {
                 "loss": float(value.loss.detach()),
                 "kl": float(value.kl),
-                "logprob_gap": float((share.old - share.sampled).abs().sum()),
-                "entropy": float(-share.old.sum()),
+                "logprob_gap": float((old - share.sampled).abs().sum()),
+                "entropy": float(-old.sum()),
                 "terms": float(len(logprobs)),
                 "forest_tokens": float(len(share.forest)),
                 "path_tokens": float(share.forest.path_tokens),

@@ -128,9 +128,7 @@ class DpoModule(PolicyModule):
             with self.memory_advice(forest):
                 with torch.no_grad():
                     reference = _answers(forest, self.policy.logprobs(forest, reference=self._reference[0]))
-                losses, margin = dpo_loss(
-                    _answers(forest, self.policy.logprobs(forest)), reference, self._dpo.beta
-                )
+                losses, margin = dpo_loss(_answers(forest, self.policy.logprobs(forest)), reference, self._dpo.beta)
                 self.manual_backward(losses.sum() / count)
             sums["loss"] += float(losses.detach().sum()) / count
             sums["accuracy"] += float((margin > 0).sum()) / count

@@ -135,12 +135,8 @@ def train_grpo(
     with Progress(quiet=quiet) as progress, Sampler(policy, rows=rows) as sampler:
         progress.line(f"{policy.describe()}; {steps} steps of {settings.tasks_per_step} x {group_size} rollouts")
         progress.line(f"run folder: {run.path}")
-        source = DirectSource(
-            policy, sampler, reward, max_tokens=max_tokens, temperature=temperature, seed=seed
-        )
-        with StepLog(
-            run, "rl", done=done, steps=steps, progress=progress, title="GRPO", columns=RL_COLUMNS
-        ) as log:
+        source = DirectSource(policy, sampler, reward, max_tokens=max_tokens, temperature=temperature, seed=seed)
+        with StepLog(run, "rl", done=done, steps=steps, progress=progress, title="GRPO", columns=RL_COLUMNS) as log:
             train_grpo_steps(policy, sampler, source, prompts, settings, run.checkpoints, log)
         policy.save_adapter(run.adapter)
         rewards = [step["reward_mean"] for step in log.history]
