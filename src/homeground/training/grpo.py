@@ -1,8 +1,8 @@
 """GRPO (Shao et al. 2024, arXiv 2402.03300) and its kin: roll out, compare siblings, update, publish.
 
 What differs from the paper, all of it: the KL reference is the adapter that RL started from, and stays it; a rollout
-may have several turns, which share its advantage and are averaged together; failed rollouts are left out of their group.
-With one update a batch of rollouts (the default) the ratio is 1 and the clip does not bind; with more, old
+may have several turns, which share its advantage and are averaged together; failed rollouts are left out of their
+group. With one update a batch of rollouts (the default) the ratio is 1 and the clip does not bind; with more, old
 log-probabilities are the trainer's own, kept from the first.
 
 The dataloader yields only ticks. Which tasks a step rolls out follows from the seed and a cursor that checkpoints hold;

@@ -63,7 +63,7 @@ class PolicyModule(lightning.LightningModule):
         parameters = list(self.policy.trainable().values())
         rate, decay = self._settings.learning_rate, self._settings.weight_decay
         if pages_optimizer(self.policy.device):
-            from bitsandbytes.optim import PagedAdamW8bit
+            from bitsandbytes.optim.adamw import PagedAdamW8bit
 
             return PagedAdamW8bit(parameters, lr=rate, weight_decay=decay)
         return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, foreach=True)
