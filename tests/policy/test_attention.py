@@ -15,6 +15,7 @@ from homeground.policy.attention import (
     part,
     plan,
     visible,
+    windowed_plan,
 )
 
 from . import tiny
@@ -36,7 +37,7 @@ def by_definition(forest, query, key, value, scoring):
     scores = query.double() @ key.transpose(-1, -2) * scoring.scale
     if scoring.softcap:
         scores = scoring.softcap * torch.tanh(scores / scoring.softcap)
-    weights = scores.exp() * visible(forest, scoring.window)
+    weights = scores.exp() * seen_by_chains(forest, scoring.window)
     total = weights.sum(-1, keepdim=True)
     if scoring.sinks is not None:
         total = total + scoring.sinks.double().exp().view(1, -1, 1, 1)
@@ -53,22 +54,47 @@ forests = st.builds(
 blocks = st.sampled_from([1, 4, 10, 25, 512])
 
 
-@given(forests, blocks)
-def test_the_parts_cover_what_each_token_sees_exactly_once(forest, block):
+windows = st.sampled_from([1, 2, 3, 5, 8, 100])
+
+
+def seen_by_chains(forest, window=None):
+    """Who sees whom, from the segments' parents alone."""
+    seen = torch.zeros(len(forest), len(forest), dtype=torch.bool)
+    for segment in forest.segments:
+        chain = list(range(segment.start, segment.stop))
+        above = segment.parent
+        while above >= 0:
+            chain = [*range(forest.segments[above].start, forest.segments[above].stop), *chain]
+            above = forest.segments[above].parent
+        for depth, query in enumerate(chain):
+            first = 0 if window is None else max(0, depth - window + 1)
+            seen[query, chain[first : depth + 1]] = True
+    return seen
+
+
+@given(forests, st.none() | windows)
+def test_a_token_sees_its_own_path(forest, window):
+    assert torch.equal(visible(forest, window), seen_by_chains(forest, window))
+
+
+@given(forests, blocks, st.none() | windows)
+def test_the_parts_cover_what_each_token_sees_exactly_once(forest, block, window):
     with mock.patch.object(attention, "BLOCK", block):
-        parts = plan(forest)
-    everything = visible(forest)
+        parts = plan(forest) if window is None else windowed_plan(forest, window)
+    everything = visible(forest, window)
     seen = torch.zeros(everything.shape, dtype=torch.long)
     begun = torch.zeros(len(forest), dtype=torch.long)
     for p in parts:
         rows, keys = p.queries, p.keys
         shape = (rows.stop - rows.start, keys.stop - keys.start)
         if p.masked:
-            assert shape[0] == shape[1] <= block
+            assert shape[0] <= block
+            assert shape[1] <= block if window is None else shape[1] <= max(block, window)
             seen[rows, keys] += everything[rows, keys]
         else:
             seen[rows, keys] += torch.ones(shape, dtype=torch.long).tril() if p.causal else 1
-        if p.starts:
+        if p.own:
+            assert rows == keys
             begun[rows] += 1
         else:
             assert bool(begun[rows].all()), "merged into before it was begun"
@@ -77,15 +103,15 @@ def test_the_parts_cover_what_each_token_sees_exactly_once(forest, block):
 
 
 @settings(max_examples=40)
-@given(forests, st.sampled_from([1, 2, 4]), blocks, st.integers(0, 100))
-def test_the_fast_path_equals_the_definition_in_values_and_gradients(forest, kv_heads, block, seed):
+@given(forests, st.sampled_from([1, 2, 4]), blocks, st.none() | windows, st.integers(0, 100))
+def test_the_fast_path_equals_the_definition_in_values_and_gradients(forest, kv_heads, block, window, seed):
+    scoring = Scoring(0.3, window=window)
     q, k, v = tensors(forest, kv_heads=kv_heads, seed=seed)
     with mock.patch.object(attention, "BLOCK", block):
-        layout = ForestLayout(forest)
-    out = layout.attend(0, q, k, v, PLAIN)
+        out = ForestLayout(forest).attend(0, q, k, v, scoring)
     upstream = torch.randn(out.shape, generator=torch.Generator().manual_seed(seed))
     fast = torch.autograd.grad(out, (q, k, v), upstream)
-    expected = by_definition(forest, q, k, v, PLAIN)
+    expected = by_definition(forest, q, k, v, scoring)
     slow = torch.autograd.grad(expected, (q, k, v), upstream.double())
     torch.testing.assert_close(out, expected.float(), rtol=1e-5, atol=1e-6)
     for mine, theirs in zip(fast, slow, strict=True):
@@ -129,9 +155,10 @@ def test_parts_of_a_query_merge_to_the_whole():
     torch.testing.assert_close(lse, whole_lse, rtol=1e-5, atol=1e-6)
 
 
-def test_masked_attention_without_extras_is_what_torch_computes():
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+def test_masked_attention_without_extras_is_what_torch_computes(kv_heads):
     forest = TokenForest.build(tiny.random_paths(5))
-    q, k, v = tensors(forest, kv_heads=4)
+    q, k, v = tensors(forest, kv_heads=kv_heads)
     expected = by_definition(forest, q, k, v, PLAIN).float()
     torch.testing.assert_close(masked_attention(q, k, v, visible(forest), PLAIN), expected, rtol=1e-5, atol=1e-6)
 

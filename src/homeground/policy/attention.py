@@ -8,6 +8,9 @@ attention between two slices::
                                       queries below(s)     keys s     full
     for each run b of small subtrees: queries b            keys b     masked
 
+A sliding window leaves few keys of a long segment to see; then each ``BLOCK`` of queries has its own parts
+(:func:`windowed_plan`), and no part is larger than a block times a window and a block.
+
 A run of neighbouring subtrees is small when it has at most ``BLOCK`` tokens: one call with a mask then
 costs less than a call for each of its segments. Parts of one query are merged by their log-sum-exp (as in
 Hydragen, Juravsky et al. 2024, arXiv 2402.05099): nothing is copied per row, nothing is padded. The
@@ -44,9 +47,9 @@ class Scoring:
     sinks: Tensor | None = None
 
     @property
-    def plain(self) -> bool:
-        """True when a fused kernel computes exactly this."""
-        return self.window is None and self.softcap is None and self.sinks is None
+    def fused(self) -> bool:
+        """True when a fused kernel computes this, given a mask for the window."""
+        return self.softcap is None and self.sinks is None
 
 
 class Layout(Protocol):
@@ -97,30 +100,38 @@ class ForestLayout:
 
     def __init__(self, forest: TokenForest) -> None:
         self._forest = forest
+        self._longest = int(forest.positions.max()) + 1
         self._masks: dict[int | None, Tensor] = {}
-        self._parts = plan(forest)
-        self._block_masks: dict[torch.dtype, dict[int, Tensor]] = {}
+        self._parts: dict[int | None, list[_Part]] = {}
+        self._part_masks: dict[tuple[int | None, torch.dtype], dict[int, _Mask]] = {}
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
         """See :class:`Layout`; differentiable in query, key and value."""
         del layer
+        # A window that no path outgrows hides nothing.
+        window = scoring.window if scoring.window is not None and scoring.window < self._longest else None
+        if not scoring.fused:
+            return masked_attention(query, key, value, self._mask(window, query.device), scoring)
+        if query.device.type == "cpu":
+            parts, masks = self._plan(window, query.dtype)
+            return _PartwiseAttention.apply(query, key, value, parts, masks, scoring.scale)  # pyright: ignore
         groups = query.shape[1] // key.shape[1]
         if groups > 1:
+            # With a mask, SDPA's enable_gqa leaves CUDA's fused kernels for a quadratic one.
             key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-        if scoring.plain and query.device.type == "cpu":
-            masks = self._masks_of_blocks(query.dtype)
-            return _PartwiseAttention.apply(query, key, value, self._parts, masks, scoring.scale)  # pyright: ignore
-        return masked_attention(query, key, value, self._mask(scoring.window, query.device), scoring)
+        return masked_attention(query, key, value, self._mask(window, query.device), scoring)
 
-    def _masks_of_blocks(self, dtype: torch.dtype) -> dict[int, Tensor]:
-        if dtype not in self._block_masks:
-            everything = visible(self._forest)
-            self._block_masks[dtype] = {
-                index: torch.zeros(1, 1, n, n, dtype=dtype).masked_fill_(~everything[p.queries, p.keys], float("-inf"))
-                for index, p in enumerate(self._parts)
-                if p.masked and (n := p.queries.stop - p.queries.start)
+    def _plan(self, window: int | None, dtype: torch.dtype) -> tuple[list[_Part], dict[int, _Mask]]:
+        if window not in self._parts:
+            self._parts[window] = plan(self._forest) if window is None else windowed_plan(self._forest, window)
+        parts = self._parts[window]
+        if (window, dtype) not in self._part_masks:
+            self._part_masks[window, dtype] = {
+                index: _Mask.of(visible(self._forest, window, p.queries, p.keys), dtype)
+                for index, p in enumerate(parts)
+                if p.masked
             }
-        return self._block_masks[dtype]
+        return parts, self._part_masks[window, dtype]
 
     def _mask(self, window: int | None, device: torch.device) -> Tensor:
         if window not in self._masks:
@@ -128,38 +139,54 @@ class ForestLayout:
         return self._masks[window]
 
 
-def visible(forest: TokenForest, window: int | None = None) -> Tensor:
-    """Which token sees which, shape (N, N), bool: the definition that every fast path must equal.
+def visible(
+    forest: TokenForest, window: int | None = None, queries: slice | None = None, keys: slice | None = None
+) -> Tensor:
+    """Which token sees which, shape (queries, keys), bool: the definition that every fast path must equal.
+
+    In depth-first order a token is seen by itself and all that follow it up to the end of its segment's descendants.
 
     Args:
         forest: the trie.
         window: when given, a query sees only keys less than ``window`` positions back *along its path*.
+        queries, keys: which tokens; all by default.
     """
-    n = len(forest)
-    mask = torch.zeros(n, n, dtype=torch.bool)
-    for s in forest.segments:
-        mask[s.start : s.stop, s.start : s.stop] = torch.ones(s.stop - s.start, s.stop - s.start).tril().bool()
-        mask[s.stop : s.below, s.start : s.stop] = True
+    everything = slice(0, len(forest))
+    rows, columns = queries or everything, keys or everything
+    query, key = torch.arange(rows.start, rows.stop)[:, None], torch.arange(columns.start, columns.stop)[None]
+    until = torch.cat([torch.full((s.stop - s.start,), s.below) for s in forest.segments])
+    mask = (key <= query) & (query < until[columns])
     if window is not None:
         positions = forest.positions.cpu()
-        mask &= (positions[:, None] - positions[None, :]) < window
+        mask &= (positions[rows, None] - positions[None, columns]) < window
     return mask
 
 
 def masked_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scoring: Scoring) -> Tensor:
-    """Attention with an explicit mask, soft cap and sinks; quadratic in N, used where no fused kernel fits."""
-    if scoring.plain:
-        return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scoring.scale)
-    scores = (query @ key.transpose(-1, -2)).float() * scoring.scale
+    """Attention with an explicit mask, soft cap and sinks; quadratic in N, used where no fused kernel fits.
+
+    Args:
+        query: (1, heads, N, head size).
+        key, value: (1, kv heads, N, head size); each head is read by heads / kv heads neighbours.
+        mask: (N, N), bool; holds the window.
+        scoring: see there.
+    """
+    if scoring.fused:
+        shared = query.shape[1] != key.shape[1]
+        return functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, scale=scoring.scale, enable_gqa=shared
+        )
+    by_head = query.unflatten(1, (key.shape[1], -1))
+    scores = (by_head @ key[:, :, None].transpose(-1, -2)).float() * scoring.scale
     if scoring.softcap is not None:
         scores = torch.tanh(scores / scoring.softcap) * scoring.softcap
     scores = scores.masked_fill(~mask, float("-inf"))
     if scoring.sinks is not None:
-        sink = scoring.sinks.float().view(1, -1, 1, 1).expand(*scores.shape[:-1], 1)
+        sink = scoring.sinks.float().view(1, key.shape[1], -1, 1, 1).expand(*scores.shape[:-1], 1)
         weights = torch.softmax(torch.cat([scores, sink], -1), -1)[..., :-1]
     else:
         weights = torch.softmax(scores, -1)
-    return weights.to(value.dtype) @ value
+    return (weights.to(value.dtype) @ value[:, :, None]).flatten(1, 2)
 
 
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -183,22 +210,33 @@ def merge(out: Tensor, lse: Tensor, part_out: Tensor, part_lse: Tensor) -> None:
 
 @dataclass(frozen=True)
 class _Part:
+    """Attention between two slices; ``own``: its queries are among its keys, which happens once for every query."""
+
     queries: slice
     keys: slice
+    own: bool = False
     causal: bool = False
     masked: bool = False
 
-    @property
-    def starts(self) -> bool:
-        """Whether these queries have no part before this one: every query has exactly one part with itself as a key."""
-        return self.causal or self.masked
+
+@dataclass(frozen=True)
+class _Mask:
+    """What a part's mask adds to its scores (1, 1, queries, keys), and to the log-sum-exp of its queries (queries,)."""
+
+    scores: Tensor
+    lse: Tensor
+
+    @classmethod
+    def of(cls, seen: Tensor, dtype: torch.dtype) -> _Mask:
+        # The kernel gives a query that sees no key of a part a log-sum-exp of zero instead of minus infinity.
+        scores = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, float("-inf"))
+        lse = torch.zeros(len(seen)).masked_fill_(~seen.any(-1), float("-inf"))
+        return cls(scores[None, None], lse)
 
 
 def plan(forest: TokenForest) -> list[_Part]:
     """The parts of a forest; those that contain a query's own position come first."""
-    children: dict[int, list[int]] = {}
-    for index, segment in enumerate(forest.segments):
-        children.setdefault(segment.parent, []).append(index)
+    children = forest.children()
     own: list[_Part] = []
     above: list[_Part] = []
     pending = [children[-1]]
@@ -208,12 +246,12 @@ def plan(forest: TokenForest) -> list[_Part]:
             block = slice(first.start, last.below)
             if len(run) == 1 and (not children.get(run[0]) or block.stop - block.start > BLOCK):
                 alone = slice(first.start, first.stop)
-                own.append(_Part(alone, alone, causal=True))
+                own.append(_Part(alone, alone, own=True, causal=True))
                 if run[0] in children:
                     above.append(_Part(slice(first.stop, first.below), alone))
                     pending.append(children[run[0]])
             else:
-                own.append(_Part(block, block, masked=True))
+                own.append(_Part(block, block, own=True, masked=True))
     return [*own, *above]
 
 
@@ -232,25 +270,69 @@ def _runs(forest: TokenForest, siblings: list[int]) -> list[list[int]]:
     return runs
 
 
+def windowed_plan(forest: TokenForest, window: int) -> list[_Part]:
+    """The parts of a forest whose queries see only the last ``window`` tokens of their path.
+
+    Queries go in blocks, whatever their segments. A block sees itself, and of each segment that is open at its first
+    token the end that its window still reaches; only where a window begins within that end is a mask needed::
+
+        keys of an open segment    [ hidden | begins within: masked | seen by the whole block ]
+    """
+    positions = forest.positions.tolist()
+    own: list[_Part] = []
+    above: list[_Part] = []
+    for start in range(0, len(forest), BLOCK):
+        block = slice(start, min(start + BLOCK, len(forest)))
+        alone = any(s.start <= block.start and block.stop <= s.stop for s in forest.segments)
+        plain = alone and block.stop - block.start <= window
+        own.append(_Part(block, block, own=True, causal=plain, masked=not plain))
+        for s in forest.segments:
+            if not s.start < start < s.below:
+                continue
+            rows = slice(start, min(block.stop, s.below))
+            depths = positions[rows]
+            # Key k of the segment lies at this depth: positions[s.start] + k.
+            first = s.start + max(0, min(depths) - window + 1 - positions[s.start])
+            common = s.start + max(0, max(depths) - window + 1 - positions[s.start])
+            stop = min(s.stop, start)
+            common = min(common, stop)
+            if first < common:
+                above.append(_Part(rows, slice(first, common), masked=True))
+            if common < stop:
+                above.append(_Part(rows, slice(common, stop)))
+    return [*own, *above]
+
+
+def _scores(masks: dict[int, _Mask], index: int) -> Tensor | None:
+    return masks[index].scores if index in masks else None
+
+
 class _PartwiseAttention(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, parts: list[_Part], masks: dict[int, Tensor], scale: float
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, parts: list[_Part], masks: dict[int, _Mask], scale: float
     ) -> Tensor:
         if len(parts) == 1:
-            out, lse = part(query, key, value, scale, causal=parts[0].causal, mask=masks.get(0))
+            out, lse = part(query, key, value, scale, causal=parts[0].causal, mask=_scores(masks, 0))
         else:
             out = torch.empty(query.shape, dtype=torch.float32)
             lse = torch.empty(query.shape[:-1], dtype=torch.float32)
             for index, p in enumerate(parts):
                 rows, seen = p.queries, p.keys
-                found = part(
-                    query[:, :, rows], key[:, :, seen], value[:, :, seen], scale, causal=p.causal, mask=masks.get(index)
+                found, found_lse = part(
+                    query[:, :, rows],
+                    key[:, :, seen],
+                    value[:, :, seen],
+                    scale,
+                    causal=p.causal,
+                    mask=_scores(masks, index),
                 )
-                if p.starts:
-                    out[:, :, rows], lse[:, :, rows] = found
+                if p.own:
+                    out[:, :, rows], lse[:, :, rows] = found, found_lse
                 else:
-                    merge(out[:, :, rows], lse[:, :, rows], *found)
+                    if p.masked:
+                        found_lse = found_lse + masks[index].lse
+                    merge(out[:, :, rows], lse[:, :, rows], found, found_lse)
             out = out.to(query.dtype)
         ctx.save_for_backward(query, key, value, out, lse)
         ctx.parts, ctx.masks, ctx.scale = parts, masks, scale
@@ -272,7 +354,7 @@ class _PartwiseAttention(torch.autograd.Function):
                 lse[:, :, rows],
                 0.0,
                 p.causal,
-                attn_mask=ctx.masks.get(index),
+                attn_mask=_scores(ctx.masks, index),
                 scale=ctx.scale,
             )
             for grad, where, term in zip(grads, (rows, seen, seen), found, strict=True):

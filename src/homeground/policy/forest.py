@@ -23,7 +23,7 @@ for each of them, each with its own advantage.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -78,7 +78,7 @@ class TokenForest:
         source: for each term, the node whose hidden state predicts it, shape (M,), int64.
         target: for each term, the token id, shape (M,), int64.
         path: for each term, the index of its path, shape (M,), int64; terms of a path are adjacent and in order.
-        path_tokens: sum of the lengths of the paths, what plain rows would have cost (tokens).
+        paths: the rows it was built from.
     """
 
     ids: Tensor
@@ -87,7 +87,7 @@ class TokenForest:
     source: Tensor
     target: Tensor
     path: Tensor
-    path_tokens: int
+    paths: tuple[TokenPath, ...]
 
     @classmethod
     def build(cls, paths: Sequence[TokenPath]) -> TokenForest:
@@ -125,23 +125,28 @@ class TokenForest:
             source=torch.tensor(source, dtype=torch.long),
             target=torch.tensor(target, dtype=torch.long),
             path=torch.tensor(owner, dtype=torch.long),
-            path_tokens=sum(len(p.ids) for p in paths),
+            paths=tuple(paths),
         )
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def path_tokens(self) -> int:
+        """Sum of the lengths of the paths: what plain rows would have cost (tokens)."""
+        return sum(len(p.ids) for p in self.paths)
+
+    def children(self) -> dict[int, list[int]]:
+        """Indices of the segments below each segment that has any, and of the roots below -1."""
+        found: dict[int, list[int]] = {}
+        for index, segment in enumerate(self.segments):
+            found.setdefault(segment.parent, []).append(index)
+        return found
+
     def to(self, device: torch.device | str) -> TokenForest:
         """The same forest with its tensors on ``device``."""
-        return TokenForest(
-            self.ids.to(device),
-            self.positions.to(device),
-            self.segments,
-            self.source.to(device),
-            self.target.to(device),
-            self.path.to(device),
-            self.path_tokens,
-        )
+        names = ("ids", "positions", "source", "target", "path")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
 @dataclass

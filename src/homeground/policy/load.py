@@ -23,9 +23,10 @@ from homeground.base.hardware import best_device, device_kind, matmul_rates
 from homeground.base.weights import resolve_model
 from homeground.policy import attention
 from homeground.policy.forest import TokenForest
-from homeground.policy.logprobs import forest_logprobs
+from homeground.policy.probe import prepare
 from homeground.policy.quantize import Quantization, keep_trainable, quantization_config
 from homeground.policy.shells import frozen_twin, lora_layers
+from homeground.policy.strategy import Strategy, logprobs
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Policy:
         tokenizer: with a chat template.
         dtype: what matrix products compute in.
         quantization: how the base is stored.
+        strategy: how its forests are computed.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Policy:
     tokenizer: PreTrainedTokenizerBase
     dtype: torch.dtype
     quantization: Quantization
+    strategy: Strategy = Strategy.FOREST
 
     @property
     def model(self) -> PreTrainedModel:
@@ -136,7 +139,7 @@ class Policy:
             reference: score with this frozen twin instead of the trained adapter.
         """
         with self.autocast():
-            return forest_logprobs(reference or self.model, forest.to(self.device), temperature)
+            return logprobs(reference or self.model, forest.to(self.device), temperature, self.strategy)
 
     def reference(self) -> PreTrainedModel:
         """A frozen twin with the adapter as it is now."""
@@ -236,13 +239,15 @@ def load_policy(
         # Autocast casts the adapter's weights down; PEFT would cast every activation up first.
         layer.cast_input_dtype_enabled = dtype is torch.float32
     peft.eval()
+    policy = Policy(name, folder, peft, tokenizer, dtype, quantization)
+    with policy.autocast():
+        policy.strategy = prepare(policy.model, name)
     if checkpointing:
-        _checkpoint_layers(peft.get_base_model())
-    return Policy(name, folder, peft, tokenizer, dtype, quantization)
+        _checkpoint_layers(policy.model)
+    return policy
 
 
-def _checkpoint_layers(model: torch.nn.Module) -> None:
-    assert isinstance(model, PreTrainedModel)
+def _checkpoint_layers(model: PreTrainedModel) -> None:
     model.gradient_checkpointing_enable({"use_reentrant": False})
     for module in model.modules():
         if isinstance(module, GradientCheckpointingLayer):

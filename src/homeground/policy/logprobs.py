@@ -1,13 +1,15 @@
 """Log-probabilities of trained tokens under a causal language model.
 
-:func:`forest_logprobs` is the only scorer that training uses; :func:`row_logprobs` is its plain reference
-(one padless row at a time through the model's own forward) and what a model that cannot run a forest falls
-back to. The output head runs only on the hidden states that some term needs, each once, in chunks that are
-recomputed in the backward pass, so that N x vocabulary logits never exist together.
+:func:`forest_logprobs` computes a forest in one forward, :func:`fork_logprobs` segment by segment,
+:func:`row_logprobs` one padless row at a time through the model's own forward: the plain reference of the other two,
+and what a model that can do neither falls back to (:mod:`homeground.policy.strategy` chooses). The output head runs
+only on the hidden states that some term needs, each once, in chunks that are recomputed in the backward pass, so that
+N x vocabulary logits never exist together.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 
 import torch
@@ -15,19 +17,23 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from homeground.policy.attention import ForestLayout
+from homeground.policy.attention import ForestLayout, Layout
 from homeground.policy.forest import TokenForest, TokenPath
+from homeground.policy.fork import forked_hidden
 
 HEAD_CHUNK = 512
 
 
-def forest_logprobs(model: PreTrainedModel, forest: TokenForest, temperature: float = 1.0) -> Tensor:
+def forest_logprobs(
+    model: PreTrainedModel, forest: TokenForest, temperature: float = 1.0, layout: Layout | None = None
+) -> Tensor:
     """Log-probability of every term of a forest.
 
     Args:
         model: a causal language model loaded with ``attn_implementation="homeground_forest"``.
         forest: the batch, on the model's device.
         temperature: logits are divided by it, exactly as the sampler did (> 0).
+        layout: how its tokens attend, when it is not simply the forest's.
 
     Returns:
         Natural-log probabilities, shape (M,), float32, in the forest's term order.
@@ -36,8 +42,17 @@ def forest_logprobs(model: PreTrainedModel, forest: TokenForest, temperature: fl
         input_ids=forest.ids[None],
         position_ids=forest.positions[None],
         use_cache=False,
-        forest=ForestLayout(forest),
+        forest=layout or ForestLayout(forest),
     ).last_hidden_state[0]
+    return _term_logprobs(model, hidden, forest, temperature)
+
+
+def fork_logprobs(model: PreTrainedModel, forest: TokenForest, temperature: float = 1.0) -> Tensor:
+    """The same by forked states, for a model that has an attention implementation of its own."""
+    return _term_logprobs(model, forked_hidden(model, body(model), forest), forest, temperature)
+
+
+def _term_logprobs(model: PreTrainedModel, hidden: Tensor, forest: TokenForest, temperature: float) -> Tensor:
     nodes, which = torch.unique(forest.source, return_inverse=True)
     # Sorting terms by node lets each chunk of hidden states meet all of its targets.
     order = torch.argsort(which, stable=True)
@@ -65,12 +80,16 @@ def forest_logprobs(model: PreTrainedModel, forest: TokenForest, temperature: fl
 
 def row_logprobs(model: PreTrainedModel, paths: Sequence[TokenPath], temperature: float = 1.0) -> Tensor:
     """The same log-probabilities from separate rows through the model's own forward, shape (M,), float32."""
+    selects = "logits_to_keep" in inspect.signature(model.forward).parameters
     out: list[Tensor] = []
     for path in paths:
         ids = torch.tensor([list(path.ids)], device=model.device)
-        logits = model(input_ids=ids, use_cache=False).logits[0].float() / temperature
         trained = torch.tensor(list(path.trained), device=model.device, dtype=torch.long)
-        scores = torch.log_softmax(logits[trained - 1], -1)
+        if selects:
+            logits = model(input_ids=ids, use_cache=False, logits_to_keep=trained - 1).logits[0]
+        else:
+            logits = model(input_ids=ids, use_cache=False).logits[0, trained - 1]
+        scores = torch.log_softmax(logits.float() / temperature, -1)
         out.append(scores.gather(1, ids[0, trained][:, None])[:, 0])
     return torch.cat(out)
 
@@ -83,12 +102,14 @@ def body(model: PreTrainedModel) -> nn.Module:
 
 
 def logits_of(model: PreTrainedModel, hidden: Tensor) -> Tensor:
-    """Logits from final hidden states, with what the model does after its head (Cohere, Granite, Gemma 2)."""
+    """Logits from final hidden states, and what the model does after its head (Cohere, Granite, Gemma 2, Falcon H1)."""
     head = model.get_output_embeddings()
     assert head is not None
     logits = head(hidden).float()
     config = model.config
     if (scale := getattr(config, "logit_scale", None)) is not None:
+        logits = logits * scale
+    if (scale := getattr(config, "lm_head_multiplier", None)) is not None:
         logits = logits * scale
     if (divisor := getattr(config, "logits_scaling", None)) is not None:
         logits = logits / divisor
