@@ -1,7 +1,6 @@
 """The probe at load: it finds what a model really does, and leaves no trace."""
 
 import inspect
-import time
 import warnings
 
 import pytest
@@ -24,7 +23,7 @@ DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def assert_the_probe_falls_back_to(strategy, llama, dtype, reason):
     with pytest.warns(StrategyWarning, match=reason) as caught:
         policy = tiny.policy_of(llama, dtype=dtype)
-    assert len(caught) == 1
+    assert len([w for w in caught if w.category is StrategyWarning]) == 1
     assert policy.strategy is strategy
     truth = row_logprobs(tiny.plain(policy, "eager"), DEEP) if dtype is torch.float32 else None
     mine = policy.logprobs(TokenForest.build(DEEP))
@@ -62,7 +61,9 @@ def test_a_model_that_attends_by_itself_gets_forked_states(llama, monkeypatch, d
             self.config._attn_implementation_internal = asked
 
     monkeypatch.setattr(LlamaAttention, "forward", by_itself)
-    assert_the_probe_falls_back_to(Strategy.FORK, llama, dtype, "segment by segment.*forest: off by .* nats")
+    assert_the_probe_falls_back_to(
+        Strategy.FORK, llama, dtype, "segment by segment.*forest: layer 0 does not attend through the function"
+    )
 
 
 @pytest.mark.parametrize("quantization", ["none", "nf4"])
@@ -89,20 +90,21 @@ def test_it_asks_for_no_gradient(llama, monkeypatch):
         LlamaForCausalLM, "forward", lambda *a, **k: (seen.append(torch.is_grad_enabled()), forward(*a, **k))[1]
     )
     tiny.policy_of(llama)
-    assert seen == [False], "one forward of the model's own"
+    assert seen == [False], "one forward of the model's own is enough"
 
 
-@pytest.mark.parametrize("quantization", ["none", "nf4"])
-def test_it_takes_under_a_second_on_a_model_of_135_million(smollm, quantization):
-    torch.set_num_threads(2)
-    try:
-        policy = tiny.policy_of(smollm, dtype=torch.bfloat16, quantization=quantization)
-        began = time.perf_counter()
-        with policy.autocast():
-            assert prepare(policy.model, "SmolLM2") is Strategy.FOREST
-        assert time.perf_counter() - began < 1.5
-    finally:
-        torch.set_num_threads(1)
+def test_it_costs_a_few_short_forwards_of_a_real_model(smollm):
+    policy = tiny.policy_of(smollm, dtype=torch.bfloat16, quantization="nf4")
+    assert policy.strategy is Strategy.FOREST
+    lengths = []
+    handle = policy.model.model.register_forward_pre_hook(
+        lambda _, args, kwargs: lengths.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    with policy.autocast():
+        prepare(policy.model, "again")
+    handle.remove()
+    assert len(lengths) == 3
+    assert sum(lengths) < 110
 
 
 def test_stablelm_is_named_with_the_reason_and_the_cost(tmp_path):

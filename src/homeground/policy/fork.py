@@ -17,6 +17,7 @@ import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -123,14 +124,25 @@ def forked_hidden(model: PreTrainedModel, decoder: nn.Module, forest: TokenFores
 def _forward(decoder: nn.Module, forest: TokenForest, batch: Batch, before: list[Layer]) -> tuple[Tensor, list[Layer]]:
     # A row is padded with its own last token: any token would do.
     nodes = torch.tensor([[*r.nodes, *r.nodes[-1:] * (batch.width - len(r.nodes))] for r in batch.rows])
-    first = forest.positions[batch.rows[0].nodes[0]]
-    positions = first + torch.arange(batch.width, device=first.device).expand(nodes.shape)
-    cache = ForkedCache(repeated(before, len(batch.rows)) if len(batch.rows) > 1 else before)
-    accepted = inspect.signature(decoder.forward).parameters
-    arguments = {"cache_params" if "cache_params" in accepted else "past_key_values": cache}
-    if "position_ids" in accepted:
-        arguments["position_ids"] = positions
+    depth = int(forest.positions[batch.rows[0].nodes[0]])
     ids = forest.ids[nodes.to(forest.ids.device)]
+    return continued(decoder, ids, repeated(before, len(ids)) if len(ids) > 1 else before, depth)
+
+
+def continued(decoder: nn.Module, ids: Tensor, before: list[Layer], depth: int) -> tuple[Tensor, list[Layer]]:
+    """Hidden states of tokens that go on from a state, and the state after them.
+
+    Args:
+        decoder: a model's body.
+        ids: shape (rows, tokens).
+        before: the state of as many rows.
+        depth: how many tokens it has seen.
+    """
+    cache = ForkedCache(before)
+    accepted = inspect.signature(decoder.forward).parameters
+    arguments: dict[str, Any] = {"cache_params" if "cache_params" in accepted else "past_key_values": cache}
+    if "position_ids" in accepted:
+        arguments["position_ids"] = (depth + torch.arange(ids.shape[1], device=ids.device)).expand(ids.shape)
     hidden: Tensor = decoder(input_ids=ids, use_cache=False, **arguments).last_hidden_state
     return hidden, cache.close()
 
@@ -146,6 +158,7 @@ def _checkpointing_with_cache(decoder: nn.Module) -> Iterator[None]:
                 "reentrant checkpointing loses the gradients that siblings send into their prefix; "
                 'enable it with gradient_checkpointing_kwargs={"use_reentrant": False}'
             )
+    for layer in layers:
         layer._can_checkpoint_with_cache = True  # pyright: ignore[reportPrivateUsage]
     try:
         yield

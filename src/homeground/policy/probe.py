@@ -2,15 +2,17 @@
 
 What a model does with its attention, its state and its logits is in its code, not in its configuration. So at load
 each strategy computes three rows that share a prefix and fork twice, and the first whose log-probabilities are those
-of the model's own eager forward on plain rows is taken. No gradient, about 60 tokens in all. How much rounding
-explains is measured on the spot: one of the rows by itself against the same row in a batch.
+of the model's own eager forward on plain rows is taken. No gradient, about 100 tokens in all.
 
-A short row in low precision cannot show everything. Forest attention therefore also counts as wrong when a layer
-carries a state, attends without our function, or has a window that it does not ask for.
+Low precision hides small mistakes, and a short row hides a window. So a difference counts against what leaving the
+prefix out would make, and a strategy also fails where its means are not used: forest attention when a layer carries a
+state, attends without our function, or has a window that it does not ask for; forked states when a layer gives the
+same output without the state that it is given.
 """
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,14 +25,16 @@ from transformers.cache_utils import DummyLayer, DynamicCache, LinearAttentionCa
 from homeground.policy import attention
 from homeground.policy.attention import ForestLayout, Scoring
 from homeground.policy.forest import TokenForest, TokenPath
-from homeground.policy.logprobs import forest_logprobs, fork_logprobs, row_logprobs
+from homeground.policy.fork import continued
+from homeground.policy.fork_cache import blank_state
+from homeground.policy.logprobs import body, forest_logprobs, fork_logprobs, row_logprobs
 from homeground.policy.strategy import Strategy, StrategyWarning
 
-NOISE = 4
-"""A strategy may differ from plain rows by this many times what two ways to compute plain rows differ by."""
-LEAST = {torch.float32: 1e-3}
-LEAST_IN_HALF = 0.05
+LEAST = 1e-3
 """Mean absolute difference of log-probabilities (nats) that is never held against a strategy."""
+SHARE = 0.1
+"""In half precision, how much of the difference that leaving the prefix out would make."""
+PREFIX, TAIL = 8, 8
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,12 @@ def prepare(model: PreTrainedModel, name: str) -> Strategy:
     with torch.no_grad():
         model.set_attn_implementation("eager")
         truth = _by_the_model(model, paths)
-        noise = float((_by_the_model(model, paths[2:]) - truth[-len(paths[2].trained) :]).abs().mean())
-        tolerance = max(NOISE * noise, LEAST.get(model.dtype, LEAST_IN_HALF))
+        tolerance = LEAST
+        if model.dtype is not torch.float32:
+            tails = [TokenPath(path.ids[PREFIX:], range(1, TAIL)) for path in paths]
+            kept = truth.view(len(paths), -1)[:, PREFIX:]
+            amnesia = float((_by_the_model(model, tails).view_as(kept) - kept).abs().mean())
+            tolerance = max(LEAST, SHARE * amnesia)
         reasons: list[str] = []
         for trial in _TRIALS:
             try:
@@ -117,6 +125,7 @@ def _try(model: PreTrainedModel, forest: TokenForest, strategy: Strategy) -> Ten
     if strategy is Strategy.ROWS:
         return row_logprobs(model, forest.paths)
     if strategy is Strategy.FORK:
+        _check_states_matter(model, forest.ids[None, : PREFIX + 3])
         return fork_logprobs(model, forest)
     layout = _WatchedLayout(forest)
     found = forest_logprobs(model, forest, layout=layout)
@@ -131,11 +140,26 @@ def _try(model: PreTrainedModel, forest: TokenForest, strategy: Strategy) -> Ten
     return found
 
 
+def _check_states_matter(model: PreTrainedModel, ids: Tensor) -> None:
+    """Raise ValueError when a layer's recurrent state changes nothing: some scans start from zero whatever comes."""
+    decoder = body(model)
+    state = continued(decoder, ids[:, :PREFIX], blank_state(model.config), 0)[1]
+    expected = continued(decoder, ids[:, PREFIX:], state, PREFIX)[0]
+    for index, layer in enumerate(state):
+        held = getattr(layer, "recurrent_states", {})
+        if any(t is not None and bool(t.any()) for t in held.values()):
+            emptied = copy.copy(layer)
+            emptied.recurrent_states = {i: None if t is None else torch.zeros_like(t) for i, t in held.items()}
+            found = continued(decoder, ids[:, PREFIX:], [*state[:index], emptied, *state[index + 1 :]], PREFIX)[0]
+            if torch.equal(found, expected):
+                raise ValueError(f"layer {index} does not start from the state that it is given")
+
+
 def _rows(model: PreTrainedModel) -> list[TokenPath]:
-    """Three rows of eight tokens: a fork after four, and one more after a segment of a single token."""
+    """Three rows of 16 tokens: a fork after eight, and one more after a segment of a single token."""
     vocabulary = int(model.get_input_embeddings().weight.shape[0])
     generator = torch.Generator().manual_seed(0)
-    drawn = (torch.randperm(max(15, min(vocabulary, 10_000)), generator=generator)[:15] % vocabulary).tolist()
-    prefix, fork = drawn[:4], drawn[4:5]
-    rows = [prefix + drawn[5:9], prefix + fork + drawn[9:12], prefix + fork + drawn[12:15]]
-    return [TokenPath(ids, range(1, len(ids))) for ids in rows]
+    count = PREFIX + 3 * TAIL
+    drawn = (torch.randperm(max(count, min(vocabulary, 10_000)), generator=generator)[:count] % vocabulary).tolist()
+    prefix, first, second, third = (drawn[start : start + TAIL] for start in range(0, count, TAIL))
+    return [TokenPath(prefix + tail, range(1, PREFIX + TAIL)) for tail in (first, second, second[:1] + third[1:])]
