@@ -10,6 +10,7 @@ run: a forest at least 3 times faster than rows, forked states at least 2 times.
 
 from __future__ import annotations
 
+import copy
 import json
 import platform
 import statistics
@@ -32,6 +33,7 @@ from transformers import (
     MistralConfig,
     Phi3Config,
     PretrainedConfig,
+    PreTrainedModel,
     Qwen3_5TextConfig,
     Qwen3Config,
     Qwen3NextConfig,
@@ -97,15 +99,14 @@ def measure(name: str, config: PretrainedConfig) -> dict[str, Any]:
     """One family's row of the results."""
     attention.register()
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attention.IMPLEMENTATION)
-    model.eval()
+    model = build(config, attention.IMPLEMENTATION)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         strategy = prepare(model, name)
     paths = group()
     forest = TokenForest.build(paths)
     # The peer: the model as its authors wrote it.
-    rows_model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    rows_model = build(config, "eager" if getattr(config, "attn_logit_softcapping", None) else "sdpa")
     rows_model.load_state_dict(model.state_dict())
     with torch.no_grad():
         torch.testing.assert_close(
@@ -119,6 +120,12 @@ def measure(name: str, config: PretrainedConfig) -> dict[str, Any]:
         "peer": round(theirs, 4), "peer_name": "plain rows", "ratio": round(ratio, 2), "target": TARGETS[strategy],
         "met": ratio >= TARGETS[strategy],
     }  # fmt: skip
+
+
+def build(config: PretrainedConfig, implementation: str) -> PreTrainedModel:
+    """A model of random weights."""
+    own = copy.deepcopy(config)
+    return AutoModelForCausalLM.from_config(own, dtype=torch.float32, attn_implementation=implementation).eval()
 
 
 def group() -> list[TokenPath]:

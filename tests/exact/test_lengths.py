@@ -13,7 +13,7 @@ from ..policy import tiny
 from .families import DELTA, TINY
 from .rows import gradient, relative, weighted
 
-LIMIT = 12
+LIMIT = 20
 LONGROPE = {
     "rope_type": "longrope", "rope_theta": 10_000.0, "original_max_position_embeddings": LIMIT,
     "short_factor": [1.0] * 8, "long_factor": [1.0 + i for i in range(8)],
@@ -26,9 +26,9 @@ CONFIGS = {
         "rope_parameters": LONGROPE, "mlp_only_layers": [0, 1, 2], "partial_rotary_factor": 1.0,
     }),
 }  # fmt: skip
-PROMPT = [5, 6, 7, 8, 9, 10]
+PROMPT = [5, 6, 7, 8, 9, 10, 50, 51, 52, 53, 54, 55, 56, 57]
 STRADDLING = [
-    TokenPath(PROMPT + tail, range(6, 6 + len(tail)))
+    TokenPath(PROMPT + tail, range(14, 14 + len(tail)))
     for tail in ([1, 2, 3], list(range(20, 29)), list(range(20, 26)), list(range(40, 47)), [1, 2, 3, 4])
 ]
 
@@ -88,8 +88,8 @@ def test_one_side_of_the_limit_is_one_forest_without_a_word(tmp_path):
 def test_the_limit_matters_in_these_tests(tmp_path):
     policy = load(tmp_path, "longrope")
     long = row_logprobs(tiny.plain(policy), [STRADDLING[1]])
-    cut = TokenPath(STRADDLING[1].ids[:LIMIT], range(6, LIMIT))
-    assert (row_logprobs(tiny.plain(policy), [cut]) - long[: LIMIT - 6]).abs().max() > 1e-3
+    cut = TokenPath(STRADDLING[1].ids[:LIMIT], range(14, LIMIT))
+    assert (row_logprobs(tiny.plain(policy), [cut]) - long[: LIMIT - 14]).abs().max() > 1e-3
 
 
 def test_regimes():

@@ -47,6 +47,11 @@ class Scoring:
     sinks: Tensor | None = None
 
     @property
+    def plain(self) -> bool:
+        """True when a fused kernel computes exactly this."""
+        return self.window is None and self.fused
+
+    @property
     def fused(self) -> bool:
         """True when a fused kernel computes this, given a mask for the window."""
         return self.softcap is None and self.sinks is None

@@ -14,7 +14,7 @@ each of its children.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -148,7 +148,7 @@ def continued(decoder: nn.Module, ids: Tensor, before: list[Layer], depth: int) 
 
 
 @contextmanager
-def _checkpointing_with_cache(decoder: nn.Module) -> Iterator[None]:
+def _checkpointing_with_cache(decoder: nn.Module) -> Generator[None]:
     """Let checkpointed layers keep their cache, which transformers takes away: ours bears a repeated forward."""
     layers = [m for m in decoder.modules() if isinstance(m, GradientCheckpointingLayer)]
     for layer in layers:

@@ -140,6 +140,7 @@ def _mapped(layer: Layer, change: Callable[[Tensor], Tensor]) -> Layer:
         for name in ("conv_states", "recurrent_states"):
             states = getattr(layer, name)
             setattr(other, name, {i: None if t is None else change(t) for i, t in states.items()})
-    if isinstance(layer, (*_ATTENTION, *_BOTH)) and layer.is_initialized:
-        other.keys, other.values = change(layer.keys), change(layer.values)
+    for name in ("keys", "values"):
+        if isinstance(held := getattr(layer, name, None), Tensor):
+            setattr(other, name, change(held))
     return other

@@ -157,7 +157,9 @@ def _check_states_matter(model: PreTrainedModel, ids: Tensor) -> None:
 
 def _rows(model: PreTrainedModel) -> list[TokenPath]:
     """Three rows of 16 tokens: a fork after eight, and one more after a segment of a single token."""
-    vocabulary = int(model.get_input_embeddings().weight.shape[0])
+    weight = model.get_input_embeddings().weight
+    assert isinstance(weight, Tensor)
+    vocabulary = weight.shape[0]
     generator = torch.Generator().manual_seed(0)
     count = PREFIX + 3 * TAIL
     drawn = (torch.randperm(max(count, min(vocabulary, 10_000)), generator=generator)[:count] % vocabulary).tolist()

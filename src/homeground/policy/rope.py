@@ -35,8 +35,8 @@ def forget_longest_row(model: PreTrainedModel) -> None:
         return
     for module in model.modules():
         if isinstance(getattr(module, "rope_type", None), str) and hasattr(module, "original_max_seq_len"):
-            at = {"device": model.device}
-            module(torch.zeros(1, **at), torch.zeros(1, 1, dtype=torch.long, **at))
+            start = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+            module(start.float(), start)
 
 
 def _rotations(config: PretrainedConfig) -> list[dict[str, Any]]:
