@@ -62,3 +62,10 @@ def test_a_head_that_is_trained_as_a_whole(folder, whole_head, quantization):
     assert relative(my_gradient, tiny.gradient_of(parameters)) < 1e-5
     bare = tiny.policy_of(folder, quantization=quantization)
     assert (bare.logprobs(forest) - mine).abs().max() > 0.01, "the adapter's own head was not used"
+
+
+def test_a_whole_head_has_a_float32_master_in_bf16(folder, whole_head):
+    policy = tiny.policy_of(folder, dtype=torch.bfloat16, adapter=whole_head)
+    assert {p.dtype for p in policy.trainable().values()} == {torch.float32}
+    policy.logprobs(TokenForest.build(DEEP)).sum().backward()
+    assert all(p.grad is not None and p.grad.dtype is torch.float32 for p in policy.trainable().values())

@@ -238,6 +238,10 @@ def load_policy(
     for layer in lora_layers(peft).values():
         # Autocast casts the adapter's weights down; PEFT would cast every activation up first.
         layer.cast_input_dtype_enabled = dtype is torch.float32
+    for parameter in peft.parameters():
+        # PEFT does this for low-rank factors; a head that is trained whole (modules_to_save) loses small updates too.
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
     peft.eval()
     policy = Policy(name, folder, peft, tokenizer, dtype, quantization)
     with policy.autocast():
