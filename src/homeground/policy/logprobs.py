@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from homeground.policy.attention import ForestLayout, Layout
 from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.fork import forked_hidden
+from homeground.policy.head import HeadLogprobs, logits_of, plain_head
 
 HEAD_CHUNK = 512
 
@@ -59,21 +60,16 @@ def _term_logprobs(model: PreTrainedModel, hidden: Tensor, forest: TokenForest, 
     counts = torch.bincount(which, minlength=len(nodes))
     pieces: list[Tensor] = []
     first = 0
+    weight = plain_head(model)
     for start in range(0, len(nodes), HEAD_CHUNK):
-        rows = nodes[start : start + HEAD_CHUNK]
         last = first + int(counts[start : start + HEAD_CHUNK].sum())
         chosen = order[first:last]
-        pieces.append(
-            checkpoint(
-                _head_logprobs,
-                model,
-                hidden[rows],
-                which[chosen] - start,
-                forest.target[chosen],
-                temperature,
-                use_reentrant=False,
-            )
-        )
+        rows = hidden[nodes[start : start + HEAD_CHUNK]]
+        terms = (which[chosen] - start, forest.target[chosen], temperature)
+        if weight is not None:
+            pieces.append(HeadLogprobs.apply(rows, weight, *terms))  # pyright: ignore
+        else:
+            pieces.append(checkpoint(_head_logprobs, model, rows, *terms, use_reentrant=False))
         first = last
     return torch.cat(pieces)[torch.argsort(order)]
 
@@ -99,23 +95,6 @@ def body(model: PreTrainedModel) -> nn.Module:
     decoder = model.get_decoder() if hasattr(model, "get_decoder") else model.base_model
     assert isinstance(decoder, nn.Module)
     return decoder
-
-
-def logits_of(model: PreTrainedModel, hidden: Tensor) -> Tensor:
-    """Logits from final hidden states, and what the model does after its head (Cohere, Granite, Gemma 2, Falcon H1)."""
-    head = model.get_output_embeddings()
-    assert head is not None
-    logits = head(hidden).float()
-    config = model.config
-    if (scale := getattr(config, "logit_scale", None)) is not None:
-        logits = logits * scale
-    if (scale := getattr(config, "lm_head_multiplier", None)) is not None:
-        logits = logits * scale
-    if (divisor := getattr(config, "logits_scaling", None)) is not None:
-        logits = logits / divisor
-    if (cap := getattr(config, "final_logit_softcapping", None)) is not None:
-        logits = torch.tanh(logits / cap) * cap
-    return logits
 
 
 def _head_logprobs(model: PreTrainedModel, hidden: Tensor, rows: Tensor, targets: Tensor, temperature: float) -> Tensor:

@@ -1,0 +1,94 @@
+"""The output head: logits that keep their precision in bf16, and log-probabilities of chosen tokens with their gradient.
+
+A bf16 product rounds a logit of 20 by up to 0.06, so two computations that differ in the last bit of a hidden state
+disagree by several hundredths of a nat. Rounding is relative: with the row's largest logit subtracted *inside* the
+product, before it is rounded, the logits that matter are small and keep their digits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+from transformers import PreTrainedModel
+
+_AFTERWARDS = ("logit_scale", "lm_head_multiplier", "logits_scaling", "final_logit_softcapping")
+"""What some models do to their logits (Cohere, Falcon H1, Granite, Gemma 2), by the name of its setting."""
+
+
+def plain_head(model: PreTrainedModel) -> Tensor | None:
+    """The weight (vocabulary, hidden) of a head that is a frozen product and nothing else; None for any other head."""
+    head = model.get_output_embeddings()
+    if type(head) is not nn.Linear or head.bias is not None or head.weight.requires_grad:
+        return None
+    if any(getattr(model.config, name, None) is not None for name in _AFTERWARDS):
+        return None
+    return head.weight
+
+
+def logits_of(model: PreTrainedModel, hidden: Tensor) -> Tensor:
+    """Logits (.., vocabulary), float32, of final hidden states, with what the model does after its head."""
+    if (weight := plain_head(model)) is not None:
+        return sharp_logits(hidden, weight)
+    head = model.get_output_embeddings()
+    assert head is not None
+    logits = head(hidden if torch.is_autocast_enabled(hidden.device.type) else hidden.to(model.dtype)).float()
+    config = model.config
+    if (scale := getattr(config, "logit_scale", None)) is not None:
+        logits = logits * scale
+    if (scale := getattr(config, "lm_head_multiplier", None)) is not None:
+        logits = logits * scale
+    if (divisor := getattr(config, "logits_scaling", None)) is not None:
+        logits = logits / divisor
+    if (cap := getattr(config, "final_logit_softcapping", None)) is not None:
+        logits = torch.tanh(logits / cap) * cap
+    return logits
+
+
+def sharp_logits(hidden: Tensor, weight: Tensor) -> Tensor:
+    """``hidden @ weight.T`` in float32, the largest logits of each row exact to about 1e-3 in half precision.
+
+    Args:
+        hidden: (rows, hidden size), any float type.
+        weight: (vocabulary, hidden size); its type is what products compute in.
+    """
+    hidden = hidden.to(weight.dtype)
+    with torch.autocast(hidden.device.type, enabled=False):
+        if weight.dtype is torch.float32:
+            return linear(hidden, weight)
+        with torch.no_grad():
+            top = linear(hidden, weight).amax(-1, keepdim=True)
+        return torch.addmm(-top, hidden, weight.t()).float().add_(top)
+
+
+class HeadLogprobs(torch.autograd.Function):
+    """Log-probabilities of chosen tokens through a plain head.
+
+    Logits are made again in the backward pass instead of kept: they are as large as rows times vocabulary.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, hidden: Tensor, weight: Tensor, rows: Tensor, targets: Tensor, temperature: float
+    ) -> Tensor:
+        """Log-probability (M,) of ``targets`` (M,) in the rows ``rows`` (M,) of ``hidden`` (n, hidden size)."""
+        logits = sharp_logits(hidden, weight).div_(temperature)
+        chosen = logits[rows, targets]
+        normaliser = torch.logsumexp(logits, -1)
+        ctx.save_for_backward(hidden, weight, rows, targets, normaliser)
+        ctx.temperature = temperature
+        return chosen - normaliser[rows]
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """The gradient of a log-probability in the logits is one-hot minus softmax."""
+        hidden, weight, rows, targets, normaliser = ctx.saved_tensors
+        share = torch.zeros_like(normaliser).index_add_(0, rows, grad_out)
+        with torch.autocast(hidden.device.type, enabled=False):
+            grad = linear(hidden.to(weight.dtype), weight).float().div_(ctx.temperature)
+            grad.sub_(normaliser[:, None]).exp_().mul_(-share[:, None])
+            grad.index_put_((rows, targets), grad_out, accumulate=True)
+            grad_hidden = (grad.to(weight.dtype) @ weight).to(hidden.dtype)
+        return grad_hidden.div_(ctx.temperature), None, None, None, None
