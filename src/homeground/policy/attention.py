@@ -88,6 +88,8 @@ def forest_attention(
         raise RuntimeError(f"{type(module).__name__} does not pass the 'forest' keyword to its attention function")
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     scoring = Scoring(scale, sliding_window, softcap, s_aux)
+    # A residual stream in float32 leaves rotated queries and keys in float32; values come from a product.
+    query, key = query.to(value.dtype), key.to(value.dtype)
     layer: int = getattr(module, "layer_idx")  # noqa: B009
     out = forest.attend(layer, query, key, value, scoring)
     return out.transpose(1, 2), None

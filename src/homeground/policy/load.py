@@ -9,6 +9,7 @@ import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
@@ -225,6 +226,8 @@ def load_policy(
             hint="name a folder with config.json, model.safetensors and tokenizer.json, or see `homeground weights`",
         ) from cause
     keep_trainable(base)
+    if dtype is not torch.float32:
+        base.get_input_embeddings().register_forward_hook(_in_float32)
     base.config.use_cache = False
     torch.manual_seed(seed)
     with warnings.catch_warnings():
@@ -249,6 +252,12 @@ def load_policy(
     if checkpointing:
         _checkpoint_layers(policy.model)
     return policy
+
+
+def _in_float32(module: torch.nn.Module, arguments: Any, output: Tensor) -> Tensor:
+    """Layers add to what the embedding gives: in float32 the sum keeps what half precision would round at each layer."""
+    del module, arguments
+    return output.float()
 
 
 def _checkpoint_layers(model: PreTrainedModel) -> None:

@@ -47,6 +47,7 @@ class SamplerLinear(nn.Module):
         self.lora_b.copy_(b)
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x.to(self.weight.dtype)
         out = linear(x, self.weight, self.bias)
         update = linear(linear(x, self.lora_a), self.lora_b)
         return out.add_(update)
