@@ -112,7 +112,7 @@ def rows_of(measurements: dict[str, Any]) -> list[dict[str, Any]]:
 def _compared(setting: Setting, ours: dict[str, Any], peer: dict[str, Any]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for metric, key, target in (("whole step", "step", setting.step), ("update", "update", setting.update)):
-        if target is not None:
+        if setting.rolls_out or key == "update":
             pair = median(ours[key]), median(peer[key])
             found.append(results.smaller(setting.name, metric, "s", *pair, peer["peer"], target))
     pair = ours["peak_mb"], peer["peak_mb"]

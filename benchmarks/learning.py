@@ -14,6 +14,7 @@ mean reward of the last WINDOW steps; time starts with the first step, models lo
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import tempfile
@@ -93,7 +94,7 @@ def train_ours(puzzles: Sequence[Puzzle], seed: int, seconds: float) -> dict[str
     def note(metrics: dict[str, Any]) -> None:
         steps.append({"seconds": time.perf_counter() - began, "reward": metrics["reward_mean"]})
         if steps[-1]["seconds"] > seconds:
-            raise _TimeIsUp
+            raise _TimeOver
 
     settings = GrpoSettings(
         steps=MAX_STEPS,
@@ -113,14 +114,12 @@ def train_ours(puzzles: Sequence[Puzzle], seed: int, seconds: float) -> dict[str
             seed=seed,
         )
         began = time.perf_counter()
-        try:
+        with contextlib.suppress(_TimeOver):
             train_grpo_steps(policy, sampler, source, list(of_prompt), settings, Path(folder), note)
-        except _TimeIsUp:
-            pass
     return {"steps": steps}
 
 
-class _TimeIsUp(Exception):
+class _TimeOver(Exception):  # noqa: N818
     pass
 
 

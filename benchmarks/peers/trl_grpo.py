@@ -19,6 +19,7 @@ import os
 import tempfile
 import time
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def measure(
         trainer.train()
         peak_mb = memory.peak_mb()
     ended, generated = trainer.ended, trainer.generated
-    whole = [later - earlier for earlier, later in zip(ended, ended[1:], strict=False)]
+    whole = [later - earlier for earlier, later in pairwise(ended)]
     return {
         "peer": f"trl {version('trl')}",
         "step": whole,
@@ -143,30 +144,30 @@ class MeasuredTrainer(GRPOTrainer):  # type: ignore[misc]
             tokenizer.response_template = {}  # type: ignore[attr-defined]
             grpo_trainer.parse_response = _always_calls
         rows = s.peer_rows
-        settings: dict[str, Any] = dict(
-            output_dir=folder,
-            max_steps=steps,
-            per_device_train_batch_size=batch,
-            gradient_accumulation_steps=rows // batch,
-            num_generations=rows,
-            max_completion_length=s.turns * s.longest + (s.turns - 1) * s.result,
-            generation_kwargs={"max_new_tokens": s.longest, "min_new_tokens": s.longest},
-            max_tool_calling_iterations=s.turns - 1 if loop else None,
-            beta=BETA,
-            loss_type="grpo",
-            temperature=1.0,
-            learning_rate=LEARNING_RATE,
-            lr_scheduler_type="constant",
-            shuffle_dataset=False,
-            gradient_checkpointing=False,
-            bf16=True,
-            use_cpu=True,
-            report_to="none",
-            logging_strategy="no",
-            save_strategy="no",
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
-        )
+        settings: dict[str, Any] = {
+            "output_dir": folder,
+            "max_steps": steps,
+            "per_device_train_batch_size": batch,
+            "gradient_accumulation_steps": rows // batch,
+            "num_generations": rows,
+            "max_completion_length": s.turns * s.longest + (s.turns - 1) * s.result,
+            "generation_kwargs": {"max_new_tokens": s.longest, "min_new_tokens": s.longest},
+            "max_tool_calling_iterations": s.turns - 1 if loop else None,
+            "beta": BETA,
+            "loss_type": "grpo",
+            "temperature": 1.0,
+            "learning_rate": LEARNING_RATE,
+            "lr_scheduler_type": "constant",
+            "shuffle_dataset": False,
+            "gradient_checkpointing": False,
+            "bf16": True,
+            "use_cpu": True,
+            "report_to": "none",
+            "logging_strategy": "no",
+            "save_strategy": "no",
+            "disable_tqdm": True,
+            "dataloader_pin_memory": False,
+        }
         prompts = [[{"role": "user", "content": str(step)}] if loop else str(step) for step in range(steps)]
         super().__init__(
             model=model,

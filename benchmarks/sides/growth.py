@@ -1,4 +1,4 @@
-"""Seconds of an update against the size of the group, prompt fixed: ``python -m benchmarks.sides.growth --out FILE``."""
+"""Seconds of an update against the size of the group: ``python -m benchmarks.sides.growth --out FILE``."""
 
 from __future__ import annotations
 

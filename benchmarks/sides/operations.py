@@ -49,7 +49,9 @@ def operations(policy: Policy, forest: TokenForest) -> Operations:
     assert isinstance(head, nn.Linear)
     scored = len(set(forest.source.tolist()))
     config = policy.model.config
-    width = config.num_attention_heads * (getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+    width = config.num_attention_heads * (
+        getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    )
     attended = attended_pairs(forest) * config.num_hidden_layers * width
     n, outputs = len(forest), scored * head.in_features * head.out_features
     return Operations(

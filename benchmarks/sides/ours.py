@@ -11,6 +11,7 @@ import argparse
 import json
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -104,7 +105,7 @@ def measure(
     peak_mb = memory.peak_mb()
     forest = forest_of(source.collected)
     return {
-        "step": [later["ended"] - earlier["ended"] for earlier, later in zip(log, log[1:], strict=False)],
+        "step": [later["ended"] - earlier["ended"] for earlier, later in pairwise(log)],
         "rollout": [row["seconds_rollout"] for row in log[1:]],
         "update": [row["seconds_update"] for row in log[1:]],
         "peak_mb": peak_mb,

@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def shaken(policy: Policy) -> Policy:
-    """Give the adapter values that are not zero, as after training; generation costs the same, and is no special case."""
+    """Give the adapter values that are not zero, as after training."""
     torch.manual_seed(1)
     with torch.no_grad():
         for name, parameter in policy.trainable().items():

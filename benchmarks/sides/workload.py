@@ -58,11 +58,16 @@ class Setting:
     result: int = 0
     group: int = 8
     delivery: Delivery = Delivery.GENERATE
-    peer_batch: int = 8
+    peer_batch: int = 2
     forest_tokens: int = 4096
     step: float | None = None
     update: float | None = None
     memory: float | None = None
+
+    @property
+    def rolls_out(self) -> bool:
+        """Whether the peer samples, so that whole steps can be compared."""
+        return self.delivery is not Delivery.ROW_A_TURN
 
     @property
     def peer_rows(self) -> int:
@@ -78,6 +83,8 @@ class Setting:
 _AGENT = {"prompt": 512, "shortest": 48, "longest": 48, "turns": 3, "result": 256}
 SETTINGS = (
     Setting("P512-R64", 512, 64, 64, step=4, update=5.5, memory=1 / 0.35),
+    # TRL's own default, 8 rows a forward: slower here and several times larger, so it carries no target.
+    Setting("P512-R64 vs batch 8", 512, 64, 64, peer_batch=8),
     Setting("P1536-R64", 1536, 64, 64, step=6, update=8, memory=4),
     Setting("P1536-R16..128", 1536, 16, 128, step=5, update=7, memory=4),
     Setting("agent vs tool loop", **_AGENT, delivery=Delivery.TOOL_LOOP, step=3, update=2.2, memory=2),  # type: ignore[arg-type]
