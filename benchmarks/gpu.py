@@ -28,7 +28,7 @@ from benchmarks.sides.children import run
 from benchmarks.sides.workload import Delivery, Setting
 
 BENCH = "gpu"
-SETTING = Setting("P4096-R256", 4096, 256, 256, delivery=Delivery.ROW_A_TURN, peer_batch=8, forest_tokens=8192)
+SETTING = Setting("P4096-R256", 4096, 256, 256, delivery=Delivery.ROW_A_TURN, peer_batch=8)
 UPDATE_TARGET = 4.0
 
 

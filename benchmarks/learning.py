@@ -84,6 +84,7 @@ def train_ours(puzzles: Sequence[Puzzle], seed: int, seconds: float) -> dict[str
     from homeground.rollouts.sampler import Sampler
     from homeground.rollouts.source import DirectSource
     from homeground.training import GrpoSettings, train_grpo_steps
+    from homeground.training.losses import Objective
     from homeground.training.module import OptimizerSettings
 
     policy = bench_policy(MODEL)
@@ -101,7 +102,7 @@ def train_ours(puzzles: Sequence[Puzzle], seed: int, seconds: float) -> dict[str
         tasks_per_step=TASKS_PER_STEP,
         group_size=GROUP,
         optimizer=OptimizerSettings(LEARNING_RATE),
-        kl_coef=BETA,
+        objective=Objective(kl_coef=BETA),
         checkpoint_every=10**9,
         seed=seed,
     )

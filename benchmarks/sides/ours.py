@@ -38,6 +38,7 @@ from homeground.rollouts.sampler import Sampler
 from homeground.rollouts.source import Source
 from homeground.rollouts.trajectory import Trajectory, sampled_paths
 from homeground.training import GrpoSettings, train_grpo_steps
+from homeground.training.losses import Objective
 from homeground.training.module import OptimizerSettings
 
 
@@ -143,7 +144,7 @@ def run_steps(
         tasks_per_step=1,
         group_size=setting.group,
         optimizer=OptimizerSettings(LEARNING_RATE),
-        kl_coef=BETA,
+        objective=Objective(kl_coef=BETA),
         checkpoint_every=10**9,
         forest_tokens=setting.forest_tokens,
     )

@@ -46,7 +46,6 @@ class Setting:
         group: rollouts of the prompt (G).
         delivery: see there.
         peer_batch: rows of one forward of the peer, the fastest of those that fit (see docs/benchmarks.md).
-        forest_tokens: our budget of distinct tokens a forward.
         step, update, memory: the least ratio peer / ours that is a success; None where nothing was promised.
     """
 
@@ -59,7 +58,6 @@ class Setting:
     group: int = 8
     delivery: Delivery = Delivery.GENERATE
     peer_batch: int = 2
-    forest_tokens: int = 4096
     step: float | None = None
     update: float | None = None
     memory: float | None = None
@@ -73,6 +71,12 @@ class Setting:
     def peer_rows(self) -> int:
         """Rows of a step on the peer's side."""
         return self.group * (self.turns if self.delivery is Delivery.ROW_A_TURN else 1)
+
+    @property
+    def forest_tokens(self) -> int:
+        """Our budget of distinct tokens a forward: a group is one forest."""
+        sampled = self.turns * self.longest + (self.turns - 1) * self.result
+        return self.prompt + self.group * sampled
 
     @property
     def ours(self) -> str:
