@@ -113,7 +113,7 @@ def ours(config: PretrainedConfig, setting: Setting, steps: int, device: str) ->
     from benchmarks.sides.random_model import random_policy
     from benchmarks.sides.sources import WrittenSource
     from benchmarks.sides.workload import Workload
-    from homeground.rollouts.sampler import Sampler
+    from homeground.rollouts import Sampler
 
     policy = random_policy(config, device, checkpointing=True)
     source = WrittenSource(Workload(setting, random_ids(config)))

@@ -81,8 +81,7 @@ def main() -> None:
 def train_ours(puzzles: Sequence[Puzzle], seed: int, seconds: float) -> dict[str, Any]:
     """Reward of each step and when it ended."""
     from benchmarks.sides.ours import bench_policy
-    from homeground.rollouts.sampler import Sampler
-    from homeground.rollouts.source import DirectSource
+    from homeground.rollouts import DirectSource, Sampler
     from homeground.training import GrpoSettings, train_grpo_steps
     from homeground.training.losses import Objective
     from homeground.training.module import OptimizerSettings

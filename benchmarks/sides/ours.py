@@ -34,9 +34,7 @@ from benchmarks.sides.workload import (
 from homeground.base.hardware import matmul_rates, usable_cores
 from homeground.policy import LoraSettings, Policy, TokenForest, load_policy
 from homeground.policy.quantize import Quantization
-from homeground.rollouts.sampler import Sampler
-from homeground.rollouts.source import Source
-from homeground.rollouts.trajectory import Trajectory, sampled_paths
+from homeground.rollouts import Sampler, Source, Trajectory, sampled_paths
 from homeground.training import GrpoSettings, train_grpo_steps
 from homeground.training.losses import Objective
 from homeground.training.module import OptimizerSettings

@@ -107,8 +107,7 @@ def main() -> None:
 
     from benchmarks.sides.ours import bench_policy
     from homeground.base.hardware import usable_cores
-    from homeground.rollouts.sampler import Sampler
-    from homeground.rollouts.source import DirectSource
+    from homeground.rollouts import DirectSource, Sampler
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--probe", action="store_true", required=True)

@@ -19,8 +19,7 @@ from benchmarks.sides.workload import MODEL, Setting, Workload, setting_named, s
 from homeground.base.hardware import usable_cores
 from homeground.base.threads import release_workers
 from homeground.policy import Policy
-from homeground.rollouts.sampler import Sampler
-from homeground.rollouts.sampling import SamplingParams
+from homeground.rollouts import Sampler, SamplingParams
 
 
 def main() -> None:

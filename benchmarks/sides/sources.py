@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from benchmarks.sides.workload import Task, Workload
 from homeground.base.threads import release_workers
-from homeground.rollouts.sampler import Generation, Sampler
-from homeground.rollouts.sampling import SamplingParams, uniform
-from homeground.rollouts.trajectory import Trajectory, Turn
+from homeground.rollouts import Generation, Sampler, SamplingParams, Trajectory, Turn
+from homeground.rollouts.sampling import uniform
 
 
 class SampledSource:
