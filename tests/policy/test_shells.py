@@ -4,7 +4,7 @@ from peft import LoraConfig
 
 from homeground.policy import LoraSettings, TokenForest
 from homeground.policy.quantize import dequantized, four_bit_layers
-from homeground.policy.shells import SamplerLinear, lora_layers, publish, sampler_shell
+from homeground.policy.shells import SamplerLinear, lora_layers, publish, sampler_shell, share_inputs
 from homeground.training import Kl, kl_estimate
 
 from . import tiny
@@ -151,3 +151,30 @@ def test_an_adapter_that_is_no_plain_low_rank_sum_is_refused(policy, kind):
         policy.peft.delete_adapter("default")
     with pytest.raises(NotImplementedError, match="exactly one plain LoRA adapter"):
         sampler_shell(policy.model, policy.dtype)
+
+
+def test_layers_that_read_the_same_tensor_share_a_product_and_stay_what_they_were(policy):
+    shell = sampler_shell(policy.model, policy.dtype)
+    apart = run(shell, [1, 2, 3])
+    share_inputs(shell, lambda: run(shell, [4]))
+    groups = {}
+    for name, module in shell.named_modules():
+        if isinstance(module, SamplerLinear) and module.share:
+            groups.setdefault(id(module.share[0]), []).append(name.rsplit(".", 1)[-1])
+    assert sorted(groups.values()) == 2 * [["gate_proj", "up_proj"]] + 2 * [["q_proj", "k_proj", "v_proj"]]
+    torch.testing.assert_close(run(shell, [1, 2, 3]), apart, atol=1e-5, rtol=1e-5)
+    step(policy)
+    publish(policy.model, shell)
+    fresh = sampler_shell(policy.model, policy.dtype)
+    torch.testing.assert_close(run(shell, [1, 2, 3]), run(fresh, [1, 2, 3]), atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(run(shell, [1, 2, 3]), apart)
+
+
+def test_a_shared_product_is_made_anew_for_another_tensor(policy):
+    shell = sampler_shell(policy.model, policy.dtype)
+    share_inputs(shell, lambda: run(shell, [4]))
+    attention = shell.model.layers[0].self_attn
+    x, y = torch.randn(2, 3, 64)
+    expected = attention.k_proj(y.clone())
+    attention.q_proj(x)
+    torch.testing.assert_close(attention.k_proj(y), expected)

@@ -7,6 +7,7 @@ own LoRA tensors. Nothing ever switches adapters or modes on a shared module.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 
 import torch
 from peft.tuners.lora import LoraLayer
@@ -25,6 +26,39 @@ def frozen_twin(model: PreTrainedModel) -> PreTrainedModel:
     return twin.eval()
 
 
+class SharedInput:
+    """The A factors of layers that read the same tensor (q, k and v; gate and up), multiplied in one product.
+
+    Each layer asks for its share; whether its input is indeed the one that was multiplied is checked every time.
+
+    Args:
+        layers: at least two; their ``lora_a`` become views of one tensor, so that publishing needs no change.
+    """
+
+    def __init__(self, layers: Sequence[SamplerLinear]) -> None:
+        self._a = torch.cat([layer.lora_a for layer in layers])
+        self._asked = 0
+        self._layers = len(layers)
+        self._input: Tensor | None = None
+        self._product = self._a
+        start = 0
+        for layer in layers:
+            stop = start + len(layer.lora_a)
+            layer.lora_a = self._a[start:stop]
+            layer.share = (self, start, stop)
+            start = stop
+
+    def product(self, x: Tensor, start: int, stop: int) -> Tensor:
+        """``x A'`` of one of the layers."""
+        if x is not self._input:
+            self._input, self._product, self._asked = x, linear(x, self._a), 0
+        found = self._product[..., start:stop]
+        self._asked += 1
+        if self._asked == self._layers:
+            self._input, self._product = None, self._a
+        return found
+
+
 class SamplerLinear(nn.Module):
     """``x W' + (x A') B'`` in one dtype without gradients; B holds the LoRA scale.
 
@@ -39,6 +73,7 @@ class SamplerLinear(nn.Module):
         a, b = lora_factors(layer)
         self.lora_a = a.to(dtype)
         self.lora_b = b.to(dtype)
+        self.share: tuple[SharedInput, int, int] | None = None
 
     def load(self, layer: LoraLayer) -> None:
         """Take over the trainer's current factors."""
@@ -49,8 +84,41 @@ class SamplerLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(self.weight.dtype)
         out = linear(x, self.weight, self.bias)
-        update = linear(linear(x, self.lora_a), self.lora_b)
-        return out.add_(update)
+        if self.share is None:
+            low = linear(x, self.lora_a)
+        else:
+            shared, start, stop = self.share
+            low = shared.product(x, start, stop)
+        rows = out.view(-1, out.shape[-1])
+        rows.addmm_(low.reshape(-1, low.shape[-1]), self.lora_b.t())
+        return out
+
+
+def share_inputs(shell: nn.Module, forward: Callable[[], object]) -> None:
+    """Find the layers of a sampler's shell that read the same tensor, and let each group share its product with A.
+
+    Args:
+        shell: from :func:`sampler_shell`.
+        forward: runs the shell once, on anything.
+    """
+    readers: dict[int, tuple[object, list[SamplerLinear]]] = {}
+
+    def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(layer, SamplerLinear)
+        # The tensor is kept, or a later one could get its id.
+        readers.setdefault(id(inputs[0]), (inputs[0], []))[1].append(layer)
+
+    layers = [module for module in shell.modules() if isinstance(module, SamplerLinear)]
+    hooks = [layer.register_forward_pre_hook(note) for layer in layers]
+    try:
+        with torch.no_grad():
+            forward()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for _, group in readers.values():
+        if len(group) > 1 and len(set(map(id, group))) == len(group):
+            SharedInput(group)
 
 
 def lora_factors(layer: LoraLayer) -> tuple[Tensor, Tensor]:
