@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from homeground.rollouts import SamplingParams
-from homeground.rollouts.sampling import choose, uniform
+from homeground.rollouts.sampling import call_seed, choose, uniform
 
 LOGITS = torch.tensor([2.0, 1.0, 0.0, -0.5, 1.5, -3.0, 0.3, -1.0])
 DRAWS = 20_000
@@ -14,7 +16,7 @@ DRAWS = 20_000
 
 def counts(params):
     """How often each token is chosen over many seeds."""
-    rows = [SamplingParams(params.temperature, params.top_p, params.top_k, seed) for seed in range(DRAWS)]
+    rows = [replace(params, seed=seed) for seed in range(DRAWS)]
     ids, logprobs = choose(LOGITS.repeat(DRAWS, 1), rows, [0] * DRAWS)
     return np.bincount(ids.numpy(), minlength=len(LOGITS)), ids, logprobs
 
@@ -33,6 +35,10 @@ def test_frequencies_are_the_softmax_at_the_temperature(temperature):
     (SamplingParams(top_p=0.01), [0]),
     (SamplingParams(temperature=0.5, top_p=0.7), [0, 4]),
     (SamplingParams(top_k=2, top_p=0.99), [0, 4]),
+    (SamplingParams(min_p=0.5), [0, 4]),
+    (SamplingParams(min_p=0.3, top_p=0.9), [0, 4, 1]),
+    (SamplingParams(min_p=1.0), [0]),
+    (SamplingParams(temperature=2.0, min_p=0.5), [0, 4, 1]),
 ])  # fmt: skip
 def test_truncation_keeps_the_likeliest_tokens_in_their_proportions(params, kept):
     seen, ids, logprobs = counts(params)
@@ -64,8 +70,10 @@ def test_a_row_is_drawn_alike_whatever_stands_beside_it():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(6, 50, generator=generator)
     params = [
-        SamplingParams(t, p, k, seed)
-        for seed, (t, p, k) in enumerate([(1, 1, 0), (0, 1, 0), (0.7, 0.9, 0), (2, 1, 5), (1, 1, 0), (1.3, 0.5, 9)])
+        SamplingParams(t, p, k, seed, m)
+        for seed, (t, p, k, m) in enumerate(
+            [(1, 1, 0, 0), (0, 1, 0, 0), (0.7, 0.9, 0, 0), (2, 1, 5, 0), (1, 1, 0, 0.2), (1.3, 0.5, 9, 0.1)]
+        )
     ]
     counters = [0, 4, 2, 0, 9, 1]
     together = choose(logits.clone(), params, counters)
@@ -98,3 +106,11 @@ def test_uniform_numbers_lie_in_the_half_open_interval_and_repeat(seed, counter)
 def test_uniform_numbers_are_uniform_along_a_row_and_across_rows():
     for numbers in ([uniform(7, i) for i in range(5000)], [uniform(i, 0) for i in range(5000)]):
         assert stats.kstest(numbers, "uniform").pvalue > 1e-3
+
+
+def test_every_part_of_a_call_s_identity_changes_its_seed():
+    identity = {"seed": 1, "step": 2, "task": 3, "sibling": 4, "call": 5}
+    seeds = {call_seed(**identity)} | {call_seed(**identity | {name: 9}) for name in identity}
+    assert len(seeds) == 6
+    assert call_seed(**identity) in seeds
+    assert all(0 <= s < 2**53 for s in seeds)

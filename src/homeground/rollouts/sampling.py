@@ -1,8 +1,9 @@
-"""From logits to a token: temperature, top-k, top-p, and randomness that does not depend on the batch."""
+"""From logits to a token: temperature, top-k, top-p, min-p, and randomness that does not depend on the batch."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,19 +12,26 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How one request is sampled.
+    """How one request is sampled. Each truncation looks at the whole distribution; a token stays if all keep it.
 
     Attributes:
         temperature: 0 takes the most likely token.
         top_p: keep the smallest set of tokens whose probability reaches it.
         top_k: keep this many tokens; 0 keeps all.
         seed: the same seed, prompt and weights give the same tokens, whatever runs beside them.
+        min_p: keep tokens at least this share as likely as the likeliest.
     """
 
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
     seed: int = 0
+    min_p: float = 0.0
+
+    @property
+    def truncates(self) -> bool:
+        """True when some tokens may be ruled out."""
+        return self.top_k > 0 or self.top_p < 1 or self.min_p > 0
 
 
 def uniform(seed: int, counter: int) -> float:
@@ -32,7 +40,21 @@ def uniform(seed: int, counter: int) -> float:
     return (int.from_bytes(digest, "big") >> 11) / 2**53
 
 
-def choose(logits: Tensor, params: list[SamplingParams], counters: list[int]) -> tuple[Tensor, Tensor]:
+def call_seed(seed: int, step: int, task: int, sibling: int, call: int) -> int:
+    """The seed of one model call of one rollout, 53 bits: nothing of when or beside what it runs goes in.
+
+    Args:
+        seed: of the run.
+        step: of the optimizer.
+        task: index of the task in its step.
+        sibling: index of the rollout in its group.
+        call: which call of the rollout, from 0.
+    """
+    digest = hashlib.blake2b(f"{seed}:{step}:{task}:{sibling}:{call}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 11
+
+
+def choose(logits: Tensor, params: Sequence[SamplingParams], counters: Sequence[int]) -> tuple[Tensor, Tensor]:
     """One token a row.
 
     Args:
@@ -42,35 +64,44 @@ def choose(logits: Tensor, params: list[SamplingParams], counters: list[int]) ->
 
     Returns:
         ids (rows,), int64, and their log-probabilities (rows,), float32. Log-probabilities are the policy's own at
-        the row's temperature (1 where it is 0), before top-k and top-p: what a trainer recomputes.
+        the row's temperature (1 where it is 0), before any truncation: what a trainer recomputes.
     """
-    temperature = torch.tensor([p.temperature if p.temperature > 0 else 1.0 for p in params])
-    if bool((temperature != 1).any()):
+    if logits.device.type == "mps":
+        logits = logits.cpu()  # inverse transform sampling wants float64, which MPS has not
+    device = logits.device
+    if any(p.temperature not in (0, 1) for p in params):
+        temperature = torch.tensor([p.temperature if p.temperature > 0 else 1.0 for p in params], device=device)
         logits /= temperature[:, None]
     normaliser = torch.logsumexp(logits, -1)
-    greedy = torch.tensor([p.temperature <= 0 for p in params])
-    ids = torch.empty(len(params), dtype=torch.long)
-    if bool(greedy.any()):
-        ids[greedy] = logits[greedy].argmax(-1)
-    drawn = (~greedy).nonzero()[:, 0].tolist()
+    drawn = [i for i, p in enumerate(params) if p.temperature > 0]
+    everyone = len(drawn) == len(params)
+    ids = logits.argmax(-1) if not everyone else torch.empty(0, dtype=torch.long, device=device)
     if drawn:
-        kept = torch.exp(logits[drawn] - normaliser[drawn, None])
-        for row, index in enumerate(drawn):
-            if params[index].top_k > 0 or params[index].top_p < 1:
-                kept[row] = _truncate(kept[row], params[index])
+        some = logits if everyone else logits[drawn]
+        kept = torch.exp(some - (normaliser if everyone else normaliser[drawn])[:, None])
+        cut = [at for at, i in enumerate(drawn) if params[i].truncates]
+        if cut:
+            kept[cut] = _truncate(kept[cut], [params[drawn[at]] for at in cut])
         # Inverse transform: one uniform number a row instead of one a token of the vocabulary.
         cumulative = kept.cumsum(-1, dtype=torch.float64)
-        draws = torch.tensor([uniform(params[i].seed, counters[i]) for i in drawn], dtype=torch.float64)
-        points = (draws * cumulative[:, -1])[:, None]
-        ids[drawn] = torch.searchsorted(cumulative, points, right=True)[:, 0].clamp_(max=logits.shape[1] - 1)
+        draws = [uniform(params[i].seed, counters[i]) for i in drawn]
+        points = torch.tensor(draws, dtype=torch.float64, device=device)[:, None] * cumulative[:, -1:]
+        found = torch.searchsorted(cumulative, points, right=True)[:, 0].clamp_(max=logits.shape[1] - 1)
+        ids = found if everyone else ids.index_copy(0, torch.tensor(drawn, device=device), found)
     return ids, logits.gather(1, ids[:, None])[:, 0] - normaliser
 
 
-def _truncate(probabilities: Tensor, params: SamplingParams) -> Tensor:
-    ordered, where = probabilities.sort(descending=True)
-    keep = torch.ones_like(ordered, dtype=torch.bool)
-    if params.top_k > 0:
-        keep[params.top_k :] = False
-    if params.top_p < 1:
-        keep &= (ordered.cumsum(0) - ordered) < params.top_p
-    return torch.zeros_like(probabilities).scatter(0, where[keep], ordered[keep])
+def _truncate(probabilities: Tensor, params: Sequence[SamplingParams]) -> Tensor:
+    """Zero what top-k, top-p and min-p rule out; probabilities (rows, vocabulary)."""
+    device = probabilities.device
+    min_p = torch.tensor([p.min_p for p in params], device=device)[:, None]
+    kept = probabilities.masked_fill(probabilities < min_p * probabilities.amax(-1, keepdim=True), 0)
+    if not any(p.top_k > 0 or p.top_p < 1 for p in params):
+        return kept
+    size = probabilities.shape[1]
+    top_k = torch.tensor([p.top_k if p.top_k > 0 else size for p in params], device=device)[:, None]
+    top_p = torch.tensor([p.top_p if p.top_p < 1 else torch.inf for p in params], device=device)[:, None]
+    ordered, where = probabilities.sort(descending=True, stable=True)
+    dropped = (ordered.cumsum(-1) - ordered) >= top_p
+    dropped |= torch.arange(size, device=device)[None] >= top_k
+    return kept.masked_fill(torch.zeros_like(dropped).scatter(1, where, dropped), 0)
