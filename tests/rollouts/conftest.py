@@ -1,3 +1,4 @@
+import threading
 from dataclasses import dataclass
 
 import openai
@@ -39,9 +40,12 @@ def sampler(policy):
 @pytest.fixture(scope="module")
 def served(llama):
     """A policy, its sampler and its model server, shared by the tests of a file."""
-    policy = tiny.policy_of(llama)
-    with Sampler(policy, rows=16, cache_mb=4) as sampler, ModelServer(sampler, policy.tokenizer, seed=7) as server:
-        yield Served(policy, sampler, server)
+    policy, lock = tiny.policy_of(llama), threading.Lock()
+    with (
+        Sampler(policy, rows=16, cache_mb=4, compute=lock) as sampler,
+        ModelServer(sampler, policy.tokenizer, seed=7) as server,
+    ):
+        yield Served(policy, sampler, server, lock)
 
 
 @dataclass
@@ -49,6 +53,7 @@ class Served:
     policy: Policy
     sampler: Sampler
     server: ModelServer
+    compute: threading.Lock
 
     def client(self, **options):
         fields = {"base_url": f"{self.server.root}/v1", "api_key": self.server.secret, "max_retries": 0}

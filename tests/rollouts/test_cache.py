@@ -16,7 +16,7 @@ def content(ids, start=0):
 
 
 def cache(budget=1 << 20):
-    return TrieCache(2, 1, 3, torch.float32, budget)
+    return TrieCache(budget)
 
 
 def store(trie, ids):
@@ -123,6 +123,36 @@ def test_a_split_keeps_the_number_of_rows_that_need_both_halves():
     assert upper.users == 2
     assert node.users == 2
     assert_holds(node, [1, 2, 3])
+
+
+@settings(max_examples=60)
+@given(st.lists(runs, min_size=1, max_size=12), st.data())
+def test_the_bytes_counted_are_the_bytes_of_memory(stored, data):
+    trie = cache()
+    for ids in stored:
+        store(trie, ids)
+        trie.match(data.draw(runs))
+    memory = {
+        t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for n in _nodes(trie) for t in (n.keys, n.values)
+    }
+    assert trie.bytes == sum(memory.values())
+    trie._budget = trie.bytes // 2
+    trie.evict()
+    left = {
+        t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for n in _nodes(trie) for t in (n.keys, n.values)
+    }
+    assert trie.bytes == sum(left.values()) <= trie._budget
+    trie.clear()
+    assert trie.bytes == 0
+
+
+@given(st.lists(runs, min_size=1, max_size=8))
+def test_every_node_knows_where_it_starts(stored):
+    trie = cache()
+    for ids in stored:
+        for node in store(trie, ids).path():
+            above = node.path()[:-1]
+            assert node.start == sum(len(n.ids) for n in above)
 
 
 def test_rows_keep_their_path_when_everything_is_forgotten():

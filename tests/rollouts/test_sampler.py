@@ -5,9 +5,7 @@ import time
 
 import pytest
 import torch
-from transformers import MistralConfig
 
-from homeground.base.errors import HomegroundError
 from homeground.policy import TokenForest
 from homeground.rollouts import FinishReason, Sampler, SamplingParams, Turn, sampled_paths
 
@@ -165,7 +163,7 @@ def test_an_empty_cache_budget_changes_the_work_and_not_the_result(policy):
 
 
 def test_long_prompts_are_prefilled_in_several_forwards(policy, monkeypatch):
-    monkeypatch.setattr("homeground.rollouts.sampler.PREFILL_TOKENS", 10)
+    monkeypatch.setattr("homeground.rollouts.decoder.PREFILL_TOKENS", 10)
     with Sampler(policy, rows=8, cache_mb=4) as sampler:
         prompts = [PROMPT, [*PROMPT, 1, 2, 3], list(range(40)), [*range(20), 200], [1]]
         generations = wait(*[sampler.submit(p, 5, SamplingParams(seed=i)) for i, p in enumerate(prompts)])
@@ -271,18 +269,86 @@ def test_nothing_is_computed_while_a_trainer_holds_the_lock(policy):
 
 
 @pytest.mark.parametrize("prompt", [[1, 2, 3], [1]], ids=["in prefill", "in a decode step"])
-def test_a_failure_inside_reaches_whoever_waits(tmp_path, prompt):
-    fields = {k: v for k, v in tiny.llama_config().to_dict().items() if k != "model_type"}
-    windowed = tiny.policy_of(tiny.build(tmp_path / "model", MistralConfig(**fields | {"sliding_window": 4})))
-    with Sampler(windowed, rows=2, cache_mb=1) as sampler:
-        with pytest.raises(NotImplementedError, match="sliding windows"):
-            sampler.submit(prompt, 3).result(timeout=20)
-        with pytest.raises(NotImplementedError, match="sliding windows"):
-            sampler.submit(prompt, 3).result(timeout=20)
+def test_a_failure_inside_reaches_whoever_waits(policy, sampler, prompt, monkeypatch):
+    def breaks(*_, **__):
+        raise ArithmeticError("planted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("homeground.rollouts.decoder.forward", breaks)
+        for _ in range(2):
+            with pytest.raises(ArithmeticError, match="planted"):
+                sampler.submit(prompt, 3).result(timeout=20)
+    assert gaps(policy, [sample(sampler, prompt, 4)]).max() < 1e-3
 
 
-def test_a_policy_on_another_device_is_refused(policy):
-    policy.peft.to("meta")
-    with pytest.raises(HomegroundError, match="runs on the CPU") as caught:
-        Sampler(policy)
-    assert "device='cpu'" in caught.value.hint
+def memory(sampler):
+    """Bytes of all tensors that the cache's nodes hold on to, views counted by what they keep alive."""
+    stack, storages = list(sampler._decoder.cache.root.children.values()), {}
+    while stack:
+        node = stack.pop()
+        stack += node.children.values()
+        for tensor in (node.keys, node.values):
+            storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+    return sum(storages.values())
+
+
+def test_memory_stays_under_the_budget_after_many_distinct_requests(policy):
+    rng = random.Random(0)
+    with Sampler(policy, rows=8, cache_mb=1) as sampler:
+        budget = 1 << 20
+        computed = 0
+        for wave in range(30):
+            shared = [rng.randrange(250) for _ in range(40)]
+            futures = [
+                sampler.submit(shared[: rng.randint(20, 40)] + [rng.randrange(250) for _ in range(60)], 20)
+                for _ in range(8)
+            ]
+            computed += sum(len(g.prompt_ids) + len(g.ids) for g in wait(*futures))
+            assert memory(sampler) <= budget, f"wave {wave}"
+            assert sampler._decoder.tails.keys.nbytes == 0, "tails are held though no row runs"
+        token = memory(sampler) / sum(len(n.ids) for n in sampler._decoder.cache._nodes())
+        assert computed * token > 4 * budget, "too little was computed to fill the budget"
+
+
+def test_a_stop_string_ends_the_row_with_the_token_that_completes_it(policy, sampler):
+    tokenizer = policy.tokenizer
+    found = 0
+    for seed in range(12):
+        free = sample(sampler, PROMPT, 24, seed=seed)
+        text = tokenizer.decode(free.ids, skip_special_tokens=True)
+        letters = [c for c in text if c.isascii() and c.isprintable()]
+        if len(letters) < 3:
+            continue
+        stop = text[(at := text.index(letters[1])) : at + 2]
+        if "\N{REPLACEMENT CHARACTER}" in stop:
+            continue
+        params = SamplingParams(seed=seed)
+        stopped = sampler.submit(PROMPT, 24, params, stop=["never seen", stop]).result(timeout=60)
+        n = len(stopped.ids)
+        assert stopped.ids == free.ids[:n]
+        assert stopped.finish_reason is FinishReason.STOP
+        assert stop in tokenizer.decode(free.ids[:n], skip_special_tokens=True)
+        assert stop not in tokenizer.decode(free.ids[: n - 1], skip_special_tokens=True)
+        found += 1
+    assert found > 3
+
+
+@pytest.mark.parametrize("stop", ["text", [""], ["a", ""]])
+def test_stop_strings_are_a_list_of_texts(sampler, stop):
+    with pytest.raises(ValueError, match="non-empty strings"):
+        sampler.submit(PROMPT, 3, stop=stop)
+
+
+def test_a_cancelled_row_leaves_the_batch_and_lets_its_nodes_go(policy):
+    with Sampler(policy, rows=4, cache_mb=4) as sampler:
+        doomed = [sampler.submit([*PROMPT, 3], 240) for _ in range(2)]
+        staying = sampler.submit([*PROMPT, 4], 100, SamplingParams(seed=1))
+        while sampler.sampled_tokens < 9:
+            time.sleep(0.001)
+        for future in doomed:
+            assert future.cancel()
+        (stayed,) = wait(staying)
+        assert sampler._decoder.rows == []
+        assert all(node.users == 0 for node in sampler._decoder.cache._nodes())
+        assert sampler.sampled_tokens < 340
+    assert gaps(policy, [stayed]).max() < 1e-3

@@ -1,11 +1,13 @@
 """The sampler's cache: the same trie as the training forest, with keys and values on its nodes.
 
-A node holds the keys and values of a run of tokens for all layers. A prompt that continues a cached path
-computes only its new tokens. Nodes are evicted least recently used, leaves first, under a byte budget.
+A node holds the keys and values of a run of tokens for all layers, in memory of its own: a node that is split is
+copied, so that dropping one half gives its bytes back. A prompt that continues a cached path computes only its new
+tokens. Nodes are evicted least recently used, leaves first, under a byte budget.
 """
 
 from __future__ import annotations
 
+import heapq
 import itertools
 from collections.abc import Iterator, Sequence
 
@@ -20,6 +22,7 @@ class CacheNode:
 
     Attributes:
         ids: the tokens.
+        start: how many tokens come before them on the path.
         keys, values: shape (layers, kv heads, len(ids), head size).
         users: how many running rows have this node on their path.
     """
@@ -27,6 +30,7 @@ class CacheNode:
     def __init__(self, parent: CacheNode | None, ids: Sequence[int], keys: Tensor, values: Tensor) -> None:
         self.parent = parent
         self.ids = list(ids)
+        self.start: int = 0 if parent is None else parent.start + len(parent.ids)
         self.keys = keys
         self.values = values
         self.children: dict[int, CacheNode] = {}
@@ -36,7 +40,7 @@ class CacheNode:
     @property
     def bytes(self) -> int:
         """Size of the node's tensors."""
-        return 2 * self.keys.numel() * self.keys.element_size()
+        return self.keys.nbytes + self.values.nbytes
 
     def path(self) -> list[CacheNode]:
         """The nodes from the root's child down to this one."""
@@ -52,16 +56,15 @@ class TrieCache:
     """Keys and values by token prefix.
 
     Args:
-        layers, kv_heads, head_size: of the model.
-        dtype: of the tensors.
         budget_bytes: what may be kept once no running row needs it.
     """
 
-    def __init__(self, layers: int, kv_heads: int, head_size: int, dtype: torch.dtype, budget_bytes: int) -> None:
-        empty = torch.empty(layers, kv_heads, 0, head_size, dtype=dtype)
-        self.root = CacheNode(None, [], empty, empty)
+    def __init__(self, budget_bytes: int) -> None:
+        nothing = torch.empty(0)
+        self.root = CacheNode(None, [], nothing, nothing)
         self._budget = budget_bytes
         self._clock = itertools.count(1)
+        self.bytes = 0
 
     def match(self, ids: Sequence[int]) -> tuple[CacheNode, int]:
         """The deepest node whose path is a prefix of ``ids``, and its depth in tokens; splits nodes where needed."""
@@ -94,8 +97,9 @@ class TrieCache:
                 child = self._split(child, shared)
             node, at = child, at + shared
         if at < len(ids):
-            fresh = CacheNode(node, ids[at:], keys[:, :, at:].clone(), values[:, :, at:].clone())
+            fresh = CacheNode(node, ids[at:], _own(keys[:, :, at:]), _own(values[:, :, at:]))
             node.children[ids[at]] = fresh
+            self.bytes += fresh.bytes
             node = fresh
         node.used_at = next(self._clock)
         return node
@@ -103,25 +107,30 @@ class TrieCache:
     def clear(self) -> None:
         """Forget everything; rows that still run keep the tensors on their own paths."""
         self.root.children = {}
+        self.bytes = 0
 
     def evict(self) -> None:
         """Drop least recently used leaves that no row needs until the budget holds."""
-        excess = sum(n.bytes for n in self._nodes()) - self._budget
-        while excess > 0:
-            idle = [n for n in self._nodes() if not n.children and n.users == 0]
-            if not idle:
-                return
-            oldest = min(idle, key=lambda n: n.used_at)
-            assert oldest.parent is not None
-            del oldest.parent.children[oldest.ids[0]]
-            excess -= oldest.bytes
+        if self.bytes <= self._budget:
+            return
+        idle = [(n.used_at, id(n), n) for n in self._nodes() if not n.children and n.users == 0]
+        heapq.heapify(idle)
+        while idle and self.bytes > self._budget:
+            oldest = heapq.heappop(idle)[2]
+            parent = oldest.parent
+            assert parent is not None
+            del parent.children[oldest.ids[0]]
+            self.bytes -= oldest.bytes
+            if parent.parent is not None and not parent.children and parent.users == 0:
+                heapq.heappush(idle, (parent.used_at, id(parent), parent))
 
     def _split(self, node: CacheNode, at: int) -> CacheNode:
         assert node.parent is not None
-        upper = CacheNode(node.parent, node.ids[:at], node.keys[:, :, :at], node.values[:, :, :at])
+        upper = CacheNode(node.parent, node.ids[:at], _own(node.keys[:, :, :at]), _own(node.values[:, :, :at]))
         upper.users, upper.used_at = node.users, node.used_at
         node.parent.children[upper.ids[0]] = upper
-        node.ids, node.keys, node.values = node.ids[at:], node.keys[:, :, at:], node.values[:, :, at:]
+        node.ids, node.start = node.ids[at:], node.start + at
+        node.keys, node.values = _own(node.keys[:, :, at:]), _own(node.values[:, :, at:])
         node.parent = upper
         upper.children[node.ids[0]] = node
         return upper
@@ -132,3 +141,7 @@ class TrieCache:
             node = stack.pop()
             yield node
             stack += node.children.values()
+
+
+def _own(tensor: Tensor) -> Tensor:
+    return tensor.clone(memory_format=torch.contiguous_format)

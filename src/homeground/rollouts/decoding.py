@@ -2,20 +2,23 @@
 
 Both attend cached trie nodes without copying them per row: the keys and values of a shared run of tokens are
 read once for all rows below it, and the parts are merged by log-sum-exp (Hydragen, Juravsky et al. 2024,
-arXiv 2402.05099). What only one row sees lies in that row's *tail*.
+arXiv 2402.05099). What only one row sees lies in that row's *tail*. A sliding window is a distance along a row's
+own path, so it is a mask over nodes and tails alike; nodes that have left every row's window are skipped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from homeground.policy.attention import Scoring, merge, part
+from homeground.policy.attention import Scoring, merge
 from homeground.policy.forest import TokenForest
 from homeground.rollouts.cache import CacheNode
+from homeground.rollouts.parts import fused, part, sink, within
+from homeground.rollouts.tails import Tails
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,11 @@ class NewBranch:
     node: CacheNode
     forest: TokenForest
     start: int
+
+    @property
+    def depth(self) -> int:
+        """How many tokens of the paths are cached already."""
+        return self.node.start + len(self.node.ids)
 
 
 class PrefillLayout:
@@ -36,107 +44,115 @@ class PrefillLayout:
 
     def __init__(self, branches: Sequence[NewBranch]) -> None:
         self._branches = branches
-        self._keys: dict[int, Tensor] = {}
-        self._values: dict[int, Tensor] = {}
+        self._positions = torch.cat([b.forest.positions.cpu() + b.depth for b in branches])
+        self._masks: dict[tuple[int | None, int, int, int], Tensor | None] = {}
+        self.keys: list[Tensor] = []
+        self.values: list[Tensor] = []
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
         """See :class:`homeground.policy.attention.Layout`."""
-        _only_plain(scoring)
-        self._keys[layer], self._values[layer] = key[0], value[0]
+        if layer != len(self.keys):
+            raise RuntimeError(f"layer {layer} attends when layer {len(self.keys)} was due")
+        self.keys.append(key[0])
+        self.values.append(value[0])
         rep = query.shape[1] // key.shape[1]
-        out = torch.empty(query.shape, dtype=torch.float32)
-        lse = torch.empty(query.shape[:-1], dtype=torch.float32)
+        out = torch.empty(*query.shape[:-1], value.shape[-1], dtype=torch.float32, device=query.device)
+        lse = torch.empty(query.shape[:-1], dtype=torch.float32, device=query.device)
         for branch in self._branches:
             for s in branch.forest.segments:
                 own = slice(branch.start + s.start, branch.start + s.stop)
+                mask = self._mask(scoring.window, own, self._positions[own])
                 keys, values = _repeat(key[:, :, own], rep), _repeat(value[:, :, own], rep)
-                out[:, :, own], lse[:, :, own] = part(query[:, :, own], keys, values, scoring.scale, causal=True)
+                out[:, :, own], lse[:, :, own] = part(query[:, :, own], keys, values, scoring, causal=True, mask=mask)
             for s in branch.forest.segments:
                 if s.below > s.stop:
                     own = slice(branch.start + s.start, branch.start + s.stop)
                     below = slice(branch.start + s.stop, branch.start + s.below)
+                    mask = self._mask(scoring.window, below, self._positions[own])
                     keys, values = _repeat(key[:, :, own], rep), _repeat(value[:, :, own], rep)
-                    merge(out[:, :, below], lse[:, :, below], *part(query[:, :, below], keys, values, scoring.scale))
+                    merge(
+                        out[:, :, below], lse[:, :, below], *part(query[:, :, below], keys, values, scoring, mask=mask)
+                    )
             rows = slice(branch.start, branch.start + len(branch.forest))
             for node in branch.node.path():
+                mask = self._mask(scoring.window, rows, torch.arange(node.start, node.start + len(node.ids)))
                 keys, values = _repeat(node.keys[layer][None], rep), _repeat(node.values[layer][None], rep)
-                merge(out[:, :, rows], lse[:, :, rows], *part(query[:, :, rows], keys, values, scoring.scale))
+                merge(out[:, :, rows], lse[:, :, rows], *part(query[:, :, rows], keys, values, scoring, mask=mask))
+        if scoring.sinks is not None:
+            sink(out, lse, scoring.sinks.view(1, -1, 1))
         return out.to(query.dtype)
 
-    def captured(self) -> tuple[Tensor, Tensor]:
-        """Keys and values of all layers, each (layers, kv heads, tokens, head size)."""
-        layers = range(len(self._keys))
-        return torch.stack([self._keys[i] for i in layers]), torch.stack([self._values[i] for i in layers])
+    def _mask(self, window: int | None, queries: slice, keys: Tensor) -> Tensor | None:
+        if window is None:
+            return None
+        place = (window, queries.start, int(keys[0]), len(keys))
+        if place not in self._masks:
+            self._masks[place] = within(self._positions[queries], keys, window)
+        return self._masks[place]
 
 
-class Tails:
-    """Keys and values that belong to one running row each, (layers, rows, kv heads, capacity, head size).
+@dataclass(frozen=True)
+class SharedRun:
+    """A cached node and the running rows that see it.
 
-    Rows are dense: removing one moves the last into its place.
+    Attributes:
+        node: keys and values.
+        rows: a slice when the rows stand side by side, else their indices on the device.
+        count: how many rows.
     """
 
-    def __init__(self, layers: int, rows: int, kv_heads: int, head_size: int, dtype: torch.dtype) -> None:
-        self._shape = (layers, rows, kv_heads, head_size)
-        self._dtype = dtype
-        self.keys = self._allocate(64)
-        self.values = self._allocate(64)
-        self.lengths = [0] * rows
+    node: CacheNode
+    rows: slice | Tensor
+    count: int
 
-    def reserve(self, capacity: int) -> None:
-        """Make room for ``capacity`` tokens a row."""
-        have = self.keys.shape[3]
-        if capacity <= have:
-            return
-        capacity = max(capacity, 2 * have)
-        for name in ("keys", "values"):
-            grown = self._allocate(capacity)
-            grown[:, :, :, :have] = getattr(self, name)
-            setattr(self, name, grown)
 
-    def put(self, row: int, nodes: Sequence[CacheNode]) -> None:
-        """Start a row's tail with a copy of cached nodes that no other row shares."""
-        at = 0
-        for node in nodes:
-            stop = at + len(node.ids)
-            self.keys[:, row, :, at:stop] = node.keys
-            self.values[:, row, :, at:stop] = node.values
-            at = stop
-        self.lengths[row] = at
+def shared_runs(anchors: Sequence[CacheNode], device: torch.device) -> list[SharedRun]:
+    """Which rows see which node, by each row's deepest shared node."""
+    members: dict[int, tuple[CacheNode, list[int]]] = {}
+    for index, anchor in enumerate(anchors):
+        for node in anchor.path():
+            members.setdefault(id(node), (node, []))[1].append(index)
+    runs: list[SharedRun] = []
+    for node, who in members.values():
+        neighbours = who[-1] - who[0] == len(who) - 1
+        rows = slice(who[0], who[-1] + 1) if neighbours else torch.tensor(who, device=device)
+        runs.append(SharedRun(node, rows, len(who)))
+    return runs
 
-    def move(self, source: int, target: int) -> None:
-        """Give row ``target`` the tail of row ``source``."""
-        n = self.lengths[source]
-        self.keys[:, target, :, :n] = self.keys[:, source, :, :n]
-        self.values[:, target, :, :n] = self.values[:, source, :, :n]
-        self.lengths[target] = n
 
-    def _allocate(self, capacity: int) -> Tensor:
-        layers, rows, kv_heads, head_size = self._shape
-        return torch.zeros(layers, rows, kv_heads, capacity, head_size, dtype=self._dtype)
+@dataclass
+class _Seen:
+    """What of a run or of the tails the rows see in layers of one window: everything (None), nothing, or a mask."""
+
+    runs: list[Tensor | bool | None] = field(default_factory=list)
+    tails: Tensor | None = None
+    fused_tails: Tensor | None = None
 
 
 class DecodeLayout:
-    """One new token for each of the first ``rows`` rows.
+    """One new token for each running row.
 
     Args:
         tails: where each row's new key and value go.
-        rows: how many rows run.
+        positions: of each row's new token on its path.
         shared: cached nodes and the rows that see them.
     """
 
-    def __init__(self, tails: Tails, rows: int, shared: Sequence[tuple[CacheNode, Tensor]]) -> None:
+    def __init__(self, tails: Tails, positions: Sequence[int], shared: Sequence[SharedRun]) -> None:
         self._tails = tails
         self._shared = shared
-        self._rows = torch.arange(rows)
-        lengths = torch.tensor(tails.lengths[:rows])
-        self._at = lengths
-        self._width = int(lengths.max()) + 1
-        hidden = torch.arange(self._width)[None] > lengths[:, None]
-        self._mask = torch.zeros(rows, 1, 1, self._width).masked_fill(hidden[:, None, None], float("-inf"))
+        rows = len(positions)
+        self._count = rows
+        self._positions = torch.tensor(positions)
+        self._lengths = torch.tensor(tails.lengths[:rows])
+        device = tails.keys.device
+        self._rows = torch.arange(rows, device=device)
+        self._at = self._lengths.to(device)
+        self._width = max(tails.lengths[:rows]) + 1
+        self._seen: dict[int | None, _Seen] = {}
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
         """See :class:`homeground.policy.attention.Layout`; query is (1, heads, rows, head size)."""
-        _only_plain(scoring)
         _, heads, rows, size = query.shape
         kv_heads = key.shape[1]
         rep = heads // kv_heads
@@ -145,34 +161,60 @@ class DecodeLayout:
         values[self._rows, :, self._at] = value[0].transpose(0, 1)
         # The query heads that share a kv head stand as `rep` queries of one head: keys are not repeated.
         grouped = query[0].view(kv_heads, rep, rows, size).permute(2, 0, 1, 3)
-        mask = self._mask.to(query.dtype).expand(rows, 1, rep, self._width)
-        out, lse = part(
-            grouped, keys[:rows, :, : self._width], values[:rows, :, : self._width], scoring.scale, mask=mask
-        )
-        if self._shared:
-            out, lse = out.float(), lse.clone()
-            for node, members in self._shared:
-                self._merge_shared(node, members, layer, grouped, out, lse, scoring.scale)
+        seen = self._seen_in(scoring.window)
+        own = (keys[:rows, :, : self._width], values[:rows, :, : self._width])
+        out, lse = part(grouped, *own, scoring, mask=self._tail_mask(seen, grouped, scoring))
+        visible = [(run, mask) for run, mask in zip(self._shared, seen.runs, strict=True) if mask is not False]
+        if visible or scoring.sinks is not None:
+            out = out.float()
+            for run, mask in visible:
+                _merge_run(run, mask, layer, grouped, out, lse, scoring)
+            if scoring.sinks is not None:
+                sink(out, lse, scoring.sinks.view(1, kv_heads, rep))
             out = out.to(query.dtype)
-        return out.permute(1, 2, 0, 3).reshape(1, heads, rows, size)
+        return out.permute(1, 2, 0, 3).reshape(1, heads, rows, out.shape[-1])
 
-    def _merge_shared(
-        self, node: CacheNode, members: Tensor, layer: int, grouped: Tensor, out: Tensor, lse: Tensor, scale: float
-    ) -> None:
-        n, (kv_heads, rep, size) = len(members), grouped.shape[1:]
-        queries = grouped[members].permute(1, 0, 2, 3).reshape(1, kv_heads, n * rep, size)
-        seen, seen_lse = part(queries, node.keys[layer][None], node.values[layer][None], scale)
-        part_out = seen.view(kv_heads, n, rep, size).transpose(0, 1).float()
-        part_lse = seen_lse.view(kv_heads, n, rep).transpose(0, 1)
-        row_out, row_lse = out[members], lse[members]
-        merge(row_out, row_lse, part_out, part_lse)
-        out[members], lse[members] = row_out, row_lse
+    def _tail_mask(self, seen: _Seen, grouped: Tensor, scoring: Scoring) -> Tensor:
+        assert seen.tails is not None
+        if not fused(grouped, scoring):
+            return seen.tails
+        if seen.fused_tails is None:
+            bias = torch.zeros(seen.tails.shape, dtype=grouped.dtype).masked_fill_(~seen.tails, -torch.inf)
+            seen.fused_tails = bias.expand(-1, 1, grouped.shape[2], -1)
+        return seen.fused_tails
+
+    def _seen_in(self, window: int | None) -> _Seen:
+        if window in self._seen:
+            return self._seen[window]
+        # A row's tail ends at its position: column j lies lengths - j positions back.
+        back = self._lengths[:, None] - torch.arange(self._width)[None]
+        tails = back >= 0 if window is None else (back >= 0) & (back < window)
+        device = self._tails.keys.device
+        found = self._seen[window] = _Seen(tails=tails[:, None, None].to(device))
+        for run in self._shared:
+            rows = run.rows if isinstance(run.rows, slice) else run.rows.cpu()
+            places = torch.arange(run.node.start, run.node.start + len(run.node.ids))
+            mask = within(self._positions[rows], places, window)
+            found.runs.append(mask if mask is None else bool(mask.any()) and mask.to(device))
+        return found
+
+
+def _merge_run(
+    run: SharedRun, mask: Tensor | bool | None, layer: int, grouped: Tensor, out: Tensor, lse: Tensor, scoring: Scoring
+) -> None:
+    """Fold what a run's rows see of its node into their output; ``mask`` is (rows of the run, tokens)."""
+    kv_heads, rep, size = grouped.shape[1:]
+    queries = grouped[run.rows].permute(1, 0, 2, 3).reshape(1, kv_heads, run.count * rep, size)
+    allowed = mask.repeat_interleave(rep, 0) if isinstance(mask, Tensor) else None
+    seen, seen_lse = part(queries, run.node.keys[layer][None], run.node.values[layer][None], scoring, mask=allowed)
+    seen = seen.view(kv_heads, run.count, rep, -1).transpose(0, 1)
+    seen_lse = seen_lse.view(kv_heads, run.count, rep).transpose(0, 1)
+    # Two softmaxes over disjoint keys: the weight of the second is its share of the sum of exponentials.
+    row_out, row_lse = out[run.rows], lse[run.rows]
+    share = torch.sigmoid(seen_lse - row_lse)[..., None]
+    out[run.rows] = torch.lerp(row_out, seen.float(), share)
+    lse[run.rows] = torch.logaddexp(row_lse, seen_lse)
 
 
 def _repeat(tensor: Tensor, rep: int) -> Tensor:
     return tensor if rep == 1 else tensor.repeat_interleave(rep, 1)
-
-
-def _only_plain(scoring: Scoring) -> None:
-    if not scoring.plain:
-        raise NotImplementedError("the sampler's cache does not do sliding windows, soft caps or attention sinks yet")
