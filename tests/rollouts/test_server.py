@@ -7,7 +7,8 @@ import openai
 import pytest
 
 from homeground.policy import chat
-from homeground.rollouts import ModelServer, Sampler, SamplingParams
+from homeground.rollouts import FinishReason, Generation, ModelServer, Sampler, SamplingParams
+from homeground.rollouts.conversation import Answer, Call
 
 from ..policy import tiny
 
@@ -147,6 +148,9 @@ def test_an_unknown_model_is_404_and_names_the_one_there_is(served):
     (b'{"model": "policy", "messages": [{"role": "user", "content": "x"}], "temperature": -1}', "temperature: "),
     (b'{"model": "policy", "messages": [{"role": "user", "content": "x"}], "max_tokens": 0}', "max_tokens: "),
     (b'{"model": "policy", "messages": [{"role": "user", "content": "x"}], "top_p": 0}', "top_p: "),
+    (b'{"model": "policy", "messages": [{"role": "user", "content": "x"}], "n": 0}', "n: "),
+    (b'{"model": "policy", "messages": [{"role": "user", "content": "x"}], "stop": [3]}', "stop."),
+    (b'{"model": "policy", "messages": [{"role": "user", "content": "x"}], "stop": ["a", ""]}', "non-empty strings"),
 ])  # fmt: skip
 def test_a_malformed_request_is_400_and_says_where(served, body, words):
     headers = {"Authorization": f"Bearer {served.server.secret}", "Content-Type": "application/json"}
@@ -159,14 +163,12 @@ def test_a_malformed_request_is_400_and_says_where(served, body, words):
 
 @pytest.mark.parametrize(("options", "name"), [
     ({"stream": True}, "stream"),
-    ({"n": 2}, "n > 1"),
-    ({"stop": ["x"]}, "stop"),
     ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
     ({"response_format": {"type": "json_object"}}, "response_format"),
     ({"frequency_penalty": 0.5}, "frequency_penalty"),
     ({"logit_bias": {"5": 10}}, "logit_bias"),
     ({"logprobs": True, "top_logprobs": 3}, "top_logprobs"),
-    ({"extra_body": {"min_p": 0.1}}, "min_p"),
+    ({"extra_body": {"best_of": 2}}, "best_of"),
 ])  # fmt: skip
 def test_what_is_not_supported_is_refused_by_name(served, options, name):
     error = refusal(served, **options)
@@ -177,7 +179,7 @@ def test_what_is_not_supported_is_refused_by_name(served, options, name):
 @pytest.mark.parametrize("options", [
     {"frequency_penalty": 0, "logit_bias": {}, "stop": None, "n": 1, "tools": []},
     {"user": "somebody", "metadata": {"k": "v"}, "response_format": {"type": "text"}},
-    {"max_completion_tokens": 4, "extra_body": {"top_k": 5}, "top_p": 0.9},
+    {"max_completion_tokens": 4, "extra_body": {"top_k": 5, "min_p": 0.1}, "top_p": 0.9},
 ])  # fmt: skip
 def test_neutral_and_supported_parameters_are_taken(served, options):
     assert complete(served, **options).choices
@@ -265,3 +267,66 @@ def test_servers_listen_on_loopback_with_secrets_of_their_own(served):
         assert other.root.startswith("http://127.0.0.1:")
         assert other.secret != served.server.secret
         assert len(other.secret) >= 32
+
+
+def test_a_stop_string_ends_the_answer_before_it(served):
+    whole = complete(served, seed=3, max_tokens=40)
+    text = whole.choices[0].message.content
+    stop = next(c for c in text[2:] if c.isascii() and c.isprintable())
+    for given in (stop, ["never seen", stop]):
+        answer = complete(served, seed=3, max_tokens=40, stop=given)
+        assert answer.choices[0].message.content == text[: text.index(stop)]
+        assert answer.choices[0].finish_reason == "stop"
+        ids = sampled(answer)
+        assert ids == sampled(whole)[: len(ids)]
+        assert stop in served.policy.tokenizer.decode(ids)
+
+
+def test_a_second_turn_after_a_stop_string_keeps_the_sampled_ids(served):
+    stop = next(c for c in complete(served, seed=3).choices[0].message.content[1:] if c.isascii() and c.isprintable())
+    first = complete(served, seed=3, stop=stop)
+    history = [*ASK, {"role": "assistant", "content": first.choices[0].message.content}, ASK[0]]
+    kept = prompt_ids(first) + sampled(first)
+    assert prompt_ids(complete(served, history))[: len(kept)] == kept
+
+
+def test_several_answers_are_several_samples_of_one_prompt(served):
+    answer = complete(served, seed=5, n=4, logprobs=True)
+    assert [c.index for c in answer.choices] == [0, 1, 2, 3]
+    ids = [c.model_extra["token_ids"] for c in answer.choices]
+    assert len(set(map(tuple, ids))) > 2
+    assert ids == [c.model_extra["token_ids"] for c in complete(served, seed=5, n=4).choices]
+    assert ids[0] == sampled(complete(served, seed=5))
+    assert answer.usage.completion_tokens == sum(map(len, ids))
+    assert all(len(c.logprobs.content) == len(i) for c, i in zip(answer.choices, ids, strict=True))
+
+
+def test_min_p_of_one_is_greedy(served):
+    greedy = complete(served, temperature=0)
+    assert sampled(complete(served, seed=9, extra_body={"min_p": 1.0})) == sampled(greedy)
+
+
+def test_a_conversation_keeps_its_own_ids_when_another_owner_wrote_the_same_text(served):
+    """Two rollouts, the same text by other ids (planted): each history continues its own."""
+    conversations = served.server._conversations
+    messages = [*ASK, {"role": "assistant", "content": "abc"}]
+    first = served.policy.tokenizer("abc")["input_ids"]
+    second = served.policy.tokenizer("a")["input_ids"] + served.policy.tokenizer("bc")["input_ids"]
+    assert first != second
+    prompt = conversations.prompt(ASK)
+    for owner, ids in (("r1", first), ("r2", second)):
+        generation = Generation(prompt, ids, [0.0] * len(ids), FinishReason.LENGTH, 0)
+        conversations._remember(Call(ASK, owner=owner), Answer("abc", generation))
+    for owner, ids in (("r1", first), ("r2", second)):
+        found = conversations.prompt([*messages, ASK[0]], owner)
+        assert found[: len(prompt) + len(ids)] == prompt + ids
+    assert conversations.prompt([*messages, ASK[0]], "r3")[: len(prompt)] == prompt
+
+
+def test_what_is_remembered_of_prompts_is_bounded(served, monkeypatch):
+    monkeypatch.setattr("homeground.rollouts.server.REMEMBERED_PROMPTS", 3)
+    with ModelServer(served.sampler, served.policy.tokenizer, seed=3) as server:
+        client = served.client(base_url=f"{server.root}/v1", api_key=server.secret)
+        for i in range(6):
+            complete(served, [{"role": "user", "content": str(i % 5)}], client=client, max_tokens=1)
+        assert len(server._asked) == 3

@@ -21,7 +21,7 @@ from homeground.rollouts import (
     run_agents,
     sampled_paths,
 )
-from homeground.rollouts.source import read_trajectory
+from homeground.rollouts.gateway_source import read_trajectory
 
 from ..policy import tiny
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from homeground.base.errors import HomegroundError
 
@@ -32,6 +33,7 @@ START_SECONDS = 90
 STOP_SECONDS = 10
 _LISTENING = re.compile(r"Uvicorn running on (http://127\.0\.0\.1:\d+)")
 _SET_PARENT_DEATH_SIGNAL = 1
+_FOLDER = "homeground-gateway-"
 
 
 class RolloutState(StrEnum):
@@ -84,7 +86,8 @@ class Gateway:
     def __enter__(self) -> Gateway:
         executable = _find(self._program)
         # The key goes through a private file, not the command line, which other users can read.
-        self._folder = Path(tempfile.mkdtemp(prefix="homeground-gateway-"))
+        _remove_orphans()
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
         (self._folder / "server.yaml").write_text(json.dumps(self._config))
         self._log = self._folder / "gateway.log"
         with self._log.open("wb") as log:
@@ -175,6 +178,10 @@ class GatewayClient:
         """Tell where the model server is; called again with a new version after every publish."""
         await self._call("POST", "/api/models", [{"model": model, "endpoint": endpoint, "version": version}])
 
+    async def forget_models(self) -> None:
+        """Remove every model server; the gateway is ours alone, so they are all ours."""
+        await self._call("DELETE", "/api/models")
+
     async def create(self, rollout_id: str, task: Any, *, train: bool, timeout_s: float) -> None:
         """Create a rollout; the same id again is the same rollout."""
         config = {"timeout_seconds": max(1, round(timeout_s))}
@@ -234,6 +241,14 @@ def _find(program: str) -> Path:
             hint="install agentlightning==1.0.2 (`make setup` does)",
         )
     return Path(found)
+
+
+def _remove_orphans() -> None:
+    """Folders of gateways whose trainer was killed before it could remove them; each is named after that process."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
+        owner = folder.name.removeprefix(_FOLDER).partition("-")[0]
+        if owner.isdecimal() and not psutil.pid_exists(int(owner)) and folder.stat().st_uid == os.getuid():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _die_with_parent() -> Callable[[], None]:

@@ -1,8 +1,7 @@
-"""An OpenAI-compatible model server over the sampler: what agents and the Agent Lightning gateway call.
+"""An OpenAI-compatible model server over an engine: what agents and the Agent Lightning gateway call.
 
 Responses carry what training needs: the prompt's ids as the model read them, the sampled ids, their
-log-probabilities, and the version of the weights. When a conversation comes back with the server's own earlier
-answer in it, its prompt is built from the ids that were *sampled* then, so re-tokenization cannot drift.
+log-probabilities, and the version of the weights.
 
 The secret may come as a bearer token or, because the gateway forwards no headers, as the first part of the path:
 ``http://127.0.0.1:PORT/SECRET/v1``.
@@ -18,12 +17,12 @@ import socket
 import threading
 import time
 import uuid
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
@@ -31,13 +30,20 @@ from transformers import PreTrainedTokenizerBase
 
 from homeground.base.errors import HomegroundError
 from homeground.policy import chat
-from homeground.rollouts.sampler import Generation, Sampler
+from homeground.rollouts.conversation import (
+    DEFAULT_MAX_TOKENS,
+    MOST_CHOICES,
+    Answer,
+    Call,
+    Conversations,
+    refused,
+    stop_strings,
+)
+from homeground.rollouts.engine import Engine
 from homeground.rollouts.sampling import SamplingParams
 
-REMEMBERED_TURNS = 4096
-DEFAULT_MAX_TOKENS = 256
-# What says who asks or how to file it, and the gateway's wish for something that only mixtures of experts have.
-WITHOUT_EFFECT = {"user", "metadata", "store", "safety_identifier", "prompt_cache_key", "return_routed_experts"}
+REMEMBERED_PROMPTS = 65536
+WRONG_KEY = "missing or wrong key: send it as 'Authorization: Bearer KEY'"
 
 
 class ChatMessage(BaseModel):
@@ -58,14 +64,13 @@ class ChatRequest(BaseModel):
     temperature: float = Field(default=1.0, ge=0, le=2)
     top_p: float = Field(default=1.0, gt=0, le=1)
     top_k: int = Field(default=0, ge=0)
+    min_p: float = Field(default=0.0, ge=0, le=1)
     seed: int | None = None
     logprobs: bool = False
     return_token_ids: bool = False
-    n: int = 1
-    stream: bool = False
-    stop: Any = None
-    tools: Any = None
-    response_format: Any = None
+    n: int = Field(default=1, ge=1, le=MOST_CHOICES)
+    stop: str | list[str] | None = None
+    prompt_cache_key: str | None = None
 
 
 class ApiError(Exception):
@@ -83,52 +88,28 @@ class ApiError(Exception):
         )
 
 
-class TurnMemory:
-    """Conversations that this server answered, by content, and the ids that they were sampled as."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._tokenizer = tokenizer
-        self._turns: OrderedDict[bytes, list[int]] = OrderedDict()
-
-    def prompt(self, messages: Sequence[chat.Message]) -> list[int]:
-        """Prompt ids of a conversation; its last answered turn keeps its sampled ids."""
-        last = max((i for i, m in enumerate(messages) if m["role"] == "assistant"), default=None)
-        if last is not None and (known := self._turns.get(_key(messages[: last + 1]))) is not None:
-            extended = chat.extend(self._tokenizer, messages[: last + 1], known, messages)
-            if extended is not None:
-                return extended
-        return chat.encode(self._tokenizer, chat.prompt_text(self._tokenizer, messages))
-
-    def remember(self, messages: Sequence[chat.Message], answer: str, generation: Generation) -> None:
-        """Keep a turn; where siblings wrote the same text with other ids, either is a valid history."""
-        key = _key([*messages, {"role": "assistant", "content": answer}])
-        self._turns[key] = generation.prompt_ids + generation.ids
-        self._turns.move_to_end(key)
-        if len(self._turns) > REMEMBERED_TURNS:
-            self._turns.popitem(last=False)
-
-
 class ModelServer:
-    """Serves a sampler on 127.0.0.1 from a thread of its own; use it as a context manager.
+    """Serves an engine on 127.0.0.1 from a thread of its own; use it as a context manager.
 
     Args:
-        sampler: what answers.
+        engine: what answers.
         tokenizer: with a chat template.
         model: the name that requests must use.
         seed: requests without a seed of their own get one from (this seed, weights version, prompt, how many times
-            that prompt was asked), so a run does not depend on the order in which requests arrive.
+            that prompt was asked), so a run does not depend on the order in which requests arrive, except that
+            equal prompts are told apart by nothing else: rollouts send seeds.
     """
 
     def __init__(
-        self, sampler: Sampler, tokenizer: PreTrainedTokenizerBase, *, model: str = "policy", seed: int = 0
+        self, engine: Engine, tokenizer: PreTrainedTokenizerBase, *, model: str = "policy", seed: int = 0
     ) -> None:
         self.model = model
         self.secret = secrets.token_urlsafe(24)
-        self._sampler = sampler
+        self._engine = engine
         self._tokenizer = tokenizer
-        self._memory = TurnMemory(tokenizer)
+        self._conversations = Conversations(engine, tokenizer)
         self._seed = seed
-        self._asked: Counter[tuple[int, bytes]] = Counter()
+        self._asked: OrderedDict[tuple[int, bytes], int] = OrderedDict()
         self.app = self._build()
         self._server: uvicorn.Server | None = None
 
@@ -176,7 +157,7 @@ class ModelServer:
         return app
 
     async def _health(self) -> dict[str, Any]:
-        return {"status": "ok", "weights_version": self._sampler.weights_version}
+        return {"status": "ok", "weights_version": self._engine.weights_version}
 
     async def _models(self, request: Request) -> dict[str, Any]:
         self._authorize(request)
@@ -186,60 +167,85 @@ class ModelServer:
         self._authorize(request)
         self._check(body)
         messages: list[chat.Message] = [m.model_dump() for m in body.messages]
+        owner = body.prompt_cache_key or ""
         try:
-            prompt = self._memory.prompt(messages)
+            prompt = self._conversations.prompt(messages, owner)
         except HomegroundError as error:
             raise ApiError(400, error.message) from error
-        params = SamplingParams(body.temperature, body.top_p, body.top_k, self._seed_of(body, prompt))
+        params = SamplingParams(body.temperature, body.top_p, body.top_k, self._seed_of(body, prompt), body.min_p)
         limit = body.max_completion_tokens or body.max_tokens or DEFAULT_MAX_TOKENS
+        call = Call(messages, limit, params, stop_strings(body.stop), body.n, owner)
         try:
-            end = chat.end_token(self._tokenizer)
-            future = self._sampler.submit(prompt, limit, params, stop_ids=[end])
+            answers = await _unless_gone(request, asyncio.create_task(self._conversations.answer(call, prompt)))
         except ValueError as error:
-            raise ApiError(400, str(error), "context_length_exceeded") from error
-        generation = await _unless_gone(request, asyncio.wrap_future(future))
-        written = generation.ids[:-1] if generation.ids[-1] == end else generation.ids
-        text = self._tokenizer.decode(written, skip_special_tokens=True)
-        assert isinstance(text, str)
-        self._memory.remember(messages, text, generation)
-        return self._answer(body, generation, text)
+            code = "context_length_exceeded" if "context" in str(error) else None
+            raise ApiError(400, str(error), code) from error
+        return self._response(body, answers)
 
     def _authorize(self, request: Request) -> None:
+        if not self.admits(request):
+            raise ApiError(401, WRONG_KEY, "invalid_api_key")
+
+    def admits(self, request: Request) -> bool:
+        """Whether a request carries the key, in its header or as the first part of a path that has one."""
         given = request.path_params.get("secret") or request.headers.get("authorization", "").removeprefix("Bearer ")
-        if not secrets.compare_digest(given.encode(), self.secret.encode()):
-            raise ApiError(401, "missing or wrong key: send it as 'Authorization: Bearer KEY'", "invalid_api_key")
+        return secrets.compare_digest(given.encode(), self.secret.encode())
+
+    def guard(self, request: Request) -> None:
+        """The same check for routes of an app around this one.
+
+        Raises:
+            HTTPException: 401.
+        """
+        if not self.admits(request):
+            raise HTTPException(401, WRONG_KEY)
 
     def _check(self, body: ChatRequest) -> None:
         if body.model != self.model:
             raise ApiError(
                 404, f"the model {body.model!r} does not exist; this server has {self.model!r}", "model_not_found"
             )
-        refused = {
-            "stream": body.stream,
-            "n > 1": body.n != 1,
-            "stop": bool(body.stop),
-            "tools": bool(body.tools),
-            "response_format": body.response_format not in (None, {"type": "text"}),
-        }
-        # A neutral value (a penalty of 0, an empty bias) asks for what happens anyway.
-        refused |= {name: bool(value) for name, value in (body.model_extra or {}).items() if name not in WITHOUT_EFFECT}
-        if asked := [name for name, wanted in refused.items() if wanted]:
+        if asked := refused(body.model_extra or {}):
             raise ApiError(400, f"this server does not support {', '.join(asked)} yet", "unsupported_parameter")
 
     def _seed_of(self, body: ChatRequest, prompt: list[int]) -> int:
         if body.seed is not None:
             return body.seed
         key = hashlib.blake2b(json.dumps(prompt).encode(), digest_size=12).digest()
-        version = self._sampler.weights_version
-        count = self._asked[version, key]
-        self._asked[version, key] += 1
+        version = self._engine.weights_version
+        count = self._asked.pop((version, key), 0)
+        self._asked[version, key] = count + 1
+        if len(self._asked) > REMEMBERED_PROMPTS:
+            self._asked.popitem(last=False)
         text = f"{self._seed}:{version}:{key.hex()}:{count}"
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big")
 
-    def _answer(self, body: ChatRequest, generation: Generation, text: str) -> dict[str, Any]:
+    def _response(self, body: ChatRequest, answers: Sequence[Answer]) -> dict[str, Any]:
+        first = answers[0].generation
+        written = sum(len(answer.generation.ids) for answer in answers)
+        response: dict[str, Any] = {
+            "id": f"chatcmpl-{uuid.uuid4().hex}",
+            "object": "chat.completion",
+            "created": int(time.time()),
+            "model": self.model,
+            "choices": [self._choice(body, index, answer) for index, answer in enumerate(answers)],
+            "usage": {
+                "prompt_tokens": len(first.prompt_ids),
+                "completion_tokens": written,
+                "total_tokens": len(first.prompt_ids) + written,
+            },
+            "request_id": uuid.uuid4().hex,
+            "weights_version": first.weights_version,
+        }
+        if body.return_token_ids:
+            response["prompt_token_ids"] = first.prompt_ids
+        return response
+
+    def _choice(self, body: ChatRequest, index: int, answer: Answer) -> dict[str, Any]:
+        generation = answer.generation
         choice: dict[str, Any] = {
-            "index": 0,
-            "message": {"role": "assistant", "content": text},
+            "index": index,
+            "message": {"role": "assistant", "content": answer.text},
             "finish_reason": generation.finish_reason.value,
             "logprobs": None,
         }
@@ -251,28 +257,13 @@ class ModelServer:
                     for token, logprob in zip(tokens, generation.logprobs, strict=True)
                 ]
             }
-        answer: dict[str, Any] = {
-            "id": f"chatcmpl-{uuid.uuid4().hex}",
-            "object": "chat.completion",
-            "created": int(time.time()),
-            "model": self.model,
-            "choices": [choice],
-            "usage": {
-                "prompt_tokens": len(generation.prompt_ids),
-                "completion_tokens": len(generation.ids),
-                "total_tokens": len(generation.prompt_ids) + len(generation.ids),
-            },
-            "request_id": uuid.uuid4().hex,
-            "weights_version": generation.weights_version,
-        }
         if body.return_token_ids:
-            answer["prompt_token_ids"] = generation.prompt_ids
             choice["token_ids"] = generation.ids
-        return answer
+        return choice
 
 
-async def _unless_gone(request: Request, result: asyncio.Future[Generation]) -> Generation:
-    """Wait for a generation; a client that hangs up cancels it."""
+async def _unless_gone[T](request: Request, result: asyncio.Task[T]) -> T:
+    """Wait for a task; a client that hangs up cancels it."""
 
     async def hang_up() -> None:
         while (await request.receive())["type"] != "http.disconnect":
@@ -294,8 +285,3 @@ async def _explain(_: Request, error: Exception) -> JSONResponse:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"][1:]) or "the body"
     return ApiError(400, f"{where}: {first['msg']}").response()
-
-
-def _key(messages: Sequence[chat.Message]) -> bytes:
-    plain = [[m["role"], m["content"]] for m in messages]
-    return hashlib.blake2b(json.dumps(plain).encode(), digest_size=16).digest()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
 import socket
 from collections.abc import Callable
 from typing import Any
 
 import uvicorn
-from fastapi import Depends, FastAPI, HTTPException, Query, Request
+from fastapi import Depends, FastAPI, Query
 from starlette.concurrency import run_in_threadpool
 
 from homeground.base.errors import HomegroundError
@@ -25,16 +24,11 @@ def create_app(models: ModelServer, index: Index) -> FastAPI:
     """
     app = FastAPI(title="Homeground", docs_url=None, redoc_url=None, openapi_url=None)
 
-    def with_key(request: Request) -> None:
-        given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if not secrets.compare_digest(given.encode(), models.secret.encode()):
-            raise HTTPException(401, "missing or wrong key: send it as 'Authorization: Bearer KEY'")
-
     async def search(q: str = Query(min_length=1), k: int = Query(10, ge=1, le=100)) -> dict[str, Any]:
         hits = await run_in_threadpool(index.search, q, k)
         return {"query": q, "hits": [hit.to_json() for hit in hits]}
 
-    app.add_api_route("/search", search, dependencies=[Depends(with_key)])
+    app.add_api_route("/search", search, dependencies=[Depends(models.guard)])
     app.mount("/", models.app)
     return app
 

@@ -1,0 +1,153 @@
+"""Chat completions over an engine: messages in, text and token ids out; shared by the server and the local client.
+
+When a conversation comes back with an earlier answer of ours in it, its prompt is built from the ids that were
+*sampled* then, so re-tokenization cannot drift.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from homeground.policy import chat
+from homeground.rollouts.engine import Engine, Generation
+from homeground.rollouts.sampling import SamplingParams, call_seed
+from homeground.rollouts.stopping import cut
+
+REMEMBERED_TURNS = 4096
+DEFAULT_MAX_TOKENS = 256
+MOST_CHOICES = 128
+# What says who asks or how to file it, and the gateway's wish for something that only mixtures of experts have.
+WITHOUT_EFFECT = {"user", "metadata", "store", "safety_identifier", "prompt_cache_key", "return_routed_experts"}
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request for chat completions.
+
+    Attributes:
+        messages: plain-text messages.
+        max_tokens: of each answer.
+        params: of the first answer; the others differ in the seed.
+        stop: strings that end an answer.
+        n: how many answers.
+        owner: who holds this conversation (a rollout), so that its history is built from its own sampled ids even
+            when a sibling wrote the same text with other ids.
+    """
+
+    messages: Sequence[chat.Message]
+    max_tokens: int = DEFAULT_MAX_TOKENS
+    params: SamplingParams = field(default_factory=SamplingParams)
+    stop: Sequence[str] = ()
+    n: int = 1
+    owner: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One choice: its text without end token or stop string, and what was sampled."""
+
+    text: str
+    generation: Generation
+
+
+class Conversations:
+    """Answers calls with an engine and remembers the ids of its answers.
+
+    Args:
+        engine: what samples.
+        tokenizer: with a chat template.
+    """
+
+    def __init__(self, engine: Engine, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.engine = engine
+        self.tokenizer = tokenizer
+        self._turns: OrderedDict[bytes, list[int]] = OrderedDict()
+
+    def prompt(self, messages: Sequence[chat.Message], owner: str = "") -> list[int]:
+        """Prompt ids of a conversation; its last answered turn keeps its sampled ids.
+
+        Raises:
+            HomegroundError: the chat template refuses the messages.
+        """
+        last = max((i for i, m in enumerate(messages) if m["role"] == "assistant"), default=None)
+        if last is not None and (known := self._turns.get(_key(owner, messages[: last + 1]))) is not None:
+            extended = chat.extend(self.tokenizer, messages[: last + 1], known, messages)
+            if extended is not None:
+                return extended
+        return chat.encode(self.tokenizer, chat.prompt_text(self.tokenizer, messages))
+
+    async def answer(self, call: Call, prompt: list[int]) -> list[Answer]:
+        """Sample the answers of a call; cancelling the task ends their requests.
+
+        Args:
+            call: see there.
+            prompt: ids from :meth:`prompt`.
+
+        Raises:
+            ValueError: the engine cannot do this request.
+        """
+        end = chat.end_token(self.tokenizer)
+        futures = []
+        try:
+            for number in range(call.n):
+                params = call.params if number == 0 else _another(call.params, number)
+                futures.append(self.engine.submit(prompt, call.max_tokens, params, [end], call.stop))
+            generations = await asyncio.gather(*(asyncio.wrap_future(f) for f in futures))
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+        answers: list[Answer] = []
+        for generation in generations:
+            written = generation.ids[:-1] if generation.ids[-1] == end else generation.ids
+            text = self.tokenizer.decode(written, skip_special_tokens=True)
+            assert isinstance(text, str)
+            answers.append(Answer(cut(text, call.stop), generation))
+            self._remember(call, answers[-1])
+        return answers
+
+    def _remember(self, call: Call, answer: Answer) -> None:
+        """Keep a turn; where one owner was answered the same text with other ids, either is a valid history."""
+        key = _key(call.owner, [*call.messages, {"role": "assistant", "content": answer.text}])
+        self._turns[key] = answer.generation.prompt_ids + answer.generation.ids
+        self._turns.move_to_end(key)
+        if len(self._turns) > REMEMBERED_TURNS:
+            self._turns.popitem(last=False)
+
+
+def refused(fields: Mapping[str, Any]) -> list[str]:
+    """Names among a request's other fields that ask for something we do not do.
+
+    A neutral value (a penalty of 0, an empty bias) asks for what happens anyway.
+    """
+    asked: list[str] = []
+    for name, value in fields.items():
+        neutral = not value or name in WITHOUT_EFFECT or (name == "response_format" and value == {"type": "text"})
+        if not neutral:
+            asked.append(name)
+    return asked
+
+
+def stop_strings(stop: str | Sequence[str] | None) -> list[str]:
+    """OpenAI's ``stop``, one string or several, as a list."""
+    if not stop:
+        return []
+    return [stop] if isinstance(stop, str) else list(stop)
+
+
+def _another(params: SamplingParams, number: int) -> SamplingParams:
+    seed = call_seed(params.seed, 0, 0, number, 0)
+    return SamplingParams(params.temperature, params.top_p, params.top_k, seed, params.min_p)
+
+
+def _key(owner: str, messages: Sequence[chat.Message]) -> bytes:
+    plain = [owner, *([m["role"], m["content"]] for m in messages)]
+    return hashlib.blake2b(json.dumps(plain).encode(), digest_size=16).digest()
