@@ -170,6 +170,53 @@ def test_layers_that_read_the_same_tensor_share_a_product_and_stay_what_they_wer
     assert not torch.allclose(run(shell, [1, 2, 3]), apart)
 
 
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_sharing_inputs_leaves_the_trainer_its_bits_and_the_base_in_one_place(llama, quantization):
+    policy = tiny.policy_of(llama, quantization=quantization)
+    twin = policy.reference()
+    before, values = policy.logprobs(FOREST), base_tensors(policy)
+    shells = []
+    for _ in range(2):
+        shells.append(sampler_shell(policy.model, policy.dtype))
+        share_inputs(shells[-1], lambda: run(shells[-1], [4]))
+    assert all(torch.equal(values[n], t) for n, t in base_tensors(policy).items())
+    assert torch.equal(policy.logprobs(FOREST), before)
+    assert torch.equal(policy.logprobs(FOREST, reference=twin), before)
+    if quantization == "none":
+        layers = {n: m for n, m in shells[1].named_modules() if isinstance(m, SamplerLinear)}
+        for name, layer in lora_layers(policy.model).items():
+            assert layer.get_base_layer().weight.data_ptr() == layers[name].weight.data_ptr()
+            assert layers[name].weight.data_ptr() == shells[0].get_submodule(name).weight.data_ptr()
+
+
+def test_a_shell_may_share_the_four_bit_weights_themselves(llama):
+    policy = tiny.policy_of(llama, quantization="nf4")
+    dense = sampler_shell(policy.model, policy.dtype)
+    packed = sampler_shell(policy.model, policy.dtype, packed=True)
+    share_inputs(packed, lambda: run(packed, [4]))
+    mine = {layer.weight.data_ptr() for layer in four_bit_layers(policy.model).values()}
+    assert {layer.weight.data_ptr() for layer in four_bit_layers(packed).values()} == mine
+    assert len(mine) == 14
+    torch.testing.assert_close(run(packed, [1, 2, 3]), run(dense, [1, 2, 3]), atol=1e-4, rtol=1e-4)
+    step(policy)
+    for shell in (dense, packed):
+        publish(policy.model, shell)
+    torch.testing.assert_close(run(packed, [1, 2, 3]), run(dense, [1, 2, 3]), atol=1e-4, rtol=1e-4)
+
+
+def test_biases_are_shared_too(tmp_path):
+    config = tiny.llama_config(attention_bias=True)
+    policy = tiny.policy_of(tiny.build(tmp_path / "model", config))
+    with torch.no_grad():
+        for name, parameter in policy.model.named_parameters():
+            if name.endswith("bias") and "k_proj" not in name:
+                parameter.normal_()
+    shell = sampler_shell(policy.model, policy.dtype)
+    apart = run(shell, [1, 2, 3])
+    share_inputs(shell, lambda: run(shell, [4]))
+    torch.testing.assert_close(run(shell, [1, 2, 3]), apart, atol=1e-5, rtol=1e-5)
+
+
 def test_a_shared_product_is_made_anew_for_another_tensor(policy):
     shell = sampler_shell(policy.model, policy.dtype)
     share_inputs(shell, lambda: run(shell, [4]))

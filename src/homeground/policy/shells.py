@@ -27,53 +27,100 @@ def frozen_twin(model: PreTrainedModel) -> PreTrainedModel:
 
 
 class SharedInput:
-    """The A factors of layers that read the same tensor (q, k and v; gate and up), multiplied in one product.
+    """Layers that read the same tensor (q, k and v; gate and up) as one: their products are made together.
 
-    Each layer asks for its share; whether its input is indeed the one that was multiplied is checked every time.
+    With W and A stacked and B block-diagonal, ``x W' + (x A') B'`` is all layers' output side by side::
+
+        q (out 4, r 1)     W = [Wq; Wk]     A = [Aq; Ak]     B = [Bq  0 ]
+        k (out 2, r 1)         6 x in           2 x in           [0   Bk]   6 x 2
+
+    Each layer asks for its columns; whether its input is indeed the one that was multiplied is checked every time.
 
     Args:
-        layers: at least two; their ``lora_a`` become views of one tensor, so that publishing needs no change.
+        layers: at least two; their tensors become views of the stacked ones, so publishing needs no change. Where
+            the trainer's frozen weights are shared they become views too: same values, and still held once.
     """
 
     def __init__(self, layers: Sequence[SamplerLinear]) -> None:
-        self._a = torch.cat([layer.lora_a for layer in layers])
-        self._asked = 0
         self._layers = len(layers)
+        self._weight = _stacked([layer.weight for layer in layers])
+        self._a = torch.cat([layer.lora_a for layer in layers])
+        self._b = self._a.new_zeros(len(self._weight), len(self._a))
+        self._bias: Tensor | None = None
+        if any(layer.bias is not None for layer in layers):
+            self._bias = torch.cat([torch.zeros_like(x.weight[:, 0]) if x.bias is None else x.bias for x in layers])
         self._input: Tensor | None = None
-        self._product = self._a
-        start = 0
+        self._output = self._weight
+        self._asked = 0
+        top, left = 0, 0
         for layer in layers:
-            stop = start + len(layer.lora_a)
-            layer.lora_a = self._a[start:stop]
-            layer.share = (self, start, stop)
-            start = stop
+            rows, rank = slice(top, top + len(layer.weight)), slice(left, left + len(layer.lora_a))
+            self._b[rows, rank] = layer.lora_b
+            layer.lora_a, layer.lora_b = self._a[rank], self._b[rows, rank]
+            layer.hold(self._weight[rows])
+            layer.share = (self, rows)
+            top, left = rows.stop, rank.stop
 
-    def product(self, x: Tensor, start: int, stop: int) -> Tensor:
-        """``x A'`` of one of the layers."""
+    def output(self, x: Tensor, rows: slice) -> Tensor:
+        """One layer's output."""
         if x is not self._input:
-            self._input, self._product, self._asked = x, linear(x, self._a), 0
-        found = self._product[..., start:stop]
+            self._input, self._asked = x, 0
+            self._output = _low_rank_linear(x, self._weight, self._bias, self._a, self._b)
+        found = self._output[..., rows]
         self._asked += 1
         if self._asked == self._layers:
-            self._input, self._product = None, self._a
+            self._input, self._output = None, self._weight
         return found
+
+
+def _stacked(weights: Sequence[Tensor]) -> Tensor:
+    """``torch.cat``, without a copy where another shell has laid them out like this already."""
+    first, at = weights[0], weights[0].storage_offset()
+    for weight in weights:
+        alike = weight.untyped_storage().data_ptr() == first.untyped_storage().data_ptr() and weight.is_contiguous()
+        if not alike or weight.storage_offset() != at:
+            return torch.cat(list(weights))
+        at += weight.numel()
+    return first.as_strided((sum(map(len, weights)), first.shape[1]), first.stride())
+
+
+def _low_rank_linear(x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
+    out = linear(x, weight, bias)
+    low = linear(x, a)
+    out.view(-1, out.shape[-1]).addmm_(low.view(-1, low.shape[-1]), b.t())
+    return out
 
 
 class SamplerLinear(nn.Module):
     """``x W' + (x A') B'`` in one dtype without gradients; B holds the LoRA scale.
 
     A is (r, in), B is (out, r), both copied from the trainer at every publish.
+
+    Args:
+        layer: the trainer's.
+        dtype: of all products.
+        packed: multiply with the 4-bit layer itself and hold no weight.
     """
 
-    def __init__(self, layer: LoraLayer, dtype: torch.dtype) -> None:
+    def __init__(self, layer: LoraLayer, dtype: torch.dtype, *, packed: bool = False) -> None:
         super().__init__()
         base = layer.get_base_layer()
-        self.weight = dequantized(base).detach().to(dtype)
+        self.packed = base if packed else None
+        self.weight = torch.empty(0, dtype=dtype) if packed else dequantized(base).detach().to(dtype)
+        # In a list, so that the trainer's parameter is not taken for one of this tree.
+        self._trainers = [base.weight]
         self.bias = _bias(base, dtype)
         a, b = lora_factors(layer)
         self.lora_a = a.to(dtype)
         self.lora_b = b.to(dtype)
-        self.share: tuple[SharedInput, int, int] | None = None
+        self.share: tuple[SharedInput, slice] | None = None
+
+    def hold(self, weight: Tensor) -> None:
+        """Use equal values in another place, the trainer too if it shares this weight."""
+        (trainers,) = self._trainers
+        if isinstance(trainers, Tensor) and trainers.data_ptr() == self.weight.data_ptr():
+            trainers.data = weight
+        self.weight = weight
 
     def load(self, layer: LoraLayer) -> None:
         """Take over the trainer's current factors."""
@@ -82,20 +129,17 @@ class SamplerLinear(nn.Module):
         self.lora_b.copy_(b)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.to(self.weight.dtype)
-        out = linear(x, self.weight, self.bias)
+        if self.packed is not None:
+            out = self.packed(x)
+            return out + linear(linear(x, self.lora_a), self.lora_b)
         if self.share is None:
-            low = linear(x, self.lora_a)
-        else:
-            shared, start, stop = self.share
-            low = shared.product(x, start, stop)
-        rows = out.view(-1, out.shape[-1])
-        rows.addmm_(low.reshape(-1, low.shape[-1]), self.lora_b.t())
-        return out
+            return _low_rank_linear(x, self.weight, self.bias, self.lora_a, self.lora_b)
+        shared, rows = self.share
+        return shared.output(x, rows)
 
 
 def share_inputs(shell: nn.Module, forward: Callable[[], object]) -> None:
-    """Find the layers of a sampler's shell that read the same tensor, and let each group share its product with A.
+    """Find the layers of a sampler's shell that read the same tensor, and make the products of each group as one.
 
     Args:
         shell: from :func:`sampler_shell`.
@@ -108,7 +152,7 @@ def share_inputs(shell: nn.Module, forward: Callable[[], object]) -> None:
         # The tensor is kept, or a later one could get its id.
         readers.setdefault(id(inputs[0]), (inputs[0], []))[1].append(layer)
 
-    layers = [module for module in shell.modules() if isinstance(module, SamplerLinear)]
+    layers = [m for m in shell.modules() if isinstance(m, SamplerLinear) and m.packed is None]
     hooks = [layer.register_forward_pre_hook(note) for layer in layers]
     try:
         with torch.no_grad():
@@ -136,18 +180,27 @@ def lora_factors(layer: LoraLayer) -> tuple[Tensor, Tensor]:
     return a.detach(), b.detach() * layer.scaling[name]
 
 
-def sampler_shell(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+def sampler_shell(model: PreTrainedModel, dtype: torch.dtype, *, packed: bool | None = None) -> PreTrainedModel:
     """A tree for sampling over the trainer's base.
 
-    Plain weights are shared. 4-bit weights are held dequantized: the same numbers (2 bytes a parameter more),
-    because a 4-bit product at the few rows of a decode step costs twice a bf16 one on a CPU.
+    Plain weights are shared. On a CPU, 4-bit weights are held dequantized: the same numbers (2 bytes a parameter
+    more), because a 4-bit product at the few rows of a decode step costs twice a bf16 one there. Elsewhere memory is
+    dearer than that: the 4-bit weights themselves are shared.
+
+    Args:
+        model: the trainer's.
+        dtype: of all products.
+        packed: whether to share 4-bit weights; by default wherever the model is not on a CPU.
     """
+    packed = model.device.type != "cpu" if packed is None else packed
     shared: dict[int, object] = {id(p): p for p in model.parameters() if not p.requires_grad}
     shell = copy.deepcopy(model, shared).eval().requires_grad_(False)
+    four_bit = four_bit_layers(shell)
     for name, layer in lora_layers(shell).items():
         parent, _, child = name.rpartition(".")
-        setattr(shell.get_submodule(parent), child, SamplerLinear(layer, dtype))
-    leftover = four_bit_layers(shell)
+        fresh = SamplerLinear(layer, dtype, packed=packed and f"{name}.base_layer" in four_bit)
+        setattr(shell.get_submodule(parent), child, fresh)
+    leftover = {} if packed else four_bit_layers(shell)
     for name, layer in leftover.items():
         parent, _, child = name.rpartition(".")
         weight, bias = dequantized(layer).detach().to(dtype), _bias(layer, dtype)
