@@ -171,7 +171,12 @@ def reinforce(bench: Workbench) -> str:
     with (
         Gateway(train_temperature=rl.temperature) as gateway,
         GatewaySource(
-            gateway, server, lookup_rollout(bench), timeout_s=rl.timeout_s, describe=lambda task: {"data_id": task.id}
+            gateway,
+            server,
+            lookup_rollout(bench),
+            timeout_s=rl.timeout_s,
+            describe=lambda task: {"data_id": task.id},
+            seed=bench.recipe.seed,
         ) as source,
         StepLog(
             bench.run,
