@@ -171,8 +171,14 @@ def test_even_a_killed_parent_leaves_no_gateway(tmp_path):
     """
     parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, cwd=tmp_path)
     process_id = int(parent.stdout.readline())
-    assert psutil.pid_exists(process_id)
+    folder = Path(next(p for p in psutil.Process(process_id).cmdline() if "homeground-gateway-" in p))
     parent.kill()
     parent.wait()
     parent.stdout.close()
     assert gone(process_id)
+    assert folder.exists(), "nobody was left to remove it"
+    with Gateway() as another:
+        assert not folder.exists(), "the next one to start does"
+        mine = next(p for p in psutil.Process(another.process_id).cmdline() if "homeground-gateway-" in p)
+        with Gateway():
+            assert Path(mine).exists(), "one that still runs keeps its own"

@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import random
 import signal
 import time
 
+import httpx
 import openai
 import pytest
 import torch
@@ -15,12 +17,14 @@ from homeground.rollouts import (
     AgentResult,
     DirectSource,
     Gateway,
+    GatewayClient,
     GatewaySource,
     ModelServer,
     Sampler,
     run_agents,
     sampled_paths,
 )
+from homeground.rollouts.gateway import RolloutState
 from homeground.rollouts.gateway_source import read_trajectory
 
 from ..policy import tiny
@@ -84,8 +88,6 @@ def test_trained_logprobs_are_the_sampled_ones_at_the_gateway_s_temperature(sour
 
 
 def test_a_rollout_s_record_is_deleted_when_it_has_been_read(source_of, gateway):
-    import httpx
-
     with source_of(two_turns) as source:
         (first, _) = source.collect(["a"], 2, step=0)
     headers = {"Authorization": f"Bearer {gateway.key}"}
@@ -106,6 +108,51 @@ def test_turns_carry_the_version_of_the_weights_that_sampled_them(llama):
         after = source.collect(["a"], 2, step=1)
     assert {turn.weights_version for t in before for turn in t.turns} == {0}
     assert {turn.weights_version for t in after for turn in t.turns} == {1}
+
+
+async def two_turns_of_sorts(task, client):
+    """The same agent, dawdling, through a copy of its client."""
+    await asyncio.sleep(random.random() * 0.05)
+    return await two_turns(task, client.with_options(timeout=30))
+
+
+def test_seeds_follow_the_rollout_and_not_the_order_of_arrival(gateway, llama):
+    """Siblings send the same bodies at any time; what each samples is decided by who it is."""
+    policy = tiny.policy_of(llama)
+
+    def turns(agent, concurrency, **options):
+        with (
+            Sampler(policy, rows=16, cache_mb=4, deterministic=True) as sampler,
+            ModelServer(sampler, policy.tokenizer) as server,
+            GatewaySource(gateway, server, agent, concurrency=concurrency, **options) as source,
+        ):
+            return [t.turns for t in source.collect(["a", "b"], 4, step=5)]
+
+    expected = turns(two_turns, 64)
+    assert len({tuple(t[0].ids) for t in expected}) > 5
+    assert turns(two_turns_of_sorts, 3) == expected
+    assert turns(two_turns, 1) == expected
+    assert turns(two_turns, 64, seed=1) != expected
+
+
+def test_the_gateway_forgets_the_model_server_when_the_source_is_done(source_of, gateway):
+    with source_of(two_turns):
+        pass
+
+    async def asks(task, client):
+        await client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}])
+        return AgentResult(1.0)
+
+    async def late():
+        async with httpx.AsyncClient(timeout=20) as http:
+            client = GatewayClient(gateway, http)
+            await client.create("late", "x", train=True, timeout_s=5)
+            await client.set_state("late", RolloutState.RUNNING)
+            url = client.agent_url("late", train=True)
+            await asks("x", openai.AsyncOpenAI(base_url=url, api_key=gateway.key, max_retries=0))
+
+    with pytest.raises(openai.InternalServerError, match="503"):
+        asyncio.run(late())
 
 
 async def sometimes_fails(task, client):

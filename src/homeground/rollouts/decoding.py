@@ -99,11 +99,13 @@ class SharedRun:
         node: keys and values.
         rows: a slice when the rows stand side by side, else their indices on the device.
         count: how many rows.
+        last: no later run holds one of these rows, so their log-sum-exp is not needed any more.
     """
 
     node: CacheNode
     rows: slice | Tensor
     count: int
+    last: bool
 
 
 def shared_runs(anchors: Sequence[CacheNode], device: torch.device) -> list[SharedRun]:
@@ -113,11 +115,13 @@ def shared_runs(anchors: Sequence[CacheNode], device: torch.device) -> list[Shar
         for node in anchor.path():
             members.setdefault(id(node), (node, []))[1].append(index)
     runs: list[SharedRun] = []
-    for node, who in members.values():
+    later: set[int] = set()
+    for node, who in reversed(members.values()):
         neighbours = who[-1] - who[0] == len(who) - 1
         rows = slice(who[0], who[-1] + 1) if neighbours else torch.tensor(who, device=device)
-        runs.append(SharedRun(node, rows, len(who)))
-    return runs
+        runs.append(SharedRun(node, rows, len(who), later.isdisjoint(who)))
+        later.update(who)
+    return runs[::-1]
 
 
 @dataclass
@@ -212,8 +216,12 @@ def _merge_run(
     # Two softmaxes over disjoint keys: the weight of the second is its share of the sum of exponentials.
     row_out, row_lse = out[run.rows], lse[run.rows]
     share = torch.sigmoid(seen_lse - row_lse)[..., None]
-    out[run.rows] = torch.lerp(row_out, seen.float(), share)
-    lse[run.rows] = torch.logaddexp(row_lse, seen_lse)
+    if isinstance(run.rows, slice):
+        row_out.lerp_(seen.float(), share)
+    else:
+        out[run.rows] = torch.lerp(row_out, seen.float(), share)
+    if not run.last or scoring.sinks is not None:
+        lse[run.rows] = torch.logaddexp(row_lse, seen_lse)
 
 
 def _repeat(tensor: Tensor, rep: int) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from homeground.policy import attention
 from homeground.policy.attention import Scoring
 from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.logprobs import logits_of
@@ -34,11 +35,12 @@ class PlainDecoder:
     Requests that start together with equal prompts share one prefill.
 
     Args:
-        shell: a sampler's shell; its attention is set to the model's own.
+        shell: a sampler's shell; forest attention is exchanged for the model's own.
     """
 
     def __init__(self, shell: PreTrainedModel) -> None:
-        shell.set_attn_implementation("sdpa" if shell._supports_sdpa else "eager")  # pyright: ignore[reportPrivateUsage]
+        if shell.config._attn_implementation == attention.IMPLEMENTATION:  # pyright: ignore[reportPrivateUsage]
+            shell.set_attn_implementation("sdpa" if shell._supports_sdpa else "eager")  # pyright: ignore[reportPrivateUsage]
         self._shell = shell
         self._places = "position_ids" in inspect.signature(shell.forward).parameters
         self.rows: list[Row] = []

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from homeground.policy import attention
 from homeground.policy.attention import Scoring
 from homeground.policy.logprobs import body
 
@@ -51,8 +52,10 @@ def head_shape(shell: PreTrainedModel) -> HeadShape | str:
     """Sizes for the sampler's cache, or why this model cannot use it.
 
     Args:
-        shell: loaded with the forest attention.
+        shell: a sampler's.
     """
+    if shell.config._attn_implementation != attention.IMPLEMENTATION:  # pyright: ignore[reportPrivateUsage]
+        return "its attention takes no layout"
     config: Any = shell.config.get_text_config()
     kinds: set[str] = set(getattr(config, "layer_types", None) or ())
     if other := sorted(kinds - ATTENTION_LAYERS):

@@ -63,6 +63,8 @@ class Sampler:
         self._door = threading.Lock()
         self._closed = False
         self.sampled_tokens = 0
+        # Building the shell has computed in this thread, which now waits for answers.
+        release_workers()
         self._thread = threading.Thread(target=self._run, name="homeground-sampler", daemon=True)
         self._thread.start()
 
