@@ -51,6 +51,22 @@ def test_the_curves_are_in_tensorboard(fresh, tmp_path):
     assert [e.value for e in seen] == pytest.approx([step["reward_mean"] for step in run.history])
 
 
+def test_an_agent_may_take_the_reward_s_place(fresh, tmp_path):
+    from homeground.rollouts import AgentResult
+
+    async def agent(task, client):
+        messages = [{"role": "user", "content": task}]
+        first = await client.chat.completions.create(model="policy", messages=messages, max_tokens=3)
+        messages += [{"role": "assistant", "content": first.choices[0].message.content or ""}]
+        messages += [{"role": "user", "content": "and?"}]
+        second = await client.chat.completions.create(model="policy", messages=messages, max_tokens=3)
+        return AgentResult(vowels(task, second.choices[0].message.content or ""))
+
+    run = train_grpo(fresh(), PROMPTS, agent=agent, folder=tmp_path / "run", **SMALL)
+    assert all(step["failed"] == 0 for step in run.history)
+    assert all(step["logprob_gap"] < 1e-4 for step in run.history)
+
+
 def test_a_finished_folder_is_not_overwritten_and_can_be_gone_on_with(fresh, tmp_path):
     folder = tmp_path / "run"
     train_grpo(fresh(), PROMPTS, vowels, folder=folder, **SMALL)
@@ -61,6 +77,16 @@ def test_a_finished_folder_is_not_overwritten_and_can_be_gone_on_with(fresh, tmp
     assert [step["step"] for step in run.history] == [3, 4]
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
+
+
+def test_the_same_call_gives_the_same_bits_in_deterministic_mode(fresh, tmp_path):
+    def adapter(name):
+        policy = fresh()
+        train_grpo(policy, PROMPTS, vowels, folder=tmp_path / name, deterministic=True, **SMALL)
+        return policy.adapter_state()
+
+    one, other = adapter("one"), adapter("other")
+    assert all(torch.equal(one[n], other[n]) for n in one)
 
 
 def test_runs_go_to_the_workspace_when_no_folder_is_named(fresh, tmp_path, monkeypatch):
@@ -79,6 +105,16 @@ def test_a_table_shows_each_step(fresh, tmp_path, capsys):
     assert "adapter of" in lines[0]
 
 
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({}, "wants a reward or an agent"),
+    ({"reward": vowels, "agent": vowels}, "wants a reward or an agent"),
+])  # fmt: skip
+def test_mistakes_get_an_answer(policy, arguments, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        train_grpo(policy, PROMPTS, **arguments)
+    assert caught.value.hint
+
+
 def test_no_prompts_get_an_answer(policy):
     with pytest.raises(UsageError, match="no prompts"):
         train_grpo(policy, [], vowels)
@@ -92,3 +128,19 @@ def test_unknown_names_are_unknown():
 def test_the_package_itself_imports_no_model_library():
     code = "import sys, homeground; sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'chromadb')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_training_imports_on_a_bare_gpu_box():
+    """Only torch, transformers, peft, lightning and bitsandbytes (and what they bring) are there."""
+    code = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"agentlightning", "openai", "httpx", "fastapi", "uvicorn", "chromadb", "typer",
+                                      "sentence_transformers", "bm25s", "tree_sitter", "gguf", "datasets", "scipy"}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+from homeground import Policy, train_grpo, train_sft, train_dpo
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]

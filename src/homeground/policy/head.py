@@ -1,4 +1,4 @@
-"""The output head: logits that keep their precision in bf16, and log-probabilities of chosen tokens with their gradient.
+"""The output head: logits that keep their precision in bf16, and log-probabilities of chosen tokens.
 
 A bf16 product rounds a logit of 20 by up to 0.06, so two computations that differ in the last bit of a hidden state
 disagree by several hundredths of a nat. Rounding is relative: with the row's largest logit subtracted *inside* the

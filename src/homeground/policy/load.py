@@ -255,7 +255,7 @@ def load_policy(
 
 
 def _in_float32(module: torch.nn.Module, arguments: Any, output: Tensor) -> Tensor:
-    """Layers add to what the embedding gives: in float32 the sum keeps what half precision would round at each layer."""
+    """Layers add to what the embedding gives: in float32 the sum keeps what half precision would round each time."""
     del module, arguments
     return output.float()
 

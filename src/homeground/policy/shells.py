@@ -85,6 +85,7 @@ def _stacked(weights: Sequence[Tensor]) -> Tensor:
 
 
 def _low_rank_linear(x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
+    x = x.to(weight.dtype)
     out = linear(x, weight, bias)
     low = linear(x, a)
     out.view(-1, out.shape[-1]).addmm_(low.view(-1, low.shape[-1]), b.t())
@@ -130,6 +131,7 @@ class SamplerLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.packed is not None:
+            x = x.to(self.lora_a.dtype)
             out = self.packed(x)
             return out + linear(linear(x, self.lora_a), self.lora_b)
         if self.share is None:

@@ -18,7 +18,8 @@ from transformers import PreTrainedModel
 
 from homeground.policy.attention import Layout
 from homeground.policy.forest import TokenForest, TokenPath
-from homeground.policy.logprobs import body, logits_of
+from homeground.policy.head import logits_of
+from homeground.policy.logprobs import body
 from homeground.rollouts.cache import CacheNode, TrieCache
 from homeground.rollouts.decoding import DecodeLayout, NewBranch, PrefillLayout, SharedRun, shared_runs
 from homeground.rollouts.engine import Generation

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from homeground.policy import attention
 from homeground.policy.attention import Scoring
 from homeground.policy.forest import TokenForest, TokenPath
-from homeground.policy.logprobs import logits_of
+from homeground.policy.head import logits_of
 from homeground.rollouts.cache import CacheNode
 from homeground.rollouts.decoder import Row, forward
 from homeground.rollouts.decoding import NewBranch, PrefillLayout

@@ -70,7 +70,8 @@ class Sampler:
 
     def _decoder_for(self, budget_bytes: int, deterministic: bool) -> Decoder:
         found: list[HeadShape | str] = []
-        shells.share_inputs(self._shell, lambda: found.append(head_shape(self._shell)))
+        with self._policy.autocast():
+            shells.share_inputs(self._shell, lambda: found.append(head_shape(self._shell)))
         (heads,) = found
         if isinstance(heads, str):
             warnings.warn(
@@ -150,7 +151,7 @@ class Sampler:
         while self._admit():
             if self._decoder.rows:
                 try:
-                    with self._compute, torch.inference_mode():
+                    with self._compute, torch.inference_mode(), self._policy.autocast():
                         self._step()
                 except Exception as error:
                     self._fail([], error)
@@ -198,7 +199,7 @@ class Sampler:
         batch = [row for row in batch if not row.future.cancelled()]
         if batch:
             try:
-                with self._compute, torch.inference_mode():
+                with self._compute, torch.inference_mode(), self._policy.autocast():
                     for row in batch:
                         row.version = self._version
                     self._decoder.start(batch)

@@ -26,7 +26,7 @@ from homeground.base.steplog import RL_COLUMNS, StepLog
 from homeground.base.workspace import RunFolder, open_workspace
 from homeground.policy.load import Policy
 from homeground.rollouts.sampler import Sampler
-from homeground.rollouts.source import DirectSource, RewardFunction
+from homeground.rollouts.source import Agent, DirectSource, RewardFunction
 from homeground.training.advantages import Overlong, Scale
 from homeground.training.grpo import GrpoSettings, train_grpo_steps
 from homeground.training.losses import Kl, Loss, Objective
@@ -50,9 +50,10 @@ class GrpoRun:
 
 def train_grpo(
     policy: Policy,
-    prompts: Sequence[str],
-    reward: RewardFunction,
+    prompts: Sequence[Any],
+    reward: RewardFunction | None = None,
     *,
+    agent: Agent | None = None,
     steps: int = 50,
     prompts_per_step: int = 4,
     group_size: int = 8,
@@ -73,6 +74,7 @@ def train_grpo(
     checkpoint_every: int = 5,
     folder: Path | str | None = None,
     resume: bool = False,
+    deterministic: bool = False,
     quiet: bool = False,
     seed: int = 0,
 ) -> GrpoRun:
@@ -80,8 +82,10 @@ def train_grpo(
 
     Args:
         policy: from :meth:`Policy.load`; its adapter is trained in place, and as it is now it is the KL's reference.
-        prompts: what is asked.
+        prompts: what is asked; each a text, a list of chat messages, or, for an agent, any task it understands.
         reward: ``reward(prompt, completion) -> float``, larger is better.
+        agent: in place of a reward, ``async agent(task, client) -> AgentResult``: any number of turns with an OpenAI
+            client.
         steps: batches of rollouts; each visits ``prompts_per_step`` prompts with ``group_size`` answers each.
         max_tokens: longest answer, in tokens.
         temperature, learning_rate: of the rollouts, of AdamW.
@@ -90,12 +94,15 @@ def train_grpo(
             :class:`~homeground.training.grpo.GrpoSettings`.
         folder: where the run is kept; by default the next free ``.homeground/runs/grpo-N``.
         resume: go on from the folder's newest checkpoint.
+        deterministic: the same call gives the same bits, whatever else the machine does; slower.
         quiet: print nothing.
         seed: of prompts' order and of every sample.
 
     Raises:
-        UsageError: no prompts, or a folder that holds another run.
+        UsageError: neither or both of reward and agent, too few prompts, or a folder that holds another run.
     """
+    if (reward is None) == (agent is None):
+        raise UsageError("train_grpo wants a reward or an agent", hint="give exactly one of reward=... and agent=...")
     if not prompts:
         raise UsageError("train_grpo has no prompts", hint="give at least one")
     settings = GrpoSettings(
@@ -125,10 +132,12 @@ def train_grpo(
     run = _run_folder(folder, resume)
     done = done_steps(run.checkpoints) // updates_per_step
     rows = min(64, settings.tasks_per_step * group_size)
-    with Progress(quiet=quiet) as progress, Sampler(policy, rows=rows) as sampler:
+    with Progress(quiet=quiet) as progress, Sampler(policy, rows=rows, deterministic=deterministic) as sampler:
         progress.line(f"{policy.describe()}; {steps} steps of {settings.tasks_per_step} x {group_size} rollouts")
         progress.line(f"run folder: {run.path}")
-        source = DirectSource(policy, sampler, reward, max_tokens=max_tokens, temperature=temperature, seed=seed)
+        source = DirectSource(
+            policy, sampler, reward, agent=agent, max_tokens=max_tokens, temperature=temperature, seed=seed
+        )
         with StepLog(run, "rl", done=done, steps=steps, progress=progress, title="GRPO", columns=RL_COLUMNS) as log:
             train_grpo_steps(policy, sampler, source, prompts, settings, run.checkpoints, log)
         policy.save_adapter(run.adapter)
