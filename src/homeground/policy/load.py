@@ -227,7 +227,7 @@ def load_policy(
         ) from cause
     keep_trainable(base)
     if dtype is not torch.float32:
-        base.get_input_embeddings().register_forward_hook(_in_float32)
+        _keep_residual_stream(base)
     base.config.use_cache = False
     torch.manual_seed(seed)
     with warnings.catch_warnings():
@@ -254,8 +254,19 @@ def load_policy(
     return policy
 
 
+def _keep_residual_stream(base: PreTrainedModel) -> None:
+    """Let layers add up in float32: half precision would round the sum at each of them.
+
+    Only what the embedding gives changes its type; products stay in half precision.
+    """
+    base.get_input_embeddings().register_forward_hook(_in_float32)
+    for module in base.modules():
+        if isinstance(module, torch.nn.LayerNorm):
+            # Its kernel takes no mixed types; root-mean-square norms of transformers promote by themselves.
+            module.float()
+
+
 def _in_float32(module: torch.nn.Module, arguments: Any, output: Tensor) -> Tensor:
-    """Layers add to what the embedding gives: in float32 the sum keeps what half precision would round each time."""
     del module, arguments
     return output.float()
 
