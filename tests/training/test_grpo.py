@@ -270,7 +270,7 @@ def test_a_planted_bandit_is_learned(llama, tmp_path):
         )  # fmt: skip
         after = source(reward, seed=10).collect(TASKS, 20, 0)
     assert counts[prize] / len(texts) < 0.2
-    assert sum(s["reward_mean"] for s in steps[:3]) / 3 < 0.3
+    assert steps[0]["reward_mean"] < 0.3
     assert sum(t.reward for t in after) / len(after) > 0.9
 
 
