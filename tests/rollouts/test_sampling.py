@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from homeground.rollouts import SamplingParams
-from homeground.rollouts.sampling import call_seed, choose, uniform
+from homeground.rollouts.sampling import _invert, call_seed, choose, uniform
 
 LOGITS = torch.tensor([2.0, 1.0, 0.0, -0.5, 1.5, -3.0, 0.3, -1.0])
 DRAWS = 20_000
@@ -89,6 +89,20 @@ def test_a_token_of_probability_zero_is_never_drawn():
     ids, logprobs = choose(logits.repeat(2000, 1), rows, [0] * 2000)
     assert set(ids.tolist()) == {1, 3}
     assert torch.isfinite(logprobs).all()
+
+
+@given(st.integers(0, 2**32), st.floats(0, 1, exclude_max=True), st.sampled_from([1, 5, 511, 512, 513, 2000]))
+def test_the_token_is_the_one_at_which_the_running_sum_passes_the_draw(seed, draw, size):
+    generator = torch.Generator().manual_seed(seed)
+    weights = torch.rand(1, size, generator=generator) ** 8
+    weights[torch.rand(1, size, generator=generator) < 0.5] = 0
+    weights[0, seed % size] = 1
+    found = _invert(weights, torch.tensor([[draw]], dtype=torch.float64))
+    assert weights[0, found] > 0
+    running = weights.double().cumsum(-1)[0]
+    share = running / running[-1]
+    before = share[found - 1] if found > 0 else 0.0
+    assert before - 1e-6 <= draw <= share[found] + 1e-6
 
 
 def test_not_even_by_a_draw_of_exactly_zero(monkeypatch):

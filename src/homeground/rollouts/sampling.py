@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -82,13 +85,32 @@ def choose(logits: Tensor, params: Sequence[SamplingParams], counters: Sequence[
         cut = [at for at, i in enumerate(drawn) if params[i].truncates]
         if cut:
             kept[cut] = _truncate(kept[cut], [params[drawn[at]] for at in cut])
-        # Inverse transform: one uniform number a row instead of one a token of the vocabulary.
-        cumulative = kept.cumsum(-1, dtype=torch.float64)
         draws = [uniform(params[i].seed, counters[i]) for i in drawn]
-        points = torch.tensor(draws, dtype=torch.float64, device=device)[:, None] * cumulative[:, -1:]
-        found = torch.searchsorted(cumulative, points, right=True)[:, 0].clamp_(max=logits.shape[1] - 1)
+        found = _invert(kept, torch.tensor(draws, dtype=torch.float64, device=device)[:, None])
         ids = found if everyone else ids.index_copy(0, torch.tensor(drawn, device=device), found)
     return ids, logits.gather(1, ids[:, None])[:, 0] - normaliser
+
+
+def _invert(weights: Tensor, draws: Tensor) -> Tensor:
+    """The inverse transform: the first token at which the running sum passes the draw's share of the total.
+
+    One uniform number a row instead of one a token, and running sums in float64 over blocks and over one block
+    instead of over the vocabulary. A token of weight zero is never found.
+
+    Args:
+        weights: (rows, vocabulary), float32, not negative, some positive in each row.
+        draws: (rows, 1), float64, in [0, 1).
+    """
+    blocks = functional.pad(weights, (0, -weights.shape[1] % BLOCK)).unflatten(1, (-1, BLOCK))
+    sums = blocks.sum(-1).double()
+    above = sums.cumsum(-1)
+    point = draws * above[:, -1:]
+    block = torch.searchsorted(above, point, right=True).clamp_(max=sums.shape[1] - 1)
+    size = sums.gather(1, block)
+    # What is left of the draw within its block; the largest float64 below 1 keeps it there.
+    left = ((point - (above.gather(1, block) - size)) / size).clamp_(0, 1 - 2**-53)
+    inside = blocks.gather(1, block[..., None].expand(-1, -1, BLOCK))[:, 0].double().cumsum(-1)
+    return (block * BLOCK + torch.searchsorted(inside, left * inside[:, -1:], right=True))[:, 0]
 
 
 def _truncate(probabilities: Tensor, params: Sequence[SamplingParams]) -> Tensor:
