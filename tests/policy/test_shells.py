@@ -1,6 +1,6 @@
 import pytest
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, get_peft_model
 
 from homeground.policy import LoraSettings, TokenForest
 from homeground.policy.quantize import dequantized, four_bit_layers
@@ -202,6 +202,28 @@ def test_a_shell_may_share_the_four_bit_weights_themselves(llama):
     for shell in (dense, packed):
         publish(policy.model, shell)
     torch.testing.assert_close(run(packed, [1, 2, 3]), run(dense, [1, 2, 3]), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_head_that_is_trained_whole_is_published_too(tmp_path, dtype):
+    policy = tiny.policy_of(tiny.build(tmp_path / "model", tiny.llama_config(tie_word_embeddings=False)), dtype=dtype)
+    wrapped = LoraConfig(r=4, target_modules=["q_proj"], modules_to_save=["lm_head"])
+    policy.peft = get_peft_model(policy.peft.unload(), wrapped).eval()
+    for parameter in policy.trainable().values():
+        parameter.data = parameter.data.float()
+    shell = sampler_shell(policy.model, policy.dtype)
+    apart = run(shell, [1, 2, 3])
+    with torch.no_grad():
+        for parameter in policy.trainable().values():
+            parameter += 0.1
+    assert torch.equal(run(shell, [1, 2, 3]), apart), "weights must not move before they are published"
+    publish(policy.model, shell)
+    moved = run(shell, [1, 2, 3])
+    assert not torch.allclose(moved, apart, atol=1e-2)
+    with policy.autocast():
+        expected = tiny.plain(policy)(torch.tensor([[1, 2, 3]])).logits[0]
+    tolerance = 1e-5 if dtype is torch.float32 else 0.1
+    torch.testing.assert_close(moved.float(), expected.float(), atol=tolerance, rtol=tolerance)
 
 
 def test_biases_are_shared_too(tmp_path):

@@ -197,6 +197,9 @@ def sampler_shell(model: PreTrainedModel, dtype: torch.dtype, *, packed: bool | 
     packed = model.device.type != "cpu" if packed is None else packed
     shared: dict[int, object] = {id(p): p for p in model.parameters() if not p.requires_grad}
     shell = copy.deepcopy(model, shared).eval().requires_grad_(False)
+    for name in _trained_whole(model):
+        whole = shell.get_parameter(name)
+        whole.data = whole.data.to(dtype)
     four_bit = four_bit_layers(shell)
     for name, layer in lora_layers(shell).items():
         parent, _, child = name.rpartition(".")
@@ -221,6 +224,14 @@ def publish(trainer: PreTrainedModel, shell: PreTrainedModel) -> None:
         target = targets[name]
         assert isinstance(target, SamplerLinear)
         target.load(layer)
+    with torch.no_grad():
+        for name, master in _trained_whole(trainer).items():
+            shell.get_parameter(name).copy_(master)
+
+
+def _trained_whole(model: PreTrainedModel) -> dict[str, nn.Parameter]:
+    """Parameters that are trained themselves, not through low-rank factors (PEFT's ``modules_to_save``)."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad and ".lora_" not in name}
 
 
 def _bias(layer: nn.Module, dtype: torch.dtype) -> Tensor | None:
