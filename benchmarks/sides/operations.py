@@ -13,7 +13,11 @@ checkpointed layers) is *not* counted: repeating work does not make an update be
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+
+import torch
+from torch import nn
 
 from homeground.policy.forest import TokenForest
 from homeground.policy.load import Policy
@@ -33,6 +37,18 @@ class Operations:
         return 2 * self.forward + self.backward
 
 
+def matmul_rate() -> float:
+    """The fastest bf16 product this process gets from the CPU, TFLOP/s: best of three sizes, ten times each."""
+    best = 0.0
+    for size in (1024, 2048, 4096):
+        left, right = (torch.randn(size, size).bfloat16() for _ in range(2))
+        for _ in range(10):
+            began = time.perf_counter()
+            left @ right
+            best = max(best, 2 * size**3 / 1e12 / (time.perf_counter() - began))
+    return best
+
+
 def attended_pairs(forest: TokenForest) -> int:
     """How many (query, key) pairs one layer attends."""
     return sum((n := s.stop - s.start) * (n + 1) // 2 + (s.below - s.stop) * n for s in forest.segments)
@@ -40,8 +56,6 @@ def attended_pairs(forest: TokenForest) -> int:
 
 def operations(policy: Policy, forest: TokenForest) -> Operations:
     """Count, see above; every matrix of the body is assumed to be adapted or a plain linear layer."""
-    from torch import nn
-
     adapted = lora_layers(policy.model)
     base = sum(int(layer.out_features) * int(layer.in_features) for layer in adapted.values())
     adapter = sum(p.numel() for p in policy.trainable().values())

@@ -18,7 +18,7 @@ from typing import Any, cast
 import torch
 
 from benchmarks.sides.memory import PeakAboveModel
-from benchmarks.sides.operations import operations
+from benchmarks.sides.operations import matmul_rate, operations
 from benchmarks.sides.sources import SampledSource, WrittenSource
 from benchmarks.sides.workload import (
     BETA,
@@ -31,7 +31,7 @@ from benchmarks.sides.workload import (
     setting_named,
     standard_library_ids,
 )
-from homeground.base.hardware import matmul_rates, usable_cores
+from homeground.base.hardware import usable_cores
 from homeground.policy import LoraSettings, Policy, TokenForest, load_policy
 from homeground.policy.quantize import Quantization
 from homeground.rollouts import Sampler, Source, Trajectory, sampled_paths
@@ -92,7 +92,7 @@ def measure(
         text: what prompts are cut from, the standard library when not given.
     """
     workload = Workload(setting, text or standard_library_ids(policy.tokenizer))
-    rate = matmul_rates("cpu").bf16
+    rate = matmul_rate()
     memory = PeakAboveModel(policy.peft)
     if written:
         source: SampledSource | WrittenSource = WrittenSource(workload)
