@@ -24,7 +24,7 @@ import torch
 from transformers import MistralConfig, PretrainedConfig, Qwen2Config, Qwen3Config
 
 from benchmarks.sides import results
-from benchmarks.sides.children import run
+from benchmarks.sides.children import end_with_parent, run
 from benchmarks.sides.workload import Delivery, Setting
 
 BENCH = "gpu"
@@ -92,6 +92,7 @@ def main() -> None:
         side = ours if options.side == "ours" else peer
         options.out.write_text(json.dumps(side(SHAPES[options.shapes].config(), SETTING, options.steps, "cuda")))
         return
+    end_with_parent()
     measurements = results.read_measurements(BENCH)
     sides = ["ours", "peer"] if options.peer and importlib.util.find_spec("trl") else ["ours"]
     for shape in options.shapes.split(","):

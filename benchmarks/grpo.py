@@ -20,7 +20,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.sides import results
-from benchmarks.sides.children import run
+from benchmarks.sides.children import end_with_parent, run
 from benchmarks.sides.growth import plot
 from benchmarks.sides.workload import SETTINGS, Setting
 
@@ -38,7 +38,7 @@ def main() -> None:
     names = [*(s.name for s in SETTINGS), GROWTH, SAMPLER]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--settings", help=f"comma-separated, of: {', '.join(names)} (all)")
-    parser.add_argument("--steps", type=int, help="measured steps of both sides (ours 5, the peer 2, P512 3)")
+    parser.add_argument("--steps", type=int, help="measured steps of both sides (ours 3, the peer 1 or 2)")
     parser.add_argument("--peer", action=argparse.BooleanOptionalAction, default=True, help="measure the peer")
     parser.add_argument("--ours", action=argparse.BooleanOptionalAction, default=True, help="measure our side")
     parser.add_argument("--limit", type=float, default=420, help="seconds after which one process is stopped")
@@ -48,6 +48,7 @@ def main() -> None:
         parser.error(f"unknown settings: {', '.join(unknown)}; there are: {', '.join(names)}")
     if options.peer and importlib.util.find_spec("trl") is None:
         parser.error("the peer is not installed: run 'make bench-grpo', or install '.[bench]', or say --no-peer")
+    end_with_parent()
     measurements = results.read_measurements(BENCH)
     complete = True
     for key, module, arguments in plan(wanted, ours=options.ours, peer=options.peer, steps=options.steps):
@@ -70,11 +71,10 @@ def plan(
     processes: dict[str, tuple[str, tuple[object, ...]]] = {}
     for setting in (s for s in SETTINGS if s.name in wanted):
         if ours:
-            ours_steps = ("--setting", setting.name, "--steps", steps or 5)
+            ours_steps = ("--setting", setting.name, "--steps", steps or 3)
             processes.setdefault(f"{setting.ours}: ours", ("benchmarks.sides.ours", ours_steps))
         if peer:
-            peer_steps = steps or (3 if setting.prompt * setting.peer_rows <= 4096 and setting.turns == 1 else 2)
-            trl = ("--setting", setting.name, "--steps", peer_steps)
+            trl = ("--setting", setting.name, "--steps", steps or setting.peer_steps)
             processes[f"{setting.name}: peer"] = ("benchmarks.peers.trl_grpo", trl)
     if GROWTH in wanted and ours:
         processes[GROWTH] = ("benchmarks.sides.growth", ("--steps", steps or 3))

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 
 from benchmarks.sides import results
-from benchmarks.sides.children import run
+from benchmarks.sides.children import end_with_parent, run
 from benchmarks.sides.puzzles import PUZZLE, Puzzle, make_puzzles
 from benchmarks.sides.workload import MODEL
 from homeground.base.hardware import usable_cores
@@ -61,6 +61,7 @@ def main() -> None:
         train = train_ours if trainer == "ours" else train_peer
         options.out.write_text(json.dumps(train(puzzles, seed, 60 * options.minutes)))
         return
+    end_with_parent()
     measurements = results.read_measurements(BENCH)
     complete = True
     for trainer in options.trainers.split(","):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,11 @@ from benchmarks.sides.results import stamped
 from homeground.base.hardware import usable_cores
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def end_with_parent() -> None:
+    """Make SIGTERM end the running child too: a child is killed when its parent leaves by an exception."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def run(module: str, *arguments: object, limit_s: float) -> dict[str, Any] | None:

@@ -46,6 +46,7 @@ class Setting:
         group: rollouts of the prompt (G).
         delivery: see there.
         peer_batch: rows of one forward of the peer, the fastest of those that fit (see docs/benchmarks.md).
+        peer_steps: measured steps of the peer, as many as half an hour for all settings allows.
         step, update, memory: the least ratio peer / ours that is a success; None where nothing was promised.
     """
 
@@ -58,6 +59,7 @@ class Setting:
     group: int = 8
     delivery: Delivery = Delivery.GENERATE
     peer_batch: int = 2
+    peer_steps: int = 2
     step: float | None = None
     update: float | None = None
     memory: float | None = None
@@ -74,9 +76,9 @@ class Setting:
 
     @property
     def forest_tokens(self) -> int:
-        """Our budget of distinct tokens a forward: a group is one forest."""
+        """Our budget of distinct tokens a forward; a larger group is one forest all the same."""
         sampled = self.turns * self.longest + (self.turns - 1) * self.result
-        return self.prompt + self.group * sampled
+        return min(2560, self.prompt + self.group * sampled)
 
     @property
     def ours(self) -> str:
@@ -88,11 +90,11 @@ _AGENT = {"prompt": 512, "shortest": 48, "longest": 48, "turns": 3, "result": 25
 SETTINGS = (
     Setting("P512-R64", 512, 64, 64, step=4, update=5.5, memory=1 / 0.35),
     # TRL's own default, 8 rows a forward: slower here and several times larger, so it carries no target.
-    Setting("P512-R64 vs batch 8", 512, 64, 64, peer_batch=8),
+    Setting("P512-R64 vs batch 8", 512, 64, 64, peer_batch=8, peer_steps=1),
     Setting("P1536-R64", 1536, 64, 64, step=6, update=8, memory=4),
     Setting("P1536-R16..128", 1536, 16, 128, step=5, update=7, memory=4),
     Setting("agent vs tool loop", **_AGENT, delivery=Delivery.TOOL_LOOP, step=3, update=2.2, memory=2),  # type: ignore[arg-type]
-    Setting("agent vs row a turn", **_AGENT, delivery=Delivery.ROW_A_TURN, update=5, memory=1 / 0.35),  # type: ignore[arg-type]
+    Setting("agent vs row a turn", **_AGENT, delivery=Delivery.ROW_A_TURN, peer_steps=1, update=5, memory=1 / 0.35),  # type: ignore[arg-type]
 )
 
 
