@@ -227,7 +227,7 @@ def load_policy(
         ) from cause
     keep_trainable(base)
     if dtype is not torch.float32:
-        _keep_residual_stream(base)
+        _keep_residual_stream(base, dtype)
     base.config.use_cache = False
     torch.manual_seed(seed)
     with warnings.catch_warnings():
@@ -254,21 +254,27 @@ def load_policy(
     return policy
 
 
-def _keep_residual_stream(base: PreTrainedModel) -> None:
-    """Let layers add up in float32: half precision would round the sum at each of them.
+def _keep_residual_stream(base: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Let layers add up in float32, where half precision would round the sum at each of them.
 
-    Only what the embedding gives changes its type; products stay in half precision.
+    What the embedding gives is float32, what a norm gives is in ``dtype`` again: all products stay as they were.
     """
-    base.get_input_embeddings().register_forward_hook(_in_float32)
+
+    def widen(module: torch.nn.Module, arguments: Any, output: Tensor) -> Tensor:
+        del module, arguments
+        return output.float()
+
+    def narrow(module: torch.nn.Module, arguments: Any, output: Tensor) -> Tensor:
+        del module, arguments
+        return output.to(dtype)
+
+    base.get_input_embeddings().register_forward_hook(widen)
     for module in base.modules():
+        if type(module).__name__.endswith("Norm"):
+            module.register_forward_hook(narrow)
         if isinstance(module, torch.nn.LayerNorm):
             # Its kernel takes no mixed types; root-mean-square norms of transformers promote by themselves.
             module.float()
-
-
-def _in_float32(module: torch.nn.Module, arguments: Any, output: Tensor) -> Tensor:
-    del module, arguments
-    return output.float()
 
 
 def _checkpoint_layers(model: PreTrainedModel) -> None:
