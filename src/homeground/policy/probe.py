@@ -30,10 +30,10 @@ from homeground.policy.fork_cache import blank_state
 from homeground.policy.logprobs import body, forest_logprobs, fork_logprobs, row_logprobs
 from homeground.policy.strategy import Strategy, StrategyWarning
 
-LEAST = 1e-3
+LEAST, LEAST_IN_HALF = 1e-3, 0.02
 """Mean absolute difference of log-probabilities (nats) that is never held against a strategy."""
 SHARE = 0.1
-"""In half precision, how much of the difference that leaving the prefix out would make."""
+"""In half precision, neither is this part of the difference that leaving the prefix out would make."""
 PREFIX, TAIL = 8, 8
 
 
@@ -71,7 +71,7 @@ def prepare(model: PreTrainedModel, name: str) -> Strategy:
             tails = [TokenPath(path.ids[PREFIX:], range(1, TAIL)) for path in paths]
             kept = truth.view(len(paths), -1)[:, PREFIX:]
             amnesia = float((_by_the_model(model, tails).view_as(kept) - kept).abs().mean())
-            tolerance = max(LEAST, SHARE * amnesia)
+            tolerance = max(LEAST_IN_HALF, SHARE * amnesia)
         reasons: list[str] = []
         for trial in _TRIALS:
             try:
