@@ -18,8 +18,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
-
 type Device = Literal["cuda", "mps", "cpu"]
 
 
@@ -164,6 +162,8 @@ def usable_cores() -> int:
 
 def free_memory_mb() -> float:
     """Memory that can be had without swapping, within this container's limit where there is one."""
+    import psutil
+
     available = float(psutil.virtual_memory().available)
     group = Path("/sys/fs/cgroup")
     try:

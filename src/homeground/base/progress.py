@@ -1,20 +1,20 @@
 """Progress on stderr: one bar a stage, with an ETA, and a one-line result when it is done.
 
-On a terminal the bars are drawn with Rich. Elsewhere (a log file, CI) each becomes a few plain lines, at most one every
-ten seconds.
+On a terminal the bars are drawn with Rich, where it is installed. Elsewhere (a log file, CI) each becomes a few plain
+lines, at most one every ten seconds.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from importlib.util import find_spec
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as RichProgress
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
 
 PLAIN_INTERVAL_S = 10.0
 
@@ -35,7 +35,11 @@ class Progress:
         self._rich: RichProgress | None = None
 
     def __enter__(self) -> Self:
-        if not self._quiet and sys.stderr.isatty():
+        if not self._quiet and sys.stderr.isatty() and find_spec("rich") is not None:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.progress import Progress as RichProgress
+
             self._rich = RichProgress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=24),
@@ -70,7 +74,7 @@ class Progress:
     def line(self, text: str) -> None:
         """One line above the bars, such as a warning that the reader should keep."""
         if self._rich is not None:
-            self._rich.console.print(escape(text), highlight=False)
+            self._rich.console.print(_escaped(text), highlight=False)
         elif not self._quiet:
             print(text, file=sys.stderr, flush=True)
 
@@ -107,14 +111,15 @@ class _RichBar(Bar):
     def __init__(self, title: str, total: int | None, rich: RichProgress) -> None:
         super().__init__(title, total)
         self._rich = rich
-        self._task: TaskID = rich.add_task(escape(title), total=total, note="")
+        self._task: TaskID = rich.add_task(_escaped(title), total=total, note="")
 
     def _show(self, note: str) -> None:
-        self._rich.update(self._task, completed=self.completed, total=self.total, note=escape(note))
+        self._rich.update(self._task, completed=self.completed, total=self.total, note=_escaped(note))
 
     def _finish(self, result: str) -> None:
         self._rich.remove_task(self._task)
-        text = f"[green]✓[/] {escape(self.title)}: {escape(result)} [dim]({_clock(time.monotonic() - self.started)})[/]"
+        took = _clock(time.monotonic() - self.started)
+        text = f"[green]✓[/] {_escaped(self.title)}: {_escaped(result)} [dim]({took})[/]"
         self._rich.console.print(text, highlight=False)
 
 
@@ -141,6 +146,12 @@ class _PlainBar(Bar):
 
     def _say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
 
 
 def _clock(seconds: float) -> str:

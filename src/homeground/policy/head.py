@@ -7,7 +7,7 @@ product, before it is rounded, the logits that matter are small and keep their d
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ _AFTERWARDS = ("logit_scale", "lm_head_multiplier", "logits_scaling", "final_log
 def plain_head(model: PreTrainedModel) -> Tensor | None:
     """The weight (vocabulary, hidden) of a head that is a frozen product and nothing else; None for any other head."""
     head = model.get_output_embeddings()
-    if type(head) is not nn.Linear or head.bias is not None or head.weight.requires_grad:
+    if type(head) is not nn.Linear or cast("Tensor | None", head.bias) is not None or head.weight.requires_grad:
         return None
     if any(getattr(model.config, name, None) is not None for name in _AFTERWARDS):
         return None

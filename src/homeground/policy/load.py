@@ -226,8 +226,6 @@ def load_policy(
             hint="name a folder with config.json, model.safetensors and tokenizer.json, or see `homeground weights`",
         ) from cause
     keep_trainable(base)
-    if dtype is not torch.float32:
-        _keep_residual_stream(base, dtype)
     base.config.use_cache = False
     torch.manual_seed(seed)
     with warnings.catch_warnings():
@@ -249,12 +247,14 @@ def load_policy(
     policy = Policy(name, folder, peft, tokenizer, dtype, quantization)
     with policy.autocast():
         policy.strategy = prepare(policy.model, name)
+    if dtype is not torch.float32 and policy.strategy is Strategy.FOREST:
+        _keep_residual_stream(policy.model, dtype)
     if checkpointing:
         _checkpoint_layers(policy.model)
     return policy
 
 
-def _keep_residual_stream(base: PreTrainedModel, dtype: torch.dtype) -> None:
+def _keep_residual_stream(model: PreTrainedModel, dtype: torch.dtype) -> None:
     """Let layers add up in float32, where half precision would round the sum at each of them.
 
     What the embedding gives is float32, what a norm gives is in ``dtype`` again: all products stay as they were.
@@ -268,8 +268,8 @@ def _keep_residual_stream(base: PreTrainedModel, dtype: torch.dtype) -> None:
         del module, arguments
         return output.to(dtype)
 
-    base.get_input_embeddings().register_forward_hook(widen)
-    for module in base.modules():
+    model.get_input_embeddings().register_forward_hook(widen)
+    for module in model.modules():
         if type(module).__name__.endswith("Norm"):
             module.register_forward_hook(narrow)
         if isinstance(module, torch.nn.LayerNorm):
