@@ -3,21 +3,9 @@ import torch
 
 from benchmarks.sides.workload import Delivery, Setting
 
-from ..policy import tiny
+from ..policy.conftest import _one_thread, llama
 
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="session")
-def llama(tmp_path_factory):
-    """The folder of a tiny Llama."""
-    return tiny.build(tmp_path_factory.getbasetemp() / "tiny-llama", tiny.llama_config())
+__all__ = ["_one_thread", "llama"]
 
 
 @pytest.fixture

@@ -3,32 +3,14 @@ from dataclasses import dataclass
 
 import openai
 import pytest
-import torch
 
 from homeground.policy import Policy
 from homeground.rollouts import ModelServer, Sampler
 
 from ..policy import tiny
+from ..policy.conftest import _one_thread, llama, policy
 
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="session")
-def llama(tmp_path_factory):
-    """The folder of a tiny Llama."""
-    return tiny.build(tmp_path_factory.getbasetemp() / "tiny-llama", tiny.llama_config())
-
-
-@pytest.fixture
-def policy(llama):
-    """float32, plain base, adapter with values that matter."""
-    return tiny.policy_of(llama)
+__all__ = ["_one_thread", "llama", "policy"]
 
 
 @pytest.fixture
