@@ -39,7 +39,7 @@ class Sampler:
         cache_mb: bytes of keys and values kept between requests.
         compute: held during every forward; share it with a trainer on the same device.
         deterministic: bit-equal ids and log-probabilities from run to run on one machine, whatever the order in
-            which requests arrive and whatever runs beside them; about half as fast, and an agent's next turn
+            which requests arrive and whatever runs beside them; slower, and an agent's next turn
             computes its whole history again.
     """
 
