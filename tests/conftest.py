@@ -11,10 +11,16 @@ os.environ["MPLBACKEND"] = "Agg"
 os.environ["GOMP_SPINCOUNT"] = "30000"
 
 import pytest
+from hypothesis import settings
 
 from tests.small_demo import small_demo
 
 __all__ = ["small_demo"]
+
+# The same examples on every run, so that a change is judged by what it changed; --hypothesis-profile=default
+# seeks new ones.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")
 
 # Whoever runs the tests in the background makes them, and so the commands they start, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -52,8 +52,29 @@ def forest_and_rows(policy, paths, temperature=1.0, attention="eager"):
     return (mine.detach(), my_gradient), (theirs.detach(), tiny.gradient_of(lora))
 
 
+def one_rounding(policy, paths, temperature=1.0, tries=4):
+    """How far the plain rows' own gradient moves when every embedding is off by at most its last bit."""
+
+    def rows(seed=None):
+        twin, lora = tiny.trainable_plain(policy, "eager")
+        if seed is not None:
+            table = twin.get_input_embeddings().weight.data
+            noise = torch.rand(table.shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+            table.mul_(1 + noise * torch.finfo(table.dtype).eps)
+        weighted(row_logprobs(twin, paths, temperature)).backward()
+        return tiny.gradient_of(lora)
+
+    expected = rows()
+    return max(relative(rows(seed), expected) for seed in range(tries))
+
+
 def assert_equal_rows(policy, paths, temperature=1.0):
-    """The contract: float32 log-probabilities to 2e-5, gradients to a relative 1e-5."""
+    """The contract: float32 log-probabilities to 2e-5, gradients to a relative 1e-5.
+
+    Some random trees are so badly conditioned that the rows themselves are not determined to 1e-5; there the
+    forest must be as close as one rounding of the input brings the rows to themselves.
+    """
     (mine, my_gradient), (theirs, their_gradient) = forest_and_rows(policy, paths, temperature)
     torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=2e-5)
-    assert relative(my_gradient, their_gradient) < 1e-5
+    off = relative(my_gradient, their_gradient)
+    assert off < 1e-5 or off < one_rounding(policy, paths, temperature)
