@@ -8,6 +8,7 @@ from tokenizers.models import BPE
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from homeground.policy import LoraSettings, TokenPath, load_policy
+from homeground.policy.fused import Fused
 from homeground.policy.quantize import Quantization
 
 CHATML = (
@@ -94,9 +95,17 @@ def shake(policy, seed=1, std=0.1):
 
 
 def plain(policy, attention="eager"):
-    """A frozen twin that attends by the model's own code: the reference that knows nothing of forests."""
+    """A frozen twin that computes by the code of transformers and PEFT alone: it knows nothing of forests."""
     twin = policy.reference()
     twin.set_attn_implementation(attention)
+    for module in twin.modules():
+        if isinstance(module, Fused):
+            module.__class__ = module.plain
+            if isinstance(module, Fused):
+                raise AssertionError("still fused")
+            if getattr(module, "narrow", None) is not None:
+                dtype = module.narrow
+                module.register_forward_hook(lambda _, __, out, dtype=dtype: out.to(dtype))
     return twin
 
 

@@ -66,29 +66,51 @@ def sharp_logits(hidden: Tensor, weight: Tensor) -> Tensor:
 class HeadLogprobs(torch.autograd.Function):
     """Log-probabilities of chosen tokens through a plain head.
 
-    Logits are made again in the backward pass instead of kept: they are as large as rows times vocabulary.
+    The gradient of a row's first target in its hidden state is that target's row of the head minus the mean of all
+    rows under the policy, whatever the loss is. It is made in the forward pass, while the probabilities are at hand;
+    neither they nor the logits, as large as rows times vocabulary, are kept or made again. A further target of the same
+    row (the first tokens of siblings) differs by two rows of the head.
     """
 
     @staticmethod
     def forward(  # type: ignore[override]
         ctx: Any, hidden: Tensor, weight: Tensor, rows: Tensor, targets: Tensor, temperature: float
     ) -> Tensor:
-        """Log-probability (M,) of ``targets`` (M,) in the rows ``rows`` (M,) of ``hidden`` (n, hidden size)."""
-        logits = sharp_logits(hidden, weight).div_(temperature)
-        chosen = logits[rows, targets]
-        normaliser = torch.logsumexp(logits, -1)
-        ctx.save_for_backward(hidden, weight, rows, targets, normaliser)
-        ctx.temperature = temperature
-        return chosen - normaliser[rows]
+        """Log-probability (M,) of ``targets`` (M,) in the rows ``rows`` (M,) of ``hidden`` (n, hidden size).
+
+        ``rows`` is ascending and names every row.
+        """
+        every = torch.arange(len(hidden), device=rows.device)
+        first = targets[torch.searchsorted(rows, every)]
+        with torch.autocast(hidden.device.type, enabled=False):
+            logits = _logits_around(hidden, weight, first).div_(temperature)
+            chosen = logits[rows, targets]
+            top = logits.amax(-1, keepdim=True)
+            total = logits.sub_(top).exp_().sum(-1, keepdim=True)
+            away: Tensor | None = None
+            if ctx.needs_input_grad[0]:
+                share = logits.div_(total)
+                share[every, first] -= 1
+                away = (share.to(weight.dtype) @ weight).neg_()
+        ctx.save_for_backward(away, weight, rows, targets, first)
+        ctx.temperature, ctx.dtype = temperature, hidden.dtype
+        return chosen - (top + total.log())[rows, 0]
 
     @staticmethod
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        """The gradient of a log-probability in the logits is one-hot minus softmax."""
-        hidden, weight, rows, targets, normaliser = ctx.saved_tensors
-        share = torch.zeros_like(normaliser).index_add_(0, rows, grad_out)
-        with torch.autocast(hidden.device.type, enabled=False):
-            grad = linear(hidden.to(weight.dtype), weight).float().div_(ctx.temperature)
-            grad.sub_(normaliser[:, None]).exp_().mul_(-share[:, None])
-            grad.index_put_((rows, targets), grad_out, accumulate=True)
-            grad_hidden = (grad.to(weight.dtype) @ weight).to(hidden.dtype)
-        return grad_hidden.div_(ctx.temperature), None, None, None, None
+        """See the class."""
+        away, weight, rows, targets, first = ctx.saved_tensors
+        factor = grad_out[:, None] / ctx.temperature
+        grad = away.float() * torch.zeros_like(away[:, :1], dtype=torch.float32).index_add_(0, rows, factor)
+        further = targets != first[rows]
+        moved = weight[targets[further]].float() - weight[first[rows[further]]].float()
+        grad.index_add_(0, rows[further], factor[further] * moved)
+        return grad.to(ctx.dtype), None, None, None, None
+
+
+def _logits_around(hidden: Tensor, weight: Tensor, tokens: Tensor) -> Tensor:
+    """Logits up to a number that each row may add, in float32, sharp around the logit of one token a row (rows,)."""
+    if weight.dtype is torch.float32:
+        return linear(hidden.to(weight.dtype), weight)
+    level = (hidden.float() * weight[tokens]).sum(-1, keepdim=True).to(weight.dtype)
+    return torch.addmm(-level, hidden.to(weight.dtype), weight.t()).float()

@@ -24,6 +24,7 @@ from homeground.base.hardware import best_device, device_kind, matmul_rates
 from homeground.base.weights import resolve_model
 from homeground.policy import attention
 from homeground.policy.forest import TokenForest
+from homeground.policy.fused import FusedNorm, fuse
 from homeground.policy.probe import prepare
 from homeground.policy.quantize import Quantization, keep_trainable, quantization_config
 from homeground.policy.shells import frozen_twin, lora_layers
@@ -246,6 +247,7 @@ def load_policy(
     peft.eval()
     policy = Policy(name, folder, peft, tokenizer, dtype, quantization)
     with policy.autocast():
+        fuse(policy.model)
         policy.strategy = prepare(policy.model, name)
     if dtype is not torch.float32 and policy.strategy is Strategy.FOREST:
         _keep_residual_stream(policy.model, dtype)
@@ -270,7 +272,9 @@ def _keep_residual_stream(model: PreTrainedModel, dtype: torch.dtype) -> None:
 
     model.get_input_embeddings().register_forward_hook(widen)
     for module in model.modules():
-        if type(module).__name__.endswith("Norm"):
+        if isinstance(module, FusedNorm):
+            module.narrow = dtype
+        elif type(module).__name__.endswith("Norm"):
             module.register_forward_hook(narrow)
         if isinstance(module, torch.nn.LayerNorm):
             # Its kernel takes no mixed types; root-mean-square norms of transformers promote by themselves.

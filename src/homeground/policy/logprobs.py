@@ -22,7 +22,7 @@ from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.fork import forked_hidden
 from homeground.policy.head import HeadLogprobs, logits_of, plain_head
 
-HEAD_CHUNK = 512
+HEAD_CHUNK = 128
 
 
 def forest_logprobs(

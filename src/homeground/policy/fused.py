@@ -1,0 +1,295 @@
+"""Parts of a decoder layer with their gradients written out: fewer passes over activations, and fewer of them kept.
+
+Between two matrix products a model of transformers walks many times over tensors as large as its activations (one
+walk an operator), and autograd keeps what most of them read. Each function here is one node of the graph:
+
+===================  ==============================================  =========================================
+function             computes                                        keeps besides its inputs
+===================  ==============================================  =========================================
+:class:`LowRank`     ``x W' + s (x A') B'`` (LoRA, arXiv 2106.09685)  ``x A'``, rank numbers a token
+:class:`GatedDown`   the same of ``act(gate) * up``                   ``x A'``; the product is made again
+:class:`RmsNorm`     ``x / rms(x) * gain``, in float32                one number a token
+===================  ==============================================  =========================================
+
+Modules are recognised by what they compute: :func:`fuse` tries each candidate on random numbers and takes over only
+what gives the same. A fused module is one of a subclass of its own class, so names, parameters and files stay.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, cast
+
+import torch
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from homeground.policy.quantize import dequantized
+
+_ALIKE = 1e-5
+
+
+class Fused:
+    """What a fused module's class begins with; ``plain`` is the class that it had."""
+
+    plain: type[nn.Module]
+
+
+def fuse(model: nn.Module) -> None:
+    """Let modules of a model compute by the functions above wherever that gives the same numbers.
+
+    Args:
+        model: adapters injected; its weights stay as they are.
+    """
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            if _is_linear(module.get_base_layer()):
+                _become(module, FusedLora)
+        elif _is_rms_norm(module):
+            _become(module, FusedNorm)
+        elif _is_gated_mlp(module):
+            _become(module, FusedMlp)
+
+
+def _become(module: nn.Module, kind: type[Fused]) -> None:
+    module.__class__ = _subclass(kind, type(module))
+
+
+@functools.cache
+def _subclass(kind: type[Fused], plain: type[nn.Module]) -> type[nn.Module]:
+    return cast("type[nn.Module]", type(f"Fused{plain.__name__}", (kind, plain), {"plain": plain}))
+
+
+class _Product:
+    """A linear layer's frozen weight; a 4-bit one is dequantized each time it is asked for."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        self._layer = layer
+        self.bias = cast("Tensor | None", layer.bias)
+
+    def weight(self) -> Tensor:
+        return dequantized(self._layer).detach()
+
+
+def _forward(x: Tensor, product: _Product, a: Tensor, b: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Output (.., out) and the low-rank factor (n, r) of inputs (.., in)."""
+    weight = product.weight()
+    x = x.to(weight.dtype)
+    out = linear(x, weight, None if product.bias is None else product.bias.to(weight.dtype))
+    low = linear(x, a.to(weight.dtype)).flatten(0, -2)
+    out.view(-1, out.shape[-1]).addmm_(low, (b * scale).to(weight.dtype).t())
+    return out, low
+
+
+def _backward(
+    grad: Tensor, x: Tensor, low: Tensor, product: _Product, a: Tensor, b: Tensor, scale: float, *, to_input: bool
+) -> tuple[Tensor | None, Tensor, Tensor]:
+    """Gradients of input (n, in), A and B; ``grad`` is (n, out), ``x`` (n, in)."""
+    dtype = low.dtype
+    grad = grad.to(dtype)
+    grad_low = grad @ (b * scale).to(dtype)
+    grad_b = (grad.t() @ low).float().mul_(scale)
+    grad_a = (grad_low.t() @ x.to(dtype)).float()
+    grad_x: Tensor | None = None
+    if to_input:
+        grad_x = grad @ product.weight()
+        grad_x.addmm_(grad_low, a.to(dtype))
+    return grad_x, grad_a.to(a.dtype), grad_b.to(b.dtype)
+
+
+class LowRank(torch.autograd.Function):
+    """``x W' + s (x A') B'``; A (r, in) and B (out, r) get gradients, W and its bias are frozen."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, x: Tensor, a: Tensor, b: Tensor, product: _Product, scale: float
+    ) -> Tensor:
+        """Output (.., out) of inputs (.., in)."""
+        with torch.autocast(x.device.type, enabled=False):
+            out, low = _forward(x, product, a, b, scale)
+        ctx.save_for_backward(x, low, a, b)
+        ctx.product, ctx.scale = product, scale
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """See :func:`_backward`."""
+        x, low, a, b = ctx.saved_tensors
+        with torch.autocast(x.device.type, enabled=False):
+            grad_x, grad_a, grad_b = _backward(
+                grad.flatten(0, -2),
+                x.flatten(0, -2),
+                low,
+                ctx.product,
+                a,
+                b,
+                ctx.scale,
+                to_input=ctx.needs_input_grad[0],
+            )
+        return None if grad_x is None else grad_x.view(x.shape).to(x.dtype), grad_a, grad_b, None, None
+
+
+class GatedDown(torch.autograd.Function):
+    """:class:`LowRank` of ``act(gate) * up``, which is made again in the backward pass instead of kept."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, gate: Tensor, up: Tensor, act: nn.Module, a: Tensor, b: Tensor, product: _Product, scale: float
+    ) -> Tensor:
+        """Output (.., out) of gate and up (.., in)."""
+        with torch.autocast(gate.device.type, enabled=False):
+            out, low = _forward(act(gate).mul_(up), product, a, b, scale)
+        ctx.save_for_backward(gate, up, low, a, b)
+        ctx.act, ctx.product, ctx.scale = act, product, scale
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """The gradient of the product, then those of its two factors."""
+        gate, up, low, a, b = ctx.saved_tensors
+        with torch.autocast(gate.device.type, enabled=False):
+            with torch.enable_grad():
+                leaf = gate.detach().requires_grad_(True)
+                active = ctx.act(leaf)
+            values = active.detach()
+            x = (values * up).flatten(0, -2)
+            grad_x, grad_a, grad_b = _backward(grad.flatten(0, -2), x, low, ctx.product, a, b, ctx.scale, to_input=True)
+            assert grad_x is not None
+            grad_x = grad_x.view(gate.shape)
+            grad_up = grad_x * values
+            (grad_gate,) = torch.autograd.grad(active, leaf, grad_x.mul_(up))
+        return grad_gate, grad_up, None, grad_a, grad_b, None, None
+
+
+class FusedLora(Fused):
+    """A LoRA layer of PEFT over a linear layer; whatever is not one plain adapter stays PEFT's own."""
+
+    def forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """See :class:`LowRank`."""
+        if args or kwargs or (found := factors_of(self)) is None:
+            return cast("Tensor", self.plain.forward(self, x, *args, **kwargs))
+        return cast("Tensor", LowRank.apply(x, *found))
+
+
+def factors_of(layer: Any) -> tuple[Tensor, Tensor, _Product, float] | None:
+    """A, B, the frozen product and the scale of a fused layer; None while it is anything but one plain adapter."""
+    if not isinstance(layer, FusedLora) or layer.disable_adapters or layer.merged or layer.lora_variant:  # type: ignore[attr-defined]
+        return None
+    active = layer.active_adapters  # type: ignore[attr-defined]
+    if len(active) != 1 or len(layer.lora_A) != 1 or active[0] not in layer.lora_A:  # type: ignore[attr-defined]
+        return None
+    name = active[0]
+    a, b = layer.lora_A[name], layer.lora_B[name]  # type: ignore[attr-defined]
+    dropout = layer.lora_dropout[name]  # type: ignore[attr-defined]
+    if b.bias is not None or (dropout.training and not isinstance(dropout, nn.Identity)):
+        return None
+    base = layer.get_base_layer()  # type: ignore[attr-defined]
+    if base.weight.requires_grad or (base.bias is not None and base.bias.requires_grad):
+        return None
+    return a.weight, b.weight, _Product(base), layer.scaling[name]  # type: ignore[attr-defined]
+
+
+def _is_linear(layer: nn.Module) -> bool:
+    if type(layer) is nn.Linear:
+        return True
+    return type(layer).__name__ == "Linear4bit" and hasattr(layer.weight, "quant_state")
+
+
+class RmsNorm(torch.autograd.Function):
+    """Root-mean-square normalisation (Zhang and Sennrich 2019, arXiv 1910.07467) with a frozen gain."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, x: Tensor, gain: Tensor, eps: float, dtype: torch.dtype
+    ) -> Tensor:
+        """``x`` (.., n) normalised over its last dimension, in ``dtype``; computed in float32."""
+        inverse = torch.rsqrt(x.float().square().mean(-1, keepdim=True).add_(eps))
+        ctx.save_for_backward(x, inverse, gain)
+        return (x * inverse).mul_(gain).to(dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """With y = x r: ``r (g - y mean(g y))``, g being the gradient of y."""
+        x, inverse, gain = ctx.saved_tensors
+        scaled = grad * gain if grad.dtype is torch.float32 else grad.float().mul_(gain)
+        share = (scaled * x).mean(-1, keepdim=True).mul_(inverse**3)
+        return scaled.mul_(inverse).addcmul_(x.float(), share, value=-1).to(x.dtype), None, None, None
+
+
+class FusedNorm(Fused):
+    """A module that is :class:`RmsNorm`; ``narrow`` is the type of what it gives, that of its input if None."""
+
+    narrow: torch.dtype | None = None
+    offset: float = 0.0
+
+    def forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """See :class:`RmsNorm`."""
+        if args or kwargs or self.weight.requires_grad:
+            return cast("Tensor", self.plain.forward(self, x, *args, **kwargs))
+        return cast("Tensor", RmsNorm.apply(x, self.gain(), _eps(self), self.narrow or x.dtype))
+
+    def gain(self: Any) -> Tensor:
+        """What normalised values are multiplied by, float32."""
+        return cast("Tensor", self.weight.float() + self.offset if self.offset else self.weight.float())
+
+
+def _eps(module: Any) -> float:
+    return cast("float", getattr(module, "variance_epsilon", None) or getattr(module, "eps", None) or 0.0)
+
+
+def _is_rms_norm(module: Any) -> bool:
+    weight = getattr(module, "weight", None)
+    if "Norm" not in type(module).__name__ or not isinstance(weight, Tensor) or weight.dim() != 1 or not _eps(module):
+        return False
+    if getattr(module, "bias", None) is not None:
+        return False
+    x = _noise(weight, len(weight))
+    try:
+        with torch.no_grad():
+            expected = module(x)
+            for offset in (0.0, 1.0):
+                found = RmsNorm.apply(x, weight.float() + offset, _eps(module), torch.float32)
+                if _close(found, expected):
+                    module.offset = offset
+                    return True
+    except (TypeError, RuntimeError):
+        # It wants more than one input, or another shape.
+        return False
+    return False
+
+
+class FusedMlp(Fused):
+    """``down(act(gate(x)) * up(x))`` whose last product is a fused LoRA layer."""
+
+    def forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """See :class:`GatedDown`."""
+        if args or kwargs or not torch.is_grad_enabled() or (found := factors_of(self.down_proj)) is None:
+            return cast("Tensor", self.plain.forward(self, x, *args, **kwargs))
+        return cast("Tensor", GatedDown.apply(self.gate_proj(x), self.up_proj(x), self.act_fn, *found))
+
+
+def _is_gated_mlp(module: Any) -> bool:
+    parts = [getattr(module, name, None) for name in ("gate_proj", "up_proj", "down_proj", "act_fn")]
+    if not all(isinstance(part, nn.Module) for part in parts):
+        return False
+    gate, up, down, act = cast("list[Any]", parts)
+    base = getattr(gate, "base_layer", gate)
+    if not _is_linear(base):
+        return False
+    x = _noise(base.weight, base.in_features).to(
+        base.weight.dtype if base.weight.is_floating_point() else torch.float32
+    )
+    try:
+        with torch.no_grad():
+            return bool(torch.equal(module(x), down(act(gate(x)) * up(x))))
+    except (TypeError, RuntimeError):
+        return False
+
+
+def _noise(like: Tensor, width: int) -> Tensor:
+    return torch.randn(3, width, generator=torch.Generator().manual_seed(0)).to(like.device)
+
+
+def _close(found: Any, expected: Any) -> bool:
+    return isinstance(expected, Tensor) and torch.allclose(found, expected.float(), rtol=_ALIKE, atol=_ALIKE)
