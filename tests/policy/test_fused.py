@@ -31,9 +31,7 @@ def test_values_and_gradients_are_those_of_the_modules_own_code(llama, quantizat
     fused, mine = policy.logprobs(FOREST).detach(), gradients(policy)
     for parameter in policy.trainable().values():
         parameter.grad = None
-    for module in policy.model.modules():
-        if isinstance(module, Fused):
-            module.__class__ = module.plain
+    tiny.unfused(policy.model)
     theirs = gradients(policy)
     torch.testing.assert_close(fused, policy.logprobs(FOREST).detach(), rtol=1e-5, atol=1e-5)
     assert float((mine - theirs).norm() / theirs.norm()) < 1e-5
@@ -50,9 +48,7 @@ def test_a_fused_layer_keeps_less_for_the_backward_pass(llama):
         return sum(size for size, _ in seen.values())
 
     policy, plain = tiny.policy_of(llama), tiny.policy_of(llama)
-    for module in plain.model.modules():
-        if isinstance(module, Fused):
-            module.__class__ = module.plain
+    tiny.unfused(plain.model)
     assert kept(policy) < 0.75 * kept(plain)
 
 

@@ -98,15 +98,18 @@ def plain(policy, attention="eager"):
     """A frozen twin that computes by the code of transformers and PEFT alone: it knows nothing of forests."""
     twin = policy.reference()
     twin.set_attn_implementation(attention)
-    for module in twin.modules():
+    return unfused(twin)
+
+
+def unfused(model):
+    """The model itself, each module back in its own class."""
+    for module in model.modules():
         if isinstance(module, Fused):
+            narrow = getattr(module, "narrow", None)
             module.__class__ = module.plain
-            if isinstance(module, Fused):
-                raise AssertionError("still fused")
-            if getattr(module, "narrow", None) is not None:
-                dtype = module.narrow
-                module.register_forward_hook(lambda _, __, out, dtype=dtype: out.to(dtype))
-    return twin
+            if narrow is not None:
+                module.register_forward_hook(lambda _, __, out, dtype=narrow: out.to(dtype))
+    return model
 
 
 def trainable_plain(policy, attention="eager"):

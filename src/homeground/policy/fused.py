@@ -61,29 +61,30 @@ def _subclass(kind: type[Fused], plain: type[nn.Module]) -> type[nn.Module]:
     return cast("type[nn.Module]", type(f"Fused{plain.__name__}", (kind, plain), {"plain": plain}))
 
 
-class _Product:
-    """A linear layer's frozen weight; a 4-bit one is dequantized each time it is asked for."""
+def low_rank(x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """``x W' + (x A') B'`` of inputs (.., in), shape (.., out), and its factor ``x A'`` (n, r); trainer and sampler.
 
-    def __init__(self, layer: nn.Module) -> None:
-        self._layer = layer
-        self.bias = cast("Tensor | None", layer.bias)
-
-    def weight(self) -> Tensor:
-        return dequantized(self._layer).detach()
-
-
-def _forward(x: Tensor, product: _Product, a: Tensor, b: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """Output (.., out) and the low-rank factor (n, r) of inputs (.., in)."""
-    weight = product.weight()
+    Args:
+        x: any float type; all else has the weight's, and B holds the scale.
+        weight, bias: (out, in), (out,).
+        a, b: (r, in), (out, r).
+    """
     x = x.to(weight.dtype)
-    out = linear(x, weight, None if product.bias is None else product.bias.to(weight.dtype))
-    low = linear(x, a.to(weight.dtype)).flatten(0, -2)
-    out.view(-1, out.shape[-1]).addmm_(low, (b * scale).to(weight.dtype).t())
+    out = linear(x, weight, bias)
+    low = linear(x, a).flatten(0, -2)
+    out.view(-1, out.shape[-1]).addmm_(low, b.t())
     return out, low
 
 
+def _forward(x: Tensor, base: nn.Linear, a: Tensor, b: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    weight = dequantized(base).detach()
+    dtype = weight.dtype
+    bias = cast("Tensor | None", base.bias)
+    return low_rank(x, weight, None if bias is None else bias.to(dtype), a.to(dtype), (b * scale).to(dtype))
+
+
 def _backward(
-    grad: Tensor, x: Tensor, low: Tensor, product: _Product, a: Tensor, b: Tensor, scale: float, *, to_input: bool
+    grad: Tensor, x: Tensor, low: Tensor, base: nn.Linear, a: Tensor, b: Tensor, scale: float, *, to_input: bool
 ) -> tuple[Tensor | None, Tensor, Tensor]:
     """Gradients of input (n, in), A and B; ``grad`` is (n, out), ``x`` (n, in)."""
     dtype = low.dtype
@@ -93,7 +94,7 @@ def _backward(
     grad_a = (grad_low.t() @ x.to(dtype)).float()
     grad_x: Tensor | None = None
     if to_input:
-        grad_x = grad @ product.weight()
+        grad_x = grad @ dequantized(base).detach()
         grad_x.addmm_(grad_low, a.to(dtype))
     return grad_x, grad_a.to(a.dtype), grad_b.to(b.dtype)
 
@@ -103,13 +104,13 @@ class LowRank(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, x: Tensor, a: Tensor, b: Tensor, product: _Product, scale: float
+        ctx: Any, x: Tensor, a: Tensor, b: Tensor, base: nn.Linear, scale: float
     ) -> Tensor:
         """Output (.., out) of inputs (.., in)."""
         with torch.autocast(x.device.type, enabled=False):
-            out, low = _forward(x, product, a, b, scale)
+            out, low = _forward(x, base, a, b, scale)
         ctx.save_for_backward(x, low, a, b)
-        ctx.product, ctx.scale = product, scale
+        ctx.base, ctx.scale = base, scale
         return out
 
     @staticmethod
@@ -121,7 +122,7 @@ class LowRank(torch.autograd.Function):
                 grad.flatten(0, -2),
                 x.flatten(0, -2),
                 low,
-                ctx.product,
+                ctx.base,
                 a,
                 b,
                 ctx.scale,
@@ -135,13 +136,13 @@ class GatedDown(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, gate: Tensor, up: Tensor, act: nn.Module, a: Tensor, b: Tensor, product: _Product, scale: float
+        ctx: Any, gate: Tensor, up: Tensor, act: nn.Module, a: Tensor, b: Tensor, base: nn.Linear, scale: float
     ) -> Tensor:
         """Output (.., out) of gate and up (.., in)."""
         with torch.autocast(gate.device.type, enabled=False):
-            out, low = _forward(act(gate).mul_(up), product, a, b, scale)
+            out, low = _forward(act(gate).mul_(up), base, a, b, scale)
         ctx.save_for_backward(gate, up, low, a, b)
-        ctx.act, ctx.product, ctx.scale = act, product, scale
+        ctx.act, ctx.base, ctx.scale = act, base, scale
         return out
 
     @staticmethod
@@ -154,7 +155,7 @@ class GatedDown(torch.autograd.Function):
                 active = ctx.act(leaf)
             values = active.detach()
             x = (values * up).flatten(0, -2)
-            grad_x, grad_a, grad_b = _backward(grad.flatten(0, -2), x, low, ctx.product, a, b, ctx.scale, to_input=True)
+            grad_x, grad_a, grad_b = _backward(grad.flatten(0, -2), x, low, ctx.base, a, b, ctx.scale, to_input=True)
             assert grad_x is not None
             grad_x = grad_x.view(gate.shape)
             grad_up = grad_x * values
@@ -172,8 +173,8 @@ class FusedLora(Fused):
         return cast("Tensor", LowRank.apply(x, *found))
 
 
-def factors_of(layer: Any) -> tuple[Tensor, Tensor, _Product, float] | None:
-    """A, B, the frozen product and the scale of a fused layer; None while it is anything but one plain adapter."""
+def factors_of(layer: Any) -> tuple[Tensor, Tensor, nn.Linear, float] | None:
+    """A, B, the frozen layer and the scale of a fused layer; None while it is anything but one plain adapter."""
     if not isinstance(layer, FusedLora) or layer.disable_adapters or layer.merged or layer.lora_variant:  # type: ignore[attr-defined]
         return None
     active = layer.active_adapters  # type: ignore[attr-defined]
@@ -187,7 +188,7 @@ def factors_of(layer: Any) -> tuple[Tensor, Tensor, _Product, float] | None:
     base = layer.get_base_layer()  # type: ignore[attr-defined]
     if base.weight.requires_grad or (base.bias is not None and base.bias.requires_grad):
         return None
-    return a.weight, b.weight, _Product(base), layer.scaling[name]  # type: ignore[attr-defined]
+    return a.weight, b.weight, base, layer.scaling[name]  # type: ignore[attr-defined]
 
 
 def _is_linear(layer: nn.Module) -> bool:

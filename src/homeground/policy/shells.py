@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
+from homeground.policy.fused import low_rank
 from homeground.policy.quantize import dequantized, four_bit_layers
 
 
@@ -65,7 +66,7 @@ class SharedInput:
         """One layer's output."""
         if x is not self._input:
             self._input, self._asked = x, 0
-            self._output = _low_rank_linear(x, self._weight, self._bias, self._a, self._b)
+            self._output, _ = low_rank(x, self._weight, self._bias, self._a, self._b)
         found = self._output[..., rows]
         self._asked += 1
         if self._asked == self._layers:
@@ -82,14 +83,6 @@ def _stacked(weights: Sequence[Tensor]) -> Tensor:
             return torch.cat(list(weights))
         at += weight.numel()
     return first.as_strided((sum(map(len, weights)), first.shape[1]), first.stride())
-
-
-def _low_rank_linear(x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
-    x = x.to(weight.dtype)
-    out = linear(x, weight, bias)
-    low = linear(x, a)
-    out.view(-1, out.shape[-1]).addmm_(low.view(-1, low.shape[-1]), b.t())
-    return out
 
 
 class SamplerLinear(nn.Module):
@@ -135,7 +128,7 @@ class SamplerLinear(nn.Module):
             out = self.packed(x)
             return out + linear(linear(x, self.lora_a), self.lora_b)
         if self.share is None:
-            return _low_rank_linear(x, self.weight, self.bias, self.lora_a, self.lora_b)
+            return low_rank(x, self.weight, self.bias, self.lora_a, self.lora_b)[0]
         shared, rows = self.share
         return shared.output(x, rows)
 
