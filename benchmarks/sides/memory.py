@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from homeground.base.errors import HomegroundError
-from homeground.base.memory import give_back_memory
+from homeground.base.heap import give_back_memory
 
 
 class PeakAboveModel:

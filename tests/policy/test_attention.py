@@ -93,8 +93,7 @@ def test_the_parts_cover_what_each_token_sees_exactly_once(forest, block, window
             seen[rows, keys] += everything[rows, keys]
         else:
             seen[rows, keys] += torch.ones(shape, dtype=torch.long).tril() if p.causal else 1
-        if p.own:
-            assert rows == keys
+        if p.first:
             begun[rows] += 1
         else:
             assert bool(begun[rows].all()), "merged into before it was begun"

@@ -4,9 +4,23 @@ import pytest
 import torch
 from peft import LoraConfig
 from torch import nn
+from transformers.models.cohere.modeling_cohere import CohereAttention
+from transformers.models.gemma3.modeling_gemma3 import Gemma3Attention
+from transformers.models.llama.modeling_llama import LlamaAttention
 
 from homeground.policy import LoraSettings, TokenForest
-from homeground.policy.fused import Fused, FusedLora, FusedMlp, FusedNorm, RmsNorm, factors_of, fuse
+from homeground.policy.fused import (
+    Fused,
+    FusedAttention,
+    FusedLora,
+    FusedMlp,
+    FusedNorm,
+    RmsNorm,
+    Rotation,
+    _with_rotation,
+    factors_of,
+    fuse,
+)
 from homeground.policy.shells import lora_layers
 
 from . import tiny
@@ -21,7 +35,7 @@ def gradients(policy):
 
 def test_a_llama_is_fused_wherever_something_can_be(policy):
     kinds = [type(m).__mro__[1] for m in policy.model.modules() if isinstance(m, Fused)]
-    assert {kind: kinds.count(kind) for kind in kinds} == {FusedLora: 14, FusedNorm: 5, FusedMlp: 2}
+    assert {kind: kinds.count(kind) for kind in kinds} == {FusedLora: 14, FusedNorm: 5, FusedMlp: 2, FusedAttention: 2}
     assert all(factors_of(layer) is not None for layer in lora_layers(policy.model).values())
 
 
@@ -90,19 +104,71 @@ def test_a_module_that_computes_something_else_is_left_alone():
     assert kinds == [True, True, False]
 
 
+@pytest.mark.parametrize("divides", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_norm_is_the_equation(dtype):
+def test_the_norm_is_the_equation(dtype, divides):
     generator = torch.Generator().manual_seed(0)
     x = (torch.randn(5, 16, generator=generator) * 3).to(dtype).requires_grad_(True)
     gain, weights = torch.randn(2, 16, generator=generator)
     twin = x.detach().double().requires_grad_(True)
     expected = twin / (twin.square().mean(-1, keepdim=True) + 1e-5).sqrt() * gain
-    found = RmsNorm.apply(x, gain, 1e-5, torch.float32)
+    found = RmsNorm.apply(x, gain, 1e-5, torch.float32, divides)
     torch.testing.assert_close(found, expected.float(), rtol=1e-5, atol=1e-5)
     (found * weights).sum().backward()
     (expected * weights).sum().backward()
     tolerance = 1e-5 if dtype is torch.float32 else 1e-2
     torch.testing.assert_close(x.grad.double(), twin.grad, rtol=tolerance, atol=tolerance)
+
+
+def test_the_rotation_is_a_matrix_and_its_gradient_the_transposed_one():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 2, 3, 8, generator=generator).requires_grad_(True)
+    cos, sin, upstream = (torch.randn(*shape, generator=generator) for shape in [(1, 3, 8), (1, 3, 8), (1, 2, 3, 8)])
+    found = Rotation.apply(x, cos, sin)
+    twin = x.detach().double().requires_grad_(True)
+    turned = torch.cat([-twin[..., 4:], twin[..., :4]], -1)
+    expected = twin * cos[:, None] + turned * sin[:, None]
+    torch.testing.assert_close(found, expected.float(), rtol=1e-5, atol=1e-6)
+    (found * upstream).sum().backward()
+    (expected * upstream).sum().backward()
+    torch.testing.assert_close(x.grad, twin.grad.float(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_rotary_function_of_another_kind_is_left_alone():
+    kinds = CohereAttention, LlamaAttention, Gemma3Attention, nn.Linear
+    assert [_with_rotation(kind.forward) is not None for kind in kinds] == [False, True, True, False]
+
+
+def test_an_adapter_that_adds_nothing_costs_the_twin_nothing(llama):
+    policy = tiny.policy_of(llama)
+    with torch.no_grad():
+        for index, layer in enumerate(lora_layers(policy.model).values()):
+            layer.lora_B["default"].weight.fill_(0.0 if index else 0.01)
+    idle = [layer.idle for layer in lora_layers(policy.reference()).values()]
+    assert idle == [False] + [True] * 13
+    assert not any(layer.idle for layer in lora_layers(policy.model).values())
+    assert torch.equal(policy.logprobs(FOREST, reference=policy.reference()), policy.logprobs(FOREST).detach())
+
+
+def test_a_norm_with_a_gain_of_zero_keeps_its_input():
+    class Norm(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.eps = nn.Parameter(torch.tensor([0.0, 1.0, 2.0, -1.0]), requires_grad=False), 1e-6
+
+        def forward(self, x):
+            return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps) * self.weight
+
+    own, fused = Norm(), nn.Sequential(Norm())
+    fuse(fused)
+    assert isinstance(fused[0], FusedNorm)
+    x = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0))
+    grads = []
+    for norm, value in ((own, x[0]), (fused, x[0])):
+        value = value.clone().requires_grad_(True)
+        (norm(value) * x[1]).sum().backward()
+        grads.append(value.grad)
+    torch.testing.assert_close(grads[0], grads[1], rtol=1e-5, atol=1e-6)
 
 
 def test_a_copy_is_fused_too(policy):

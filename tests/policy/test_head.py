@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn.functional import linear, log_softmax
 
-from homeground.policy.head import HeadLogprobs, plain_head, sharp_logits
+from homeground.policy.head import HeadLogprobs, Scratch, plain_head, sharp_logits
 
 from . import tiny
 
@@ -42,7 +42,8 @@ def test_value_and_gradient_equal_the_plain_expression(temperature):
 
     twin = hidden.detach().clone().requires_grad_(True)
     single = hidden.detach().float().requires_grad_(True)
-    found = HeadLogprobs.apply(single, weight.detach().float(), rows, targets, temperature)
+    head = weight.detach().float()
+    found = HeadLogprobs.apply(single, head, rows, targets, temperature, Scratch(len(single) + 3, head))
     torch.testing.assert_close(found.double(), plain(twin), rtol=1e-5, atol=1e-5)
     (found * scale.float()).sum().backward()
     (plain(twin) * scale).sum().backward()

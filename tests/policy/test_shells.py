@@ -4,7 +4,7 @@ from peft import LoraConfig, get_peft_model
 
 from homeground.policy import LoraSettings, TokenForest
 from homeground.policy.quantize import dequantized, four_bit_layers
-from homeground.policy.shells import SamplerLinear, lora_layers, publish, sampler_shell, share_inputs
+from homeground.policy.shells import FEW_ROWS, SamplerLinear, lora_layers, publish, sampler_shell, share_inputs
 from homeground.training import Kl, kl_estimate
 
 from . import tiny
@@ -141,6 +141,19 @@ def test_the_sampler_s_product_is_base_plus_scaled_low_rank(policy):
     a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
     expected = x @ layer.get_base_layer().weight.T + 8 / 4 * (x @ a.T @ b.T)
     torch.testing.assert_close(linear(x), expected.detach(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 8), (2, 5), (1, FEW_ROWS), (1, FEW_ROWS + 1)])
+def test_few_rows_are_multiplied_the_other_way_round_to_the_same_result(tmp_path, bias, shape):
+    policy = tiny.policy_of(tiny.build(tmp_path / "model", tiny.llama_config(attention_bias=bias)))
+    layer = next(iter(lora_layers(policy.model).values()))
+    with torch.no_grad():
+        layer.lora_B["default"].weight.normal_(generator=torch.Generator().manual_seed(0))
+    x = torch.randn(*shape, layer.in_features, generator=torch.Generator().manual_seed(1))
+    out = SamplerLinear(layer, torch.float32)(x)
+    assert out.shape == (*shape, layer.out_features)
+    torch.testing.assert_close(out, layer(x).detach(), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["two adapters", "DoRA"])

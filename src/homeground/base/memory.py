@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import sys
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -72,18 +69,6 @@ class PeakMemory:
             self._resident = max(self._resident, resident)
             self.peak_mb = max(self.peak_mb, used)
             self._since_mark = max(self._since_mark, used)
-
-
-def give_back_memory() -> None:
-    """Hand freed memory back to the system (glibc keeps it otherwise: gigabytes after a few forwards of mixed sizes).
-
-    For the borders between stages: what comes next pays a page fault for each page it takes again. Does nothing where
-    the C library has no ``malloc_trim``.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        gc.collect()
-        trim(0)
 
 
 def tree_memory_mb() -> float:

@@ -9,7 +9,8 @@ from pathlib import Path
 from time import perf_counter
 
 from homeground.base.errors import HomegroundError
-from homeground.base.memory import PeakMemory, give_back_memory
+from homeground.base.heap import give_back_memory
+from homeground.base.memory import PeakMemory
 from homeground.base.workspace import RunFolder
 from homeground.evaluate import Metrics
 from homeground.pipeline import stages

@@ -4,8 +4,7 @@ A query sees its own segment causally and every ancestor segment in full. In dep
 queries below a segment are contiguous, so the whole forest is a list of *parts*, each one ordinary
 attention between two slices::
 
-    for each long segment s:          queries s            keys s     causal
-                                      queries below(s)     keys s     full
+    for each long segment s:          queries s, below(s)  keys s     causal: what lies below s sees all of it
     for each run b of small subtrees: queries b            keys b     masked
 
 A sliding window leaves few keys of a long segment to see; then each ``BLOCK`` of queries has its own parts
@@ -89,6 +88,8 @@ def forest_attention(
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     scoring = Scoring(scale, sliding_window, softcap, s_aux)
     # A residual stream in float32 leaves rotated queries and keys in float32; values come from a product.
+    # Fused kernels read the numbers of a head side by side; a sampler's products of few rows are laid out by columns.
+    query, key, value = (t if t.stride(-1) == 1 else t.contiguous() for t in (query, key, value))
     query, key = query.to(value.dtype), key.to(value.dtype)
     layer: int = getattr(module, "layer_idx")  # noqa: B009
     out = forest.attend(layer, query, key, value, scoring)
@@ -217,11 +218,11 @@ def merge(out: Tensor, lse: Tensor, part_out: Tensor, part_lse: Tensor) -> None:
 
 @dataclass(frozen=True)
 class _Part:
-    """Attention between two slices; ``own``: its queries are among its keys, which happens once for every query."""
+    """Attention between two slices; ``first`` of its queries' parts; ``causal``: query i sees keys up to i."""
 
     queries: slice
     keys: slice
-    own: bool = False
+    first: bool = False
     causal: bool = False
     masked: bool = False
 
@@ -242,24 +243,23 @@ class _Mask:
 
 
 def plan(forest: TokenForest) -> list[_Part]:
-    """The parts of a forest; those that contain a query's own position come first."""
+    """The parts of a forest, roots first."""
     children = forest.children()
-    own: list[_Part] = []
-    above: list[_Part] = []
-    pending = [children[-1]]
+    parts: list[_Part] = []
+    pending = [-1]
     while pending:
-        for run in _runs(forest, pending.pop()):
+        parent = pending.pop()
+        for run in _runs(forest, children[parent]):
             first, last = forest.segments[run[0]], forest.segments[run[-1]]
             block = slice(first.start, last.below)
             if len(run) == 1 and (not children.get(run[0]) or block.stop - block.start > BLOCK):
-                alone = slice(first.start, first.stop)
-                own.append(_Part(alone, alone, own=True, causal=True))
+                keys = slice(first.start, first.stop)
+                parts.append(_Part(block, keys, first=parent < 0, causal=True))
                 if run[0] in children:
-                    above.append(_Part(slice(first.stop, first.below), alone))
-                    pending.append(children[run[0]])
+                    pending.append(run[0])
             else:
-                own.append(_Part(block, block, own=True, masked=True))
-    return [*own, *above]
+                parts.append(_Part(block, block, first=parent < 0, masked=True))
+    return parts
 
 
 def _runs(forest: TokenForest, siblings: list[int]) -> list[list[int]]:
@@ -292,7 +292,7 @@ def windowed_plan(forest: TokenForest, window: int) -> list[_Part]:
         block = slice(start, min(start + BLOCK, len(forest)))
         alone = any(s.start <= block.start and block.stop <= s.stop for s in forest.segments)
         plain = alone and block.stop - block.start <= window
-        own.append(_Part(block, block, own=True, causal=plain, masked=not plain))
+        own.append(_Part(block, block, first=True, causal=plain, masked=not plain))
         for s in forest.segments:
             if not s.start < start < s.below:
                 continue
@@ -314,6 +314,12 @@ def _scores(masks: dict[int, _Mask], index: int) -> Tensor | None:
     return masks[index].scores if index in masks else None
 
 
+def _wide(like: Tensor) -> Tensor:
+    """Empty float32 tensor (1, H, N, D) whose heads lie side by side for each token, as a model's products do."""
+    batch, heads, tokens, size = like.shape
+    return torch.empty(batch, tokens, heads, size).transpose(1, 2)
+
+
 class _PartwiseAttention(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[override]
@@ -322,8 +328,7 @@ class _PartwiseAttention(torch.autograd.Function):
         if len(parts) == 1:
             out, lse = part(query, key, value, scale, causal=parts[0].causal, mask=_scores(masks, 0))
         else:
-            out = torch.empty(query.shape, dtype=torch.float32)
-            lse = torch.empty(query.shape[:-1], dtype=torch.float32)
+            out, lse = _wide(query), torch.empty(query.shape[:-1], dtype=torch.float32)
             for index, p in enumerate(parts):
                 rows, seen = p.queries, p.keys
                 found, found_lse = part(
@@ -334,7 +339,7 @@ class _PartwiseAttention(torch.autograd.Function):
                     causal=p.causal,
                     mask=_scores(masks, index),
                 )
-                if p.own:
+                if p.first:
                     out[:, :, rows], lse[:, :, rows] = found, found_lse
                 else:
                     if p.masked:
@@ -348,8 +353,7 @@ class _PartwiseAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         query, key, value, out, lse = ctx.saved_tensors
-        grads = [torch.zeros(t.shape, dtype=torch.float32) for t in (query, key, value)]
-        grad_out = grad_out.contiguous()
+        grads = [_wide(t).zero_() for t in (query, key, value)]
         for index, p in enumerate(ctx.parts):
             rows, seen = p.queries, p.keys
             found = _flash_backward(

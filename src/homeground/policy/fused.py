@@ -4,11 +4,12 @@ Between two matrix products a model of transformers walks many times over tensor
 walk an operator), and autograd keeps what most of them read. Each function here is one node of the graph:
 
 ===================  ==============================================  =========================================
-function             computes                                        keeps besides its inputs
+function             computes                                        keeps for the backward pass
 ===================  ==============================================  =========================================
-:class:`LowRank`     ``x W' + s (x A') B'`` (LoRA, arXiv 2106.09685)  ``x A'``, rank numbers a token
-:class:`GatedDown`   the same of ``act(gate) * up``                   ``x A'``; the product is made again
-:class:`RmsNorm`     ``x / rms(x) * gain``, in float32                one number a token
+:class:`LowRank`     ``x W' + s (x A') B'`` (LoRA, arXiv 2106.09685)  ``x``, and ``x A'``, rank numbers a token
+:class:`GatedDown`   the same of ``act(gate) * up``                   gate, up, ``x A'``; not their product
+:class:`RmsNorm`     ``x / rms(x) * gain``, in float32                one number a token, not its input
+:class:`Rotation`    rotary embedding (RoFormer, arXiv 2104.09864)    nothing a layer
 ===================  ==============================================  =========================================
 
 Modules are recognised by what they compute: :func:`fuse` tries each candidate on random numbers and takes over only
@@ -18,6 +19,8 @@ what gives the same. A fused module is one of a subclass of its own class, so na
 from __future__ import annotations
 
 import functools
+import types
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -28,6 +31,7 @@ from torch.nn.functional import linear
 from homeground.policy.quantize import dequantized
 
 _ALIKE = 1e-5
+_LEAST_GAIN = 1e-6
 
 
 class Fused:
@@ -50,6 +54,8 @@ def fuse(model: nn.Module) -> None:
             _become(module, FusedNorm)
         elif _is_gated_mlp(module):
             _become(module, FusedMlp)
+        elif _with_rotation(type(module).forward) is not None:
+            _become(module, FusedAttention)
 
 
 def _become(module: nn.Module, kind: type[Fused]) -> None:
@@ -164,13 +170,33 @@ class GatedDown(torch.autograd.Function):
 
 
 class FusedLora(Fused):
-    """A LoRA layer of PEFT over a linear layer; whatever is not one plain adapter stays PEFT's own."""
+    """A LoRA layer of PEFT over a linear layer; whatever is not one plain adapter stays PEFT's own.
+
+    ``idle``: B is zero and stays so, the adapter's products are left out.
+    """
+
+    idle: bool = False
 
     def forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """See :class:`LowRank`."""
         if args or kwargs or (found := factors_of(self)) is None:
             return cast("Tensor", self.plain.forward(self, x, *args, **kwargs))
+        if self.idle:
+            return _frozen(x, self.get_base_layer())
         return cast("Tensor", LowRank.apply(x, *found))
+
+    @property
+    def adds_nothing(self: Any) -> bool:
+        """Whether B is zero now."""
+        found = factors_of(self)
+        return found is not None and not bool(found[1].any())
+
+
+def _frozen(x: Tensor, base: nn.Linear) -> Tensor:
+    weight = dequantized(base).detach()
+    bias = cast("Tensor | None", base.bias)
+    with torch.autocast(x.device.type, enabled=False):
+        return linear(x.to(weight.dtype), weight, None if bias is None else bias.to(weight.dtype))
 
 
 def factors_of(layer: Any) -> tuple[Tensor, Tensor, nn.Linear, float] | None:
@@ -202,20 +228,31 @@ class RmsNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, x: Tensor, gain: Tensor, eps: float, dtype: torch.dtype
+        ctx: Any, x: Tensor, gain: Tensor, eps: float, dtype: torch.dtype, divides: bool
     ) -> Tensor:
-        """``x`` (.., n) normalised over its last dimension, in ``dtype``; computed in float32."""
-        inverse = torch.rsqrt(x.float().square().mean(-1, keepdim=True).add_(eps))
-        ctx.save_for_backward(x, inverse, gain)
-        return (x * inverse).mul_(gain).to(dtype)
+        """See :func:`normalized`; ``divides``: no gain is too small to divide by."""
+        out, inverse = normalized(x, gain, eps, dtype)
+        # The product that reads the output keeps it anyway; the input, in float32 where layers add up, is let go.
+        ctx.save_for_backward(out if divides else x, inverse, gain)
+        ctx.divides, ctx.dtype = divides, x.dtype
+        return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         """With y = x r: ``r (g - y mean(g y))``, g being the gradient of y."""
-        x, inverse, gain = ctx.saved_tensors
-        scaled = grad * gain if grad.dtype is torch.float32 else grad.float().mul_(gain)
-        share = (scaled * x).mean(-1, keepdim=True).mul_(inverse**3)
-        return scaled.mul_(inverse).addcmul_(x.float(), share, value=-1).to(x.dtype), None, None, None
+        kept, inverse, gain = ctx.saved_tensors
+        y = kept / gain if ctx.divides else kept * inverse
+        scaled = grad * gain
+        share = (scaled * y).mean(-1, keepdim=True)
+        return scaled.addcmul_(y, share, value=-1).mul_(inverse).to(ctx.dtype), None, None, None, None
+
+
+def normalized(x: Tensor, gain: Tensor, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """``x`` (.., n) normalised over its last dimension, in ``dtype``, and its factor (.., 1), float32."""
+    wide = x.float()
+    norm = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+    inverse = norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+    return (wide * inverse).mul_(gain).to(dtype), inverse
 
 
 class FusedNorm(Fused):
@@ -223,12 +260,14 @@ class FusedNorm(Fused):
 
     narrow: torch.dtype | None = None
     offset: float = 0.0
+    divides: bool = False
 
     def forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """See :class:`RmsNorm`."""
         if args or kwargs or self.weight.requires_grad:
             return cast("Tensor", self.plain.forward(self, x, *args, **kwargs))
-        return cast("Tensor", RmsNorm.apply(x, self.gain(), _eps(self), self.narrow or x.dtype))
+        parts = x, self.gain(), _eps(self), self.narrow or x.dtype
+        return cast("Tensor", RmsNorm.apply(*parts, self.divides)) if x.requires_grad else normalized(*parts)[0]
 
     def gain(self: Any) -> Tensor:
         """What normalised values are multiplied by, float32."""
@@ -250,9 +289,9 @@ def _is_rms_norm(module: Any) -> bool:
         with torch.no_grad():
             expected = module(x)
             for offset in (0.0, 1.0):
-                found = RmsNorm.apply(x, weight.float() + offset, _eps(module), torch.float32)
-                if _close(found, expected):
-                    module.offset = offset
+                gain = weight.float() + offset
+                if _close(normalized(x, gain, _eps(module), torch.float32)[0], expected):
+                    module.offset, module.divides = offset, bool((gain.abs() > _LEAST_GAIN).all())
                     return True
     except (TypeError, RuntimeError):
         # It wants more than one input, or another shape.
@@ -286,6 +325,74 @@ def _is_gated_mlp(module: Any) -> bool:
             return bool(torch.equal(module(x), down(act(gate(x)) * up(x))))
     except (TypeError, RuntimeError):
         return False
+
+
+class Rotation(torch.autograd.Function):
+    """Rotary position embedding (Su et al. 2021, arXiv 2104.09864) of a model whose pairs lie half a head apart."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:  # type: ignore[override]
+        """``x`` (1, heads, N, size) rotated by ``cos`` and ``sin`` (1, N, size); in their type, rounded to x's."""
+        ctx.save_for_backward(cos, sin)
+        return rotated(x, cos, sin)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """The transposed matrix: with halves a, b of a head, a gets ``cos_a g_a + sin_b g_b``."""
+        cos, sin = ctx.saved_tensors
+        half = sin.shape[-1] // 2
+        return rotated(grad, cos, torch.cat([sin[..., half:], sin[..., :half]], -1).neg_()), None, None
+
+
+def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """See :class:`Rotation`."""
+    half = x.shape[-1] // 2
+    wide = x.to(cos.dtype)
+    cos, sin = cos[:, None], sin[:, None]
+    out = wide * cos
+    out[..., :half].addcmul_(wide[..., half:], sin[..., :half], value=-1)
+    out[..., half:].addcmul_(wide[..., :half], sin[..., half:])
+    return out.to(x.dtype)
+
+
+ROPE = "apply_rotary_pos_emb"
+
+
+class FusedAttention(Fused):
+    """An attention module whose own forward runs with :class:`Rotation` for its modeling file's rotary function."""
+
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        """The module's."""
+        own = self.plain.forward
+        return (_with_rotation(own) or own)(self, *args, **kwargs)
+
+
+@functools.cache
+def _with_rotation(forward: Any) -> Callable[..., Any] | None:
+    """The same code calling :class:`Rotation`; None if it calls no rotary function or one that is something else."""
+    code = getattr(forward, "__code__", None)
+    rope: Callable[..., Any] | None = getattr(forward, "__globals__", {}).get(ROPE)
+    if code is None or rope is None or ROPE not in code.co_names:
+        return None
+    q, k, angles = (torch.randn(1, heads, 3, 8, generator=torch.Generator().manual_seed(heads)) for heads in (2, 1, 4))
+    cos, sin = angles[:, 0], angles[:, 1]
+    try:
+        expected = rope(q, k, cos, sin)
+    except (TypeError, RuntimeError):
+        return None
+    if not all(_close(rotated(x, cos, sin), y) for x, y in zip((q, k), expected, strict=True)):
+        return None
+
+    def rotate(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if args or kwargs or cos.dim() != 3 or not q.shape[-1] == k.shape[-1] == cos.shape[-1]:
+            return rope(q, k, cos, sin, *args, **kwargs)
+        turn = Rotation.apply if torch.is_grad_enabled() else rotated
+        return turn(q, cos, sin), turn(k, cos, sin)
+
+    names = {**forward.__globals__, ROPE: rotate}
+    twin = types.FunctionType(code, names, forward.__name__, forward.__defaults__, forward.__closure__)
+    twin.__kwdefaults__ = forward.__kwdefaults__
+    return twin
 
 
 def _noise(like: Tensor, width: int) -> Tensor:

@@ -58,9 +58,44 @@ def sharp_logits(hidden: Tensor, weight: Tensor) -> Tensor:
     with torch.autocast(hidden.device.type, enabled=False):
         if weight.dtype is torch.float32:
             return linear(hidden, weight)
+        # The weight comes first: a bf16 product of few rows takes a third less time this way round on a CPU.
+        rows = hidden.flatten(0, -2).t()
         with torch.no_grad():
-            top = linear(hidden, weight).amax(-1, keepdim=True)
-        return torch.addmm(-top, hidden, weight.t()).float().add_(top)
+            top = _by_rows(weight @ rows).amax(-1)
+        logits = _by_rows(torch.addmm(-top.to(weight.dtype), weight, rows)).add_(top[:, None])
+        return logits.view(*hidden.shape[:-1], -1)
+
+
+def _by_rows(columns: Tensor) -> Tensor:
+    return columns.t().to(torch.float32, memory_format=torch.contiguous_format)
+
+
+class Scratch:
+    """Room for the logits of some rows, used again and again: new pages for each block cost more than its products.
+
+    Args:
+        rows: at most.
+        weight: of the head (vocabulary, hidden size).
+    """
+
+    def __init__(self, rows: int, weight: Tensor) -> None:
+        self._weight = weight
+        self._wide = torch.empty(rows, len(weight), device=weight.device)
+        self._narrow = self._wide if weight.dtype is torch.float32 else torch.empty_like(self._wide, dtype=weight.dtype)
+
+    def logits_around(self, hidden: Tensor, tokens: Tensor) -> Tensor:
+        """Logits up to a number that each row may add, in float32, sharp around that of one token a row (rows,)."""
+        weight, wide = self._weight, self._wide[: len(hidden)]
+        narrow = self._narrow[: len(hidden)]
+        if weight.dtype is torch.float32:
+            return torch.mm(hidden.to(weight.dtype), weight.t(), out=wide)
+        level = (hidden.float() * weight[tokens]).sum(-1, keepdim=True).to(weight.dtype)
+        return wide.copy_(torch.addmm(-level, hidden.to(weight.dtype), weight.t(), out=narrow))
+
+    def narrowed(self, wide: Tensor) -> Tensor:
+        """The same in the weight's type."""
+        narrow = self._narrow[: len(wide)]
+        return narrow if narrow.data_ptr() == wide.data_ptr() else narrow.copy_(wide)
 
 
 class HeadLogprobs(torch.autograd.Function):
@@ -74,7 +109,7 @@ class HeadLogprobs(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, hidden: Tensor, weight: Tensor, rows: Tensor, targets: Tensor, temperature: float
+        ctx: Any, hidden: Tensor, weight: Tensor, rows: Tensor, targets: Tensor, temperature: float, scratch: Scratch
     ) -> Tensor:
         """Log-probability (M,) of ``targets`` (M,) in the rows ``rows`` (M,) of ``hidden`` (n, hidden size).
 
@@ -83,7 +118,7 @@ class HeadLogprobs(torch.autograd.Function):
         every = torch.arange(len(hidden), device=rows.device)
         first = targets[torch.searchsorted(rows, every)]
         with torch.autocast(hidden.device.type, enabled=False):
-            logits = _logits_around(hidden, weight, first).div_(temperature)
+            logits = scratch.logits_around(hidden, first).div_(temperature)
             chosen = logits[rows, targets]
             top = logits.amax(-1, keepdim=True)
             total = logits.sub_(top).exp_().sum(-1, keepdim=True)
@@ -91,7 +126,7 @@ class HeadLogprobs(torch.autograd.Function):
             if ctx.needs_input_grad[0]:
                 share = logits.div_(total)
                 share[every, first] -= 1
-                away = (share.to(weight.dtype) @ weight).neg_()
+                away = (scratch.narrowed(share) @ weight).neg_()
         ctx.save_for_backward(away, weight, rows, targets, first)
         ctx.temperature, ctx.dtype = temperature, hidden.dtype
         return chosen - (top + total.log())[rows, 0]
@@ -105,12 +140,4 @@ class HeadLogprobs(torch.autograd.Function):
         further = targets != first[rows]
         moved = weight[targets[further]].float() - weight[first[rows[further]]].float()
         grad.index_add_(0, rows[further], factor[further] * moved)
-        return grad.to(ctx.dtype), None, None, None, None
-
-
-def _logits_around(hidden: Tensor, weight: Tensor, tokens: Tensor) -> Tensor:
-    """Logits up to a number that each row may add, in float32, sharp around the logit of one token a row (rows,)."""
-    if weight.dtype is torch.float32:
-        return linear(hidden.to(weight.dtype), weight)
-    level = (hidden.float() * weight[tokens]).sum(-1, keepdim=True).to(weight.dtype)
-    return torch.addmm(-level, hidden.to(weight.dtype), weight.t()).float()
+        return grad.to(ctx.dtype), None, None, None, None, None

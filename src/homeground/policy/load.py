@@ -21,6 +21,7 @@ from transformers.utils import logging as hf_logging
 
 from homeground.base.errors import HomegroundError
 from homeground.base.hardware import best_device, device_kind, matmul_rates
+from homeground.base.heap import limit_primitives
 from homeground.base.weights import resolve_model
 from homeground.policy import attention
 from homeground.policy.forest import TokenForest
@@ -202,6 +203,7 @@ def load_policy(
     Raises:
         HomegroundError: the model cannot be read, or the adapter belongs to another base.
     """
+    limit_primitives()
     if dtype is None:
         dtype = torch.bfloat16 if matmul_rates(device_kind(device)).bf16_fast else torch.float32
     folder = resolve_model(name)
@@ -227,6 +229,7 @@ def load_policy(
             hint="name a folder with config.json, model.safetensors and tokenizer.json, or see `homeground weights`",
         ) from cause
     keep_trainable(base)
+    _own_weights(base)
     base.config.use_cache = False
     torch.manual_seed(seed)
     with warnings.catch_warnings():
@@ -254,6 +257,17 @@ def load_policy(
     if checkpointing:
         _checkpoint_layers(policy.model)
     return policy
+
+
+def _own_weights(model: PreTrainedModel) -> None:
+    """Copy weights out of the mapped file, which stays resident as a whole while one tensor of it is in use.
+
+    A sampler's shell lays weights out anew; with the file still mapped they would stand in memory twice.
+    """
+    if model.device.type == "cpu":
+        for parameter in model.parameters():
+            if parameter.is_floating_point():
+                parameter.data = parameter.data.clone()
 
 
 def _keep_residual_stream(model: PreTrainedModel, dtype: torch.dtype) -> None:

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from homeground.policy.attention import ForestLayout, Layout
 from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.fork import forked_hidden
-from homeground.policy.head import HeadLogprobs, logits_of, plain_head
+from homeground.policy.head import HeadLogprobs, Scratch, logits_of, plain_head
 
 HEAD_CHUNK = 128
 
@@ -61,13 +61,14 @@ def _term_logprobs(model: PreTrainedModel, hidden: Tensor, forest: TokenForest, 
     pieces: list[Tensor] = []
     first = 0
     weight = plain_head(model)
+    scratch = None if weight is None else Scratch(min(HEAD_CHUNK, len(nodes)), weight)
     for start in range(0, len(nodes), HEAD_CHUNK):
         last = first + int(counts[start : start + HEAD_CHUNK].sum())
         chosen = order[first:last]
         rows = hidden[nodes[start : start + HEAD_CHUNK]]
         terms = (which[chosen] - start, forest.target[chosen], temperature)
         if weight is not None:
-            pieces.append(HeadLogprobs.apply(rows, weight, *terms))  # pyright: ignore
+            pieces.append(HeadLogprobs.apply(rows, weight, *terms, scratch))  # pyright: ignore
         else:
             pieces.append(checkpoint(_head_logprobs, model, rows, *terms, use_reentrant=False))
         first = last

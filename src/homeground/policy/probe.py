@@ -7,7 +7,7 @@ of the model's own eager forward on plain rows is taken. No gradient, about 100 
 Low precision hides small mistakes, and a short row hides a window. So a difference counts against what leaving the
 prefix out would make, and a strategy also fails where its means are not used: forest attention when a layer carries a
 state, attends without our function, or has a window that it does not ask for; forked states when a layer gives the
-same output without the state that it is given.
+same output from another state than the one that it is given.
 """
 
 from __future__ import annotations
@@ -148,9 +148,10 @@ def _check_states_matter(model: PreTrainedModel, ids: Tensor) -> None:
     for index, layer in enumerate(state):
         held = getattr(layer, "recurrent_states", {})
         if any(t is not None and bool(t.any()) for t in held.values()):
-            emptied = copy.copy(layer)
-            emptied.recurrent_states = {i: None if t is None else torch.zeros_like(t) for i, t in held.items()}
-            found = continued(decoder, ids[:, PREFIX:], [*state[:index], emptied, *state[index + 1 :]], PREFIX)[0]
+            other = copy.copy(layer)
+            # All ones: what eight tokens leave in a state may be too small to change an output in half precision.
+            other.recurrent_states = {i: None if t is None else torch.ones_like(t) for i, t in held.items()}
+            found = continued(decoder, ids[:, PREFIX:], [*state[:index], other, *state[index + 1 :]], PREFIX)[0]
             if torch.equal(found, expected):
                 raise ValueError(f"layer {index} does not start from the state that it is given")
 

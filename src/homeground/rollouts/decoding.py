@@ -157,14 +157,14 @@ class DecodeLayout:
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
         """See :class:`homeground.policy.attention.Layout`; query is (1, heads, rows, head size)."""
-        _, heads, rows, size = query.shape
+        heads, rows = query.shape[1:3]
         kv_heads = key.shape[1]
         rep = heads // kv_heads
         keys, values = self._tails.keys[layer], self._tails.values[layer]
         keys[self._rows, :, self._at] = key[0].transpose(0, 1)
         values[self._rows, :, self._at] = value[0].transpose(0, 1)
         # The query heads that share a kv head stand as `rep` queries of one head: keys are not repeated.
-        grouped = query[0].view(kv_heads, rep, rows, size).permute(2, 0, 1, 3)
+        grouped = query[0].unflatten(0, (kv_heads, rep)).permute(2, 0, 1, 3)
         seen = self._seen_in(scoring.window)
         own = (keys[:rows, :, : self._width], values[:rows, :, : self._width])
         out, lse = part(grouped, *own, scoring, mask=self._tail_mask(seen, grouped, scoring))

@@ -25,6 +25,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from homeground.base.errors import HomegroundError
+from homeground.base.heap import KEPT, blocks_returned, trim_heap
 from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.load import Policy
 from homeground.rollouts.sampler import Sampler
@@ -180,7 +181,10 @@ class GrpoModule(PolicyModule):
         """One batch of rollouts and the updates on it."""
         step = self.global_step // self._rl.updates_per_step
         began = perf_counter()
-        trajectories, passed_over = self._roll_out()
+        with blocks_returned(at_least=KEPT):
+            trajectories, passed_over = self._roll_out()
+        # Sampler and trainer take turns: what one has freed must not stand beside what the other needs.
+        trim_heap()
         rolled_out = perf_counter()
         self.train_on(trajectories)
         self._metrics |= {

@@ -18,8 +18,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from homeground.base.errors import HomegroundError
+from homeground.base.heap import blocks_returned
 from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.load import Policy
+
+RETURNED = 2 << 20
+"""Blocks from this size on, in bytes, are not kept when they are freed: a fifth less memory, 4% more time."""
 
 type StepLog = Callable[[dict[str, Any]], None]
 
@@ -236,7 +240,8 @@ def fit(module: PolicyModule, *, steps: int, checkpoints: Path, every: int) -> N
         ticks = DataLoader(torch.arange(steps), generator=torch.Generator())  # type: ignore[arg-type]
         module.policy.drop_out(True)
         try:
-            trainer.fit(module, ticks, ckpt_path=str(resume) if resume else None, weights_only=True)
+            with blocks_returned(at_least=RETURNED):
+                trainer.fit(module, ticks, ckpt_path=str(resume) if resume else None, weights_only=True)
         except SystemExit as stop:
             # Lightning turns Ctrl-C into exit code 1; whoever called decides what an interruption means.
             raise KeyboardInterrupt from stop

@@ -1,0 +1,36 @@
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc's heap is told")
+def test_freed_blocks_go_back_to_the_system_at_once_or_are_kept():
+    # A process of its own: other threads' blocks would come between.
+    script = """
+import ctypes, sys
+from homeground.base.heap import KEPT, blocks_returned
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+def left():
+    before = resident()
+    blocks = [libc.malloc(4 << 20) for _ in range(20)]
+    for block in blocks:
+        ctypes.memset(block, 1, 4 << 20)
+    for block in blocks:
+        libc.free(block)
+    return (resident() - before) >> 20
+with blocks_returned(at_least=2 << 20):
+    inside = left()
+    with blocks_returned(at_least=KEPT):
+        kept = left()
+    again = left()
+print(inside, kept, again)
+"""
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    inside, kept, again = map(int, out.split())
+    assert inside < 8
+    assert kept > 70
+    assert again < 8
