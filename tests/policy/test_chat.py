@@ -148,7 +148,7 @@ def test_a_conversation_without_an_assistant_is_refused(tokenizer):
 
 
 def test_a_tokenizer_without_an_end_token_is_refused(tokenizer_copy):
-    tokenizer_copy.eos_token = None
+    tokenizer_copy.eos_token = tokenizer_copy.chat_template = None
     with pytest.raises(HomegroundError, match="no end-of-turn token") as caught:
         chat.end_token(tokenizer_copy)
     assert "eos_token" in caught.value.hint

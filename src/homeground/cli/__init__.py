@@ -18,10 +18,16 @@ from types import FrameType
 from typer.exceptions import Abort, TyperException
 
 from homeground.base.errors import HomegroundError
-from homeground.cli import machine, search, train, use  # each module of verbs adds its own to the app, in this order
+from homeground.cli import (  # each module of verbs adds its own to the app, in this order
+    data,
+    machine,
+    search,
+    train,
+    use,
+)
 from homeground.cli.verb import app, is_resumable
 
-__all__ = ["machine", "main", "search", "train", "use"]
+__all__ = ["data", "machine", "main", "search", "train", "use"]
 
 # Nothing leaves the machine unasked, and nothing but our own progress is drawn.
 _LIBRARY_SETTINGS = {

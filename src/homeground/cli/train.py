@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from homeground.pipeline import Workbench
     from homeground.pipeline.stages import EvalStage
 
+_REJECTED_SHOWN = 10
 _Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")]
 
 
@@ -62,28 +63,35 @@ def demo(common: Common, resume: _Resume = False) -> None:
 def sft(
     common: Common,
     data: Annotated[
-        Path | None, typer.Option(help="Conversations (JSON lines of messages), instead of scripted look-ups.")
+        str | None,
+        typer.Option(help="Examples, instead of scripted look-ups: a file, a folder, or OWNER/NAME of the hub."),
     ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="A row that fits no format is an error.")] = False,
     resume: _Resume = False,
 ) -> None:
     """Fine-tune with QLoRA: by default a light cold start on scripted look-ups of the train tasks."""
     recipe = common.load_recipe()
     workspace = common.workspace(create=data is not None)
     run = workspace.run(recipe.run or _free_name(workspace.runs))
-    conversations = None
+    examples = None
     if data is not None:
-        from homeground.data import load_conversations
+        from homeground.data import read_examples
 
-        conversations = load_conversations(data)
+        with common.progress() as progress:
+            reading = read_examples(data, strict=strict)
+            progress.bar("reading examples").done(reading.describe())
+        examples = reading.examples
+        for row in reading.rejected[:_REJECTED_SHOWN]:
+            typer.echo(f"rejected: {row.place}: {row.reason}", err=True)
     if common.dry_run:
-        count = len(conversations) if conversations is not None else recipe.sft.examples
-        _show_plan(common, run, f"would fine-tune {recipe.model.name} on {count} conversations, into {run.adapter}")
+        count = len(examples) if examples is not None else recipe.sft.examples
+        _show_plan(common, run, f"would fine-tune {recipe.model.name} on {count} examples, into {run.adapter}")
         return
 
     from homeground.pipeline import stages
 
     with _stage(common, recipe, run, "sft", None, resume) as bench:
-        words = stages.cold_start(bench, conversations)
+        words = stages.cold_start(bench, examples)
     common.show(_trained(run), words, f"adapter: {run.adapter}", f"try: homeground rl --run {run.name}")
 
 

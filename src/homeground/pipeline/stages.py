@@ -5,7 +5,7 @@ its one-line result; verbs and the demo call the same functions.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +19,7 @@ from homeground.base.workspace import RunFolder
 from homeground.pipeline.workbench import Workbench
 
 if TYPE_CHECKING:
+    from homeground.data import Example
     from homeground.index import IndexReport
     from homeground.rollouts import AgentResult
     from homeground.tasks import LookupTask
@@ -113,23 +114,30 @@ def evaluate(bench: Workbench, stage: EvalStage) -> str:
     return words
 
 
-def cold_start(bench: Workbench, conversations: list[list[Any]] | None = None) -> str:
-    """Supervised fine-tuning on conversations, by default scripted trajectories of train tasks."""
+def cold_start(bench: Workbench, examples: Sequence[Example] | None = None) -> str:
+    """Supervised fine-tuning on examples, by default scripted trajectories of train tasks."""
     from homeground.agents import scripted_trajectory
-    from homeground.data import render_examples, save_conversations
+    from homeground.data import Overlong, example_of, render_examples, save_conversations
     from homeground.training import OptimizerSettings, SftSettings, train_sft
     from homeground.training.module import done_steps
     from homeground.training.sft import sft_steps
 
     sft = bench.recipe.sft
-    if conversations is None:
+    if examples is None:
         rng = random.Random(bench.recipe.seed)
         chosen = rng.sample(bench.tasks.train, min(sft.examples, len(bench.tasks.train)))
         conversations = [list(scripted_trajectory(task, bench.search, rng)) for task in chosen]
         save_conversations(bench.run.path / "sft-examples.jsonl", conversations)
+        examples = [example_of({"messages": messages}) for messages in conversations]
     policy = bench.policy
-    context = policy.model.config.max_position_embeddings
-    examples = render_examples(policy.tokenizer, conversations, limit=context)
+    rendering = render_examples(
+        policy.tokenizer,
+        examples,
+        limit=policy.model.config.max_position_embeddings,
+        overlong=Overlong(sft.overlong),
+        only_last=sft.train_on == "last answer",
+    )
+    bench.progress.bar("rendering examples").done(rendering.describe())
     settings = SftSettings(
         epochs=sft.epochs,
         batch_size=sft.batch_size,
@@ -143,16 +151,16 @@ def cold_start(bench: Workbench, conversations: list[list[Any]] | None = None) -
         bench.run,
         "sft",
         done=done_steps(folder),
-        steps=sft_steps(len(examples), settings),
+        steps=sft_steps(len(rendering.paths), settings),
         progress=bench.progress,
         title="SFT",
         columns=SFT_COLUMNS,
     ) as log:
-        train_sft(policy, examples, settings, folder, log)
+        train_sft(policy, rendering.paths, settings, folder, log)
     policy.save_adapter(sft_adapter(bench.run))
     policy.save_adapter(bench.run.adapter)
     losses = [step["loss"] for step in log.history]
-    words = f"{len(examples)} conversations" + (f", loss {losses[0]:.2f} -> {losses[-1]:.2f}" if losses else "")
+    words = f"{len(rendering.paths)} examples" + (f", loss {losses[0]:.2f} -> {losses[-1]:.2f}" if losses else "")
     log.bar.done(words)
     return words
 

@@ -7,19 +7,28 @@ example and a sampled trajectory have the same ids.
 
 Template marks inside message contents ("<|im_end|>" in an indexed file) are text, not structure: they are
 broken up before rendering, so that a document cannot end a turn or open one.
+
+What an assistant writes is read off the template: the text of the conversation with its message less the text that
+opens its turn. So tool calls, a trimmed content or an empty block of thoughts are trained as the template has them,
+whether or not it marks generated text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
 from homeground.base.errors import HomegroundError
 
-type Message = dict[str, str]
+type Message = dict[str, Any]
+"""``role`` and ``content`` as OpenAI has them, perhaps ``tool_calls`` (arguments as an object) and ``tool_call_id``."""
+
+type Tools = Sequence[dict[str, Any]]
+"""JSON schemas of functions, which a template shows to the model."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,9 @@ class Rendered:
     trained: list[int]
 
 
-def prompt_text(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, open_turn: bool = True) -> str:
+def prompt_text(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, open_turn: bool = True, tools: Tools = ()
+) -> str:
     """The template's text of ``messages``; with ``open_turn`` it ends where the assistant starts to write.
 
     Raises:
@@ -47,9 +58,11 @@ def prompt_text(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message],
             where=str(tokenizer.name_or_path),
             hint="use an instruct model, or put a chat_template.jinja beside its tokenizer",
         )
-    safe = [{**m, "content": defuse(tokenizer, m["content"])} for m in messages]
+    safe = [_defused(tokenizer, message) for message in messages]
     try:
-        text = tokenizer.apply_chat_template(safe, add_generation_prompt=open_turn, tokenize=False)
+        text = tokenizer.apply_chat_template(
+            safe, tools=list(tools) or None, add_generation_prompt=open_turn, tokenize=False
+        )
     except Exception as cause:  # jinja raises its own family for raise_exception() in templates
         raise HomegroundError(
             f"the chat template refuses these messages: {cause}",
@@ -60,29 +73,41 @@ def prompt_text(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message],
     return text
 
 
-def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> Rendered:
+def render(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, tools: Tools = (), only_last: bool = False
+) -> Rendered:
     """Token ids of a finished conversation and the assistant's share of them.
 
     Args:
         tokenizer: with a chat template.
         messages: ends with an assistant message.
+        tools: that the template shows.
+        only_last: train the last assistant message alone; all of them otherwise.
 
     Raises:
-        HomegroundError: no assistant message to train on, or a template that rewrites earlier turns
-            when later ones are added (ids of an earlier turn would then not be a prefix).
+        HomegroundError: no assistant message to train on, a template that leaves tool calls out, or one that rewrites
+            earlier turns when later ones are added (ids of an earlier turn would then not be a prefix).
     """
     ids: list[int] = []
     trained: list[int] = []
-    done = ""
-    for index, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
-        opened = prompt_text(tokenizer, messages[:index])
-        ids += encode(tokenizer, _continuation(tokenizer, done, opened))
-        written = [*encode(tokenizer, defuse(tokenizer, message["content"])), end_token(tokenizer)]
-        trained += range(len(ids), len(ids) + len(written))
+    before = ""
+    turns = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
+    for index in turns:
+        opened = prompt_text(tokenizer, messages[:index], tools=tools)
+        between = _behind(tokenizer, messages[:index], before, opened) if ids else opened
+        if between is None:
+            raise HomegroundError(
+                "the chat template rewrites earlier turns when a turn is added, so their ids would change",
+                where=str(tokenizer.name_or_path),
+                hint="split the conversation into examples with one assistant message each",
+            )
+        ids += encode(tokenizer, between)
+        text = _written(tokenizer, messages[: index + 1], opened, tools)
+        written = [*encode(tokenizer, text), end_token(tokenizer)]
+        if not only_last or index == turns[-1]:
+            trained += range(len(ids), len(ids) + len(written))
         ids += written
-        done = opened + defuse(tokenizer, message["content"]) + token_text(tokenizer, end_token(tokenizer))
+        before = opened
     if not trained:
         raise HomegroundError(
             "a conversation without an assistant message has nothing to train on",
@@ -104,14 +129,13 @@ def extend(
     Returns:
         ids that begin with ``history_ids``, or None when the template does not let the texts line up.
     """
-    before = prompt_text(tokenizer, history[:-1]) + defuse(tokenizer, history[-1]["content"])
-    end = end_token(tokenizer)
-    before += token_text(tokenizer, end)
     now = prompt_text(tokenizer, messages)
-    if not now.startswith(before):
+    behind = _behind(tokenizer, history, prompt_text(tokenizer, history[:-1]), now)
+    if behind is None:
         return None
+    end = end_token(tokenizer)
     closed = history_ids if history_ids[-1] == end else [*history_ids, end]
-    return closed + encode(tokenizer, now[len(before) :])
+    return closed + encode(tokenizer, behind)
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -120,11 +144,28 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 def end_token(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id that ends an assistant's turn."""
-    end: Any = tokenizer.eos_token_id
+    """The id that ends an assistant's turn: what the template writes behind its content, else the end of text."""
+    found = _end_of_turn(tokenizer, str(tokenizer.chat_template)) if tokenizer.chat_template else None
+    end: Any = found if found is not None else tokenizer.eos_token_id
     if not isinstance(end, int):
         raise HomegroundError("the tokenizer has no end-of-turn token", hint="set eos_token in tokenizer_config.json")
     return end
+
+
+_PROBE = "0987"
+
+
+@functools.lru_cache(maxsize=16)
+def _end_of_turn(tokenizer: PreTrainedTokenizerBase, template: str) -> int | None:
+    del template  # a part of what is remembered
+    messages = [{"role": "user", "content": "1"}, {"role": "assistant", "content": _PROBE}]
+    try:
+        text = prompt_text(tokenizer, messages, open_turn=False)
+    except HomegroundError:
+        return None
+    tail = encode(tokenizer, text.rpartition(_PROBE)[2])
+    marks = {*tokenizer.all_special_ids, *(i for i, t in tokenizer.added_tokens_decoder.items() if t.special)}
+    return next((token for token in tail if token in marks), None)
 
 
 def token_text(tokenizer: PreTrainedTokenizerBase, token: int) -> str:
@@ -144,11 +185,54 @@ def defuse(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     return text
 
 
-def _continuation(tokenizer: PreTrainedTokenizerBase, done: str, opened: str) -> str:
-    if not opened.startswith(done):
-        raise HomegroundError(
-            "the chat template rewrites earlier turns when a turn is added, so their ids would change",
-            where=str(tokenizer.name_or_path),
-            hint="split the conversation into examples with one assistant message each",
-        )
-    return opened[len(done) :]
+def _defused(tokenizer: PreTrainedTokenizerBase, message: Message) -> Message:
+    """The message with all of its texts defused, those inside tool calls too."""
+
+    def safe(value: Any) -> Any:
+        if isinstance(value, str):
+            return defuse(tokenizer, value)
+        if isinstance(value, Mapping):
+            return {key: safe(item) for key, item in cast("Mapping[str, Any]", value).items()}
+        return [safe(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
+
+    return {key: value if key == "role" else safe(value) for key, value in message.items()}
+
+
+def _written(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], opened: str, tools: Tools) -> str:
+    """What the assistant writes in the last message, without its end token."""
+    message = messages[-1]
+    whole = prompt_text(tokenizer, messages, open_turn=False, tools=tools)
+    end = token_text(tokenizer, end_token(tokenizer))
+    written = whole.removeprefix(opened).rpartition(end)[0] if whole.startswith(opened) and end in whole else ""
+    if calls := message.get("tool_calls"):
+        if missing := [name for call in calls if (name := call["function"]["name"]) not in written]:
+            raise HomegroundError(
+                f"the chat template leaves out the call of {missing[0]}",
+                where=str(tokenizer.name_or_path),
+                hint="use a model whose template knows tool calls, or write them into the message's content",
+            )
+        return written
+    content = defuse(tokenizer, message["content"])
+    return written if content.strip() in written else content
+
+
+def _behind(tokenizer: PreTrainedTokenizerBase, history: Sequence[Message], before: str, now: str) -> str | None:
+    """What a longer prompt adds behind the end token of the last assistant message of ``history``.
+
+    A template may show an earlier turn otherwise than when it was the last (trimmed, without its thoughts); what was
+    written there keeps its ids.
+
+    Args:
+        before: the prompt of that turn.
+        now: the longer prompt.
+
+    Returns:
+        None when the longer prompt does not go on from there.
+    """
+    if not now.startswith(before):
+        return None
+    turn, end, behind = now.removeprefix(before).partition(token_text(tokenizer, end_token(tokenizer)))
+    message = next(m for m in reversed(history) if m["role"] == "assistant")
+    shown = [defuse(tokenizer, message["content"]).strip()]
+    shown += [call["function"]["name"] for call in message.get("tool_calls") or []]
+    return behind if end and all(text in turn for text in shown) else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from homeground.base.recipe.section import Section
@@ -17,5 +19,11 @@ class SftSection(Section):
     weight_decay: float = Field(default=0.0, ge=0)
     clip: float = Field(default=1.0, gt=0, description="largest gradient norm")
     warmup_steps: int = Field(default=0, ge=0, description="optimizer steps of linear warm-up")
+    train_on: Literal["every answer", "last answer"] = Field(
+        default="every answer", description="which of a conversation's assistant messages are trained"
+    )
+    overlong: Literal["drop", "cut-end", "cut-start", "split"] = Field(
+        default="drop", description="what becomes of an example that is longer than the model's context"
+    )
     forest_tokens: int = Field(default=1024, ge=1, description="distinct tokens of one forward")
     checkpoint_every: int = Field(default=4, ge=1, description="optimizer steps between checkpoints")

@@ -1,0 +1,62 @@
+import pytest
+
+from homeground.base.errors import HomegroundError
+from homeground.data import Overlong, example_of, render_examples
+
+TWICE = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "bbb"},
+         {"role": "user", "content": "c"}, {"role": "assistant", "content": "ddd"}]  # fmt: skip
+
+
+def rendered(tokenizer, row, **options):
+    return render_examples(tokenizer, [example_of(row)], **{"limit": 1000, **options})
+
+
+def trained_text(tokenizer, path):
+    return tokenizer.decode([path.ids[t] for t in path.trained])
+
+
+def test_every_answer_is_trained_or_the_last_alone(tokenizer):
+    (every,) = rendered(tokenizer, {"messages": TWICE}).paths
+    (last,) = rendered(tokenizer, {"messages": TWICE}, only_last=True).paths
+    assert trained_text(tokenizer, every) == "bbb<|im_end|>ddd<|im_end|>"
+    assert trained_text(tokenizer, last) == "ddd<|im_end|>"
+    assert every.ids == last.ids
+
+
+def test_a_text_is_trained_whole_but_for_its_first_token(tokenizer):
+    (path,) = rendered(tokenizer, {"text": "xyz"}).paths
+    assert tokenizer.decode(path.ids) == "xyz<|im_end|>"
+    assert list(path.trained) == [1, 2, 3]
+
+
+def test_what_is_too_long_is_dropped_cut_or_split_and_counted(tokenizer):
+    row = {"text": "0123456789"}
+    whole = rendered(tokenizer, row).paths[0].ids
+    for overlong, pieces in [
+        (Overlong.CUT_END, [whole[:4]]),
+        (Overlong.CUT_START, [whole[-4:]]),
+        (Overlong.SPLIT, [whole[:4], whole[4:8], whole[8:]]),
+    ]:
+        found = rendered(tokenizer, row, limit=4, overlong=overlong)
+        assert [list(path.ids) for path in found.paths] == pieces
+        assert all(list(path.trained) == list(range(1, len(path.ids))) for path in found.paths)
+        assert (found.dropped, found.split) == (0, overlong is Overlong.SPLIT)
+        assert found.cut == 1 - found.split
+    short = example_of({"text": "ab"})
+    found = render_examples(tokenizer, [short, example_of(row)], limit=4)
+    assert (len(found.paths), found.dropped) == (1, 1)
+    assert "1 dropped" in found.describe()
+
+
+def test_an_example_whose_answer_is_cut_off_is_dropped_and_never_trained_empty(tokenizer):
+    short = example_of({"text": "ab"})
+    long = example_of({"messages": [{"role": "user", "content": "x" * 60}, {"role": "assistant", "content": "y"}]})
+    found = render_examples(tokenizer, [short, long], limit=20, overlong=Overlong.CUT_END)
+    assert (len(found.paths), found.dropped, found.cut) == (1, 1, 0)
+
+
+def test_nothing_left_and_preference_pairs_are_errors(tokenizer):
+    with pytest.raises(HomegroundError, match="none of the 1 examples fits the context of 3 tokens"):
+        rendered(tokenizer, {"text": "0123456789"}, limit=3)
+    with pytest.raises(HomegroundError, match="example 1 is a preference pair"):
+        rendered(tokenizer, {"prompt": "a", "chosen": "b", "rejected": "c"})

@@ -1,0 +1,99 @@
+import json
+
+import pytest
+
+from homeground.base.errors import HomegroundError
+from homeground.data import Format, read_examples
+
+GOOD = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+ALPACA = {"instruction": "a", "output": "b"}
+
+
+def test_json_lines_name_the_line_of_each_row_that_does_not_fit(tmp_path):
+    path = tmp_path / "c.jsonl"
+    path.write_bytes(f"\n{json.dumps(GOOD)}\r\n{{\n[]\n{json.dumps({'x': 1})}\n{json.dumps(ALPACA)}".encode())
+    reading = read_examples(str(path))
+    assert reading.formats == {Format.MESSAGES: 1, Format.ALPACA: 1}
+    assert [r.place for r in reading.rejected] == [f"{path}:{n}" for n in (3, 4, 5)]
+    assert "no JSON" in reading.rejected[0].reason
+    assert "3 of 5 rows rejected (60.0%)" in reading.describe()
+
+
+def test_strict_makes_the_first_misfit_an_error(tmp_path):
+    path = tmp_path / "c.jsonl"
+    path.write_text(f"{json.dumps(GOOD)}\n{{}}\n")
+    with pytest.raises(HomegroundError, match="no known format") as caught:
+        read_examples(str(path), strict=True)
+    assert caught.value.where == f"{path}:2"
+
+
+def test_a_line_ends_where_the_file_says(tmp_path):
+    told = {"messages": [{"role": "user", "content": "a\u2028b\u2029c\x85d\x0ce"}, GOOD["messages"][1]]}
+    path = tmp_path / "c.jsonl"
+    path.write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
+    assert read_examples(str(path)).examples[0].messages == told["messages"]
+
+
+@pytest.mark.parametrize("document", [[ALPACA, ALPACA], {"data": [ALPACA, ALPACA]}])
+def test_a_json_document_is_a_list_of_rows_or_holds_one(tmp_path, document):
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps(document))
+    assert len(read_examples(str(path)).examples) == 2
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_tables_are_read_row_by_row(tmp_path, kind, monkeypatch):
+    from datasets import Dataset
+
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / f"c.{kind}"
+    table = Dataset.from_list([{**ALPACA, "input": None}, {"instruction": "c", "output": None, "input": "x"}])
+    getattr(table, f"to_{kind}")(str(path))
+    reading = read_examples(str(path))
+    assert [e.messages[0]["content"] for e in reading.examples] == ["a"]
+    assert reading.rejected[0].place == f"{path}:2"
+
+
+def test_a_text_file_is_one_example_and_a_folder_all_of_its_files(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/a.md").write_text("# Title")
+    (tmp_path / "b.txt").write_text("words")
+    (tmp_path / "c.py").write_text("code")
+    assert [e.text for e in read_examples(str(tmp_path)).examples] == ["words", "# Title"]
+
+
+def test_a_limit_reads_no_further(tmp_path):
+    path = tmp_path / "c.jsonl"
+    path.write_text("\n".join([json.dumps(GOOD)] * 3 + ["{"]))
+    assert read_examples(str(path), limit=3).rejected == []
+
+
+@pytest.mark.parametrize(("name", "content", "words"), [
+    ("c.jsonl", "", "it holds no rows"),
+    ("c.jsonl", '{"x": 1}', "none of its 1 rows can be trained"),
+    ("c.json", "{", "no JSON"),
+    ("c.json", "3", "neither a list of rows"),
+    ("c.bin", "x", "files of this kind are not read"),
+    ("c.parquet", "x", "it cannot be read"),
+])  # fmt: skip
+def test_a_source_that_teaches_nothing_says_why(tmp_path, name, content, words):
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(HomegroundError) as caught:
+        read_examples(str(path))
+    assert words in caught.value.message
+    assert name in str(caught.value.where)
+
+
+def test_what_does_not_exist_is_said_to_be_missing(tmp_path):
+    with pytest.raises(HomegroundError, match="there is no such file"):
+        read_examples(str(tmp_path / "c.jsonl"))
+    with pytest.raises(HomegroundError, match="no file of a known kind"):
+        read_examples(str(tmp_path))
+
+
+def test_bytes_that_are_no_text_are_named(tmp_path):
+    path = tmp_path / "c.jsonl"
+    path.write_bytes(b"\xff\xfe{}")
+    with pytest.raises(HomegroundError, match="cannot be read"):
+        read_examples(str(path))

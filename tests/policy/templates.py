@@ -1,0 +1,92 @@
+"""Chat templates of model families, written from the formats that their makers document, with a tokenizer for each."""
+
+from dataclasses import dataclass
+
+from . import tiny
+
+LLAMA_3 = (
+    "{{ bos_token }}"
+    "{% for m in messages %}"
+    "<|start_header_id|>{{ 'ipython' if m['role'] == 'tool' else m['role'] }}<|end_header_id|>\n\n"
+    "{% if m.get('tool_calls') %}{% set call = m['tool_calls'][0]['function'] %}"
+    '{"name": "{{ call[\'name\'] }}", "parameters": {{ call[\'arguments\'] | tojson }}}'
+    "{% else %}{{ m['content'] | trim }}{% endif %}<|eot_id|>"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
+)
+_HERMES_TOOLS = (
+    "{% if tools %}<|im_start|>system\n# Tools\n<tools>{% for t in tools %}\n{{ t | tojson }}{% endfor %}\n</tools>"
+    "<|im_end|>\n{% endif %}"
+)
+_HERMES_CALLS = (
+    "{% for call in m.get('tool_calls') or [] %}{% if m['content'] or not loop.first %}\n{% endif %}"
+    "{% set f = call['function'] %}"
+    '<tool_call>\n{"name": "{{ f[\'name\'] }}", "arguments": {{ f[\'arguments\'] | tojson }}}'
+    "\n</tool_call>{% endfor %}"
+)
+QWEN_2_5 = (
+    _HERMES_TOOLS + "{% for m in messages %}"
+    "{% if m['role'] == 'tool' %}<|im_start|>user\n<tool_response>\n{{ m['content'] }}\n</tool_response><|im_end|>\n"
+    "{% else %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}" + _HERMES_CALLS + "<|im_end|>\n{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+QWEN_3 = QWEN_2_5.replace(
+    "<|im_start|>{{ m['role'] }}\n{{ m['content'] }}",
+    "<|im_start|>{{ m['role'] }}\n"
+    "{% if m['role'] == 'assistant' and loop.last %}<think>\n\n</think>\n\n{% endif %}{{ m['content'] }}",
+)
+MISTRAL = (
+    "{{ bos_token }}"
+    "{% for m in messages %}"
+    "{% if m['role'] == 'user' %}[INST] {{ m['content'] }}[/INST]"
+    "{% elif m['role'] == 'assistant' %} {{ m['content'] | trim }}{{ eos_token }}"
+    "{% else %}{{ raise_exception('only user and assistant take turns here') }}{% endif %}"
+    "{% endfor %}"
+)
+GEMMA = (
+    "{{ bos_token }}"
+    "{% for m in messages %}"
+    "{% if m['role'] not in ('user', 'assistant') %}{{ raise_exception('no such role: ' + m['role']) }}{% endif %}"
+    "<start_of_turn>{{ 'model' if m['role'] == 'assistant' else m['role'] }}\n{{ m['content'] | trim }}<end_of_turn>\n"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
+PHI_3 = (
+    "{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% else %}{{ eos_token }}{% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class Family:
+    """A template, its special tokens, and what the assistant of a two-turn conversation writes."""
+
+    template: str
+    marks: tuple[str, ...]
+    end: str
+    bos: str | None = None
+    eos: str | None = None
+    before: str = ""
+    calls: bool = False
+
+    def tokenizer(self):
+        made = tiny.tokenizer()
+        made.add_special_tokens({"additional_special_tokens": list(self.marks)})
+        made.chat_template = self.template
+        made.bos_token = self.bos or made.bos_token
+        made.eos_token = self.eos or made.eos_token
+        return made
+
+
+FAMILIES = {
+    "Llama 3": Family(LLAMA_3, ("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>",
+                                "<|eot_id|>"), "<|eot_id|>", "<|begin_of_text|>", "<|end_of_text|>", calls=True),
+    "Qwen 2.5": Family(QWEN_2_5, ("<|endoftext|>",), "<|im_end|>", eos="<|endoftext|>", calls=True),
+    "Qwen 3": Family(QWEN_3, ("<|endoftext|>",), "<|im_end|>", before="<think>\n\n</think>\n\n", calls=True),
+    "Mistral": Family(MISTRAL, ("<s>", "</s>", "[INST]", "[/INST]"), "</s>", "<s>", "</s>", before=" "),
+    "Gemma": Family(GEMMA, ("<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>"), "<end_of_turn>", "<bos>", "<eos>"),
+    "Phi 3": Family(PHI_3, ("<|endoftext|>", "<|user|>", "<|assistant|>", "<|end|>", "<|system|>"), "<|end|>",
+                    eos="<|endoftext|>"),
+    "SmolLM": Family(tiny.CHATML, (), "<|im_end|>"),
+}  # fmt: skip
