@@ -137,11 +137,11 @@ class Workspace:
         return newest[1]
 
 
-def open_workspace(home: Path | None = None, create: bool = True) -> Workspace:
+def open_workspace(home: Path | None = None, create: bool = True, *, pretend: bool = False) -> Workspace:
     """Find the workspace, or make it.
 
     `home` wins over `HOMEGROUND_HOME`, that over the nearest `.homeground` in the current directory or a parent, and
-    that over a new one in the current directory.
+    that over a new one in the current directory. With ``pretend`` a missing one is not made, only named.
 
     Raises:
         UsageError: `home` is a file, or a folder with other things in it.
@@ -157,6 +157,8 @@ def open_workspace(home: Path | None = None, create: bool = True) -> Workspace:
             where=str(path),
             hint=f"name a new folder instead, such as --home {path if path.is_dir() else path.parent}/{FOLDER}",
         )
+    if pretend:
+        return Workspace(path)
     if not create:
         raise HomegroundError(
             "there is no Homeground workspace here yet",

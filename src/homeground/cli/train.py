@@ -71,8 +71,6 @@ def sft(
 ) -> None:
     """Fine-tune with QLoRA: by default a light cold start on scripted look-ups of the train tasks."""
     recipe = common.load_recipe()
-    workspace = common.workspace(create=data is not None)
-    run = workspace.run(recipe.run or _free_name(workspace.runs))
     examples = None
     if data is not None:
         from homeground.data import read_examples
@@ -83,6 +81,8 @@ def sft(
         examples = reading.examples
         for row in reading.rejected[:_REJECTED_SHOWN]:
             typer.echo(f"rejected: {row.place}: {row.reason}", err=True)
+    workspace = common.workspace(create=data is not None)
+    run = workspace.run(recipe.run or _free_name(workspace.runs))
     if common.dry_run:
         count = len(examples) if examples is not None else recipe.sft.examples
         _show_plan(common, run, f"would fine-tune {recipe.model.name} on {count} examples, into {run.adapter}")

@@ -63,10 +63,10 @@ class Common:
         return load_recipe(self.recipe or default, {"seed": self.seed, "run": self.run, **overrides})
 
     def workspace(self, create: bool = True) -> Workspace:
-        """The workspace of `--home`; a dry run makes none."""
+        """The workspace of `--home`; a dry run makes none, and plans as if it were there."""
         from homeground.base.workspace import open_workspace
 
-        return open_workspace(self.home, create=create and not self.dry_run)
+        return open_workspace(self.home, create=create, pretend=create and self.dry_run)
 
     def trained_run(self, stage: str | None = None) -> RunFolder:
         """The run of `--run`, else the newest that finished `stage`.
