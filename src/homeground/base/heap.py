@@ -37,7 +37,7 @@ def blocks_returned(at_least: int) -> Generator[None]:
     """Within, a block of at least so many bytes goes back to the system as soon as it is freed; smaller ones are kept.
 
     A training step frees and takes hundreds of blocks of a few megabytes. Kept, they save a page fault for each page;
-    but they break into pieces that fit nothing, as much again as what is in use. Does nothing without glibc.
+    but they break into pieces that fit nothing. Does nothing without glibc.
 
     Args:
         at_least: bytes, ``KEPT`` at most.
@@ -60,7 +60,7 @@ def _libc(name: str) -> Callable[..., int] | None:
 
 
 def limit_primitives() -> None:
-    """Let oneDNN keep 256 compiled products instead of 1024, at about a megabyte each: every new size makes a dozen.
+    """Let oneDNN keep 256 compiled products instead of 1024: every new size of a forest makes some more.
 
     Has an effect only before the first product of the process; what the user has set stays.
     """

@@ -39,7 +39,7 @@ def show_tokens(
     for number, path in enumerate(rendering.paths, start=1):
         head = f"example {number}: {len(path.ids)} tokens, {len(path.trained)} trained"
         lines += [head, coloured(tokenizer, path), ""]
-    lines += [f"rejected: {row.place}: {row.reason}" for row in reading.rejected]
+    lines += [f"rejected: {row}" for row in reading.rejected]
     lines += [reading.describe(), rendering.describe()]
     common.show({"model": recipe.model.name, "examples": shown}, *lines)
 
@@ -55,12 +55,14 @@ def coloured(tokenizer: PreTrainedTokenizerBase, path: TokenPath) -> Text:
 
 
 def _runs(tokenizer: PreTrainedTokenizerBase, path: TokenPath) -> list[tuple[str, list[int]]]:
-    marks = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+    from homeground.policy.chat import marks
+
+    special = marks(tokenizer)
     trained = set(path.trained)
     runs: list[tuple[str, list[int]]] = []
     for place, token in enumerate(path.ids):
         style = _TRAINED if place in trained else _CONTEXT
-        if token in marks:
+        if token in special:
             style = f"{_SPECIAL} bold" if place in trained else _SPECIAL
         if runs and runs[-1][0] == style:
             runs[-1][1].append(token)

@@ -80,7 +80,7 @@ def sft(
             progress.bar("reading examples").done(reading.describe())
         examples = reading.examples
         for row in reading.rejected[:_REJECTED_SHOWN]:
-            typer.echo(f"rejected: {row.place}: {row.reason}", err=True)
+            typer.echo(f"rejected: {row}", err=True)
     workspace = common.workspace(create=data is not None)
     run = workspace.run(recipe.run or _free_name(workspace.runs))
     if common.dry_run:

@@ -116,9 +116,8 @@ def _alpaca(row: Row) -> Example:
     asked = _text(row["instruction"], "instruction")
     if row.get("input"):
         asked += "\n\n" + _text(row["input"], "input")
-    system = [{"role": "system", "content": _text(row["system"], "system")}] if row.get("system") else []
     answer = {"role": "assistant", "content": _text(row["output"], "output")}
-    return Example(Format.ALPACA, _conversation([*system, {"role": "user", "content": asked}, answer]))
+    return Example(Format.ALPACA, _conversation([*_system(row), {"role": "user", "content": asked}, answer]))
 
 
 _SHAREGPT_ROLES = {
@@ -137,9 +136,7 @@ def _sharegpt(row: Row) -> Example:
     turns = row["conversations"]
     if not isinstance(turns, list):
         raise RowError(f"'conversations' is {_kind(turns)}, not a list")
-    messages: list[Message] = []
-    if row.get("system"):
-        messages.append({"role": "system", "content": _text(row["system"], "system")})
+    messages = _system(row)
     for index, turn in enumerate(cast("list[Any]", turns)):
         where = f"conversations[{index}]"
         if not isinstance(turn, Mapping) or "from" not in turn or "value" not in turn:
@@ -147,12 +144,17 @@ def _sharegpt(row: Row) -> Example:
         turn = cast("Mapping[str, Any]", turn)
         text = _text(turn["value"], f"{where}.value")
         if turn["from"] == "function_call":
-            messages.append({"role": "assistant", "content": "", "tool_calls": [_call_of(text, where)]})
+            call = _call(_parsed(text, f"{where}: the function call is"), where)
+            messages.append({"role": "assistant", "content": "", "tool_calls": [call]})
         elif turn["from"] in _SHAREGPT_ROLES:
             messages.append({"role": _SHAREGPT_ROLES[turn["from"]], "content": text})
         else:
             raise RowError(f"{where} is from {turn['from']!r}, which is none of {', '.join(_SHAREGPT_ROLES)}")
     return Example(Format.SHAREGPT, _conversation(messages), tools=_tools(row))
+
+
+def _system(row: Row) -> list[Message]:
+    return [{"role": "system", "content": _text(row["system"], "system")}] if row.get("system") else []
 
 
 def _plain(row: Row) -> Example:
@@ -227,10 +229,7 @@ def _call(call: Any, where: str) -> dict[str, Any]:
         raise RowError(f"{where} names no function")
     arguments = inner.get("arguments") or {}
     if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments)
-        except ValueError as error:
-            raise RowError(f"{where}: its arguments are no JSON: {error}") from error
+        arguments = _parsed(arguments, f"{where}: its arguments are")
     if not isinstance(arguments, dict):
         raise RowError(f"{where}: its arguments are {_kind(arguments)}, not an object")
     # A table with a column for each argument of any call (Parquet) fills the others with nulls.
@@ -239,20 +238,17 @@ def _call(call: Any, where: str) -> dict[str, Any]:
     return {"id": call["id"], **found} if isinstance(call.get("id"), str) else found
 
 
-def _call_of(text: str, where: str) -> dict[str, Any]:
+def _parsed(text: str, what: str) -> Any:
     try:
-        return _call(json.loads(text), where)
-    except json.JSONDecodeError as error:
-        raise RowError(f"{where}: the function call is no JSON: {error}") from error
+        return json.loads(text)
+    except ValueError as error:
+        raise RowError(f"{what} no JSON: {error}") from error
 
 
 def _tools(row: Row) -> list[dict[str, Any]]:
     tools: Any = row.get("tools") or []
     if isinstance(tools, str):
-        try:
-            tools = json.loads(tools)
-        except ValueError as error:
-            raise RowError(f"'tools' is no JSON: {error}") from error
+        tools = _parsed(tools, "'tools' is")
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in cast("list[Any]", tools)):
         raise RowError("'tools' is not a list of schemas")
     return cast("list[dict[str, Any]]", tools)

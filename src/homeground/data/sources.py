@@ -23,6 +23,9 @@ class Rejected:
     place: str
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.place}: {self.reason}"
+
 
 @dataclass
 class Reading:
@@ -81,7 +84,7 @@ def read_examples(source: str, *, limit: int | None = None, strict: bool = False
                 raise HomegroundError(str(error), where=place, hint="mend the row, or leave out --strict") from error
             reading.rejected.append(Rejected(place, str(error)))
     if not reading.examples:
-        told = "; ".join(f"{r.place}: {r.reason}" for r in reading.rejected[:_SHOWN])
+        told = "; ".join(map(str, reading.rejected[:_SHOWN]))
         raise HomegroundError(
             f"none of its {reading.rows} rows can be trained: {told}" if told else "it holds no rows",
             where=source,

@@ -164,8 +164,8 @@ def _end_of_turn(tokenizer: PreTrainedTokenizerBase, template: str) -> int | Non
     except HomegroundError:
         return None
     tail = encode(tokenizer, text.rpartition(_PROBE)[2])
-    marks = {*tokenizer.all_special_ids, *(i for i, t in tokenizer.added_tokens_decoder.items() if t.special)}
-    return next((token for token in tail if token in marks), None)
+    known = marks(tokenizer)
+    return next((token for token in tail if token in known), None)
 
 
 def token_text(tokenizer: PreTrainedTokenizerBase, token: int) -> str:
@@ -173,6 +173,11 @@ def token_text(tokenizer: PreTrainedTokenizerBase, token: int) -> str:
     text = tokenizer.decode([token])
     assert isinstance(text, str)
     return text
+
+
+def marks(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """The ids of special tokens, those without a role (eos, pad) as well: "<file_sep>" and its like."""
+    return {*tokenizer.all_special_ids, *(i for i, token in tokenizer.added_tokens_decoder.items() if token.special)}
 
 
 def defuse(tokenizer: PreTrainedTokenizerBase, text: str) -> str:

@@ -28,7 +28,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from homeground.policy.quantize import dequantized
+from homeground.policy.quantize import dequantized, frozen
 
 _ALIKE = 1e-5
 _LEAST_GAIN = 1e-6
@@ -83,10 +83,8 @@ def low_rank(x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tenso
 
 
 def _forward(x: Tensor, base: nn.Linear, a: Tensor, b: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    weight = dequantized(base).detach()
-    dtype = weight.dtype
-    bias = cast("Tensor | None", base.bias)
-    return low_rank(x, weight, None if bias is None else bias.to(dtype), a.to(dtype), (b * scale).to(dtype))
+    weight, bias = frozen(base)
+    return low_rank(x, weight, bias, a.to(weight.dtype), (b * scale).to(weight.dtype))
 
 
 def _backward(
@@ -182,7 +180,9 @@ class FusedLora(Fused):
         if args or kwargs or (found := factors_of(self)) is None:
             return cast("Tensor", self.plain.forward(self, x, *args, **kwargs))
         if self.idle:
-            return _frozen(x, self.get_base_layer())
+            weight, bias = frozen(self.get_base_layer())
+            with torch.autocast(x.device.type, enabled=False):
+                return linear(x.to(weight.dtype), weight, bias)
         return cast("Tensor", LowRank.apply(x, *found))
 
     @property
@@ -190,13 +190,6 @@ class FusedLora(Fused):
         """Whether B is zero now."""
         found = factors_of(self)
         return found is not None and not bool(found[1].any())
-
-
-def _frozen(x: Tensor, base: nn.Linear) -> Tensor:
-    weight = dequantized(base).detach()
-    bias = cast("Tensor | None", base.bias)
-    with torch.autocast(x.device.type, enabled=False):
-        return linear(x.to(weight.dtype), weight, None if bias is None else bias.to(weight.dtype))
 
 
 def factors_of(layer: Any) -> tuple[Tensor, Tensor, nn.Linear, float] | None:

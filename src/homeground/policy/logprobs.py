@@ -3,7 +3,7 @@
 :func:`forest_logprobs` computes a forest in one forward, :func:`fork_logprobs` segment by segment,
 :func:`row_logprobs` one padless row at a time through the model's own forward: the plain reference of the other two,
 and what a model that can do neither falls back to (:mod:`homeground.policy.strategy` chooses). The output head runs
-only on the hidden states that some term needs, each once, in chunks that are recomputed in the backward pass, so that
+only on the hidden states that some term needs, each once, in chunks of which the logits are not kept, so that
 N x vocabulary logits never exist together.
 """
 

@@ -60,3 +60,10 @@ def dequantized(layer: nn.Module) -> Tensor:
     from bitsandbytes.functional import dequantize_4bit
 
     return dequantize_4bit(weight.data, state)
+
+
+def frozen(layer: nn.Module, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor | None]:
+    """Weight (out, in) and bias (out,) that a linear layer computes with, detached, in one type (its own if None)."""
+    weight = dequantized(layer).detach().to(dtype)
+    bias = getattr(layer, "bias", None)
+    return weight, bias.detach().to(weight.dtype) if isinstance(bias, Tensor) else None

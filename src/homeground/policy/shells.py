@@ -16,7 +16,7 @@ from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
 from homeground.policy.fused import FusedLora, low_rank
-from homeground.policy.quantize import dequantized, four_bit_layers
+from homeground.policy.quantize import four_bit_layers, frozen
 
 
 def frozen_twin(model: PreTrainedModel) -> PreTrainedModel:
@@ -34,7 +34,7 @@ def frozen_twin(model: PreTrainedModel) -> PreTrainedModel:
 
 
 FEW_ROWS = 64
-"""Up to so many rows a bf16 product is faster the other way round on a CPU: 2 times for 8 rows, even at 100."""
+"""Up to so many rows a bf16 product is faster the other way round on a CPU."""
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
@@ -121,10 +121,9 @@ class SamplerLinear(nn.Module):
         super().__init__()
         base = layer.get_base_layer()
         self.packed = base if packed else None
-        self.weight = torch.empty(0, dtype=dtype) if packed else dequantized(base).detach().to(dtype)
+        self.weight, self.bias = (torch.empty(0, dtype=dtype), None) if packed else frozen(base, dtype)
         # In a list, so that the trainer's parameter is not taken for one of this tree.
         self._trainers = [base.weight]
-        self.bias = _bias(base, dtype)
         a, b = lora_factors(layer)
         self.lora_a = a.to(dtype)
         self.lora_b = b.to(dtype)
@@ -222,7 +221,7 @@ def sampler_shell(model: PreTrainedModel, dtype: torch.dtype, *, packed: bool | 
     leftover = {} if packed else four_bit_layers(shell)
     for name, layer in leftover.items():
         parent, _, child = name.rpartition(".")
-        weight, bias = dequantized(layer).detach().to(dtype), _bias(layer, dtype)
+        weight, bias = frozen(layer, dtype)
         plain = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
         plain.weight = nn.Parameter(weight, requires_grad=False)
         if bias is not None:
@@ -246,11 +245,6 @@ def publish(trainer: PreTrainedModel, shell: PreTrainedModel) -> None:
 def _trained_whole(model: PreTrainedModel) -> dict[str, nn.Parameter]:
     """Parameters that are trained themselves, not through low-rank factors (PEFT's ``modules_to_save``)."""
     return {name: p for name, p in model.named_parameters() if p.requires_grad and ".lora_" not in name}
-
-
-def _bias(layer: nn.Module, dtype: torch.dtype) -> Tensor | None:
-    bias = getattr(layer, "bias", None)
-    return bias.detach().to(dtype) if isinstance(bias, Tensor) else None
 
 
 def lora_layers(model: nn.Module) -> dict[str, LoraLayer]:

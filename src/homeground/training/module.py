@@ -23,7 +23,7 @@ from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.load import Policy
 
 RETURNED = 2 << 20
-"""Blocks from this size on, in bytes, are not kept when they are freed: a fifth less memory, 4% more time."""
+"""Blocks from this size on, in bytes, are not kept when they are freed: less memory for a little more time."""
 
 type StepLog = Callable[[dict[str, Any]], None]
 
