@@ -37,7 +37,7 @@ from homeground.policy.quantize import Quantization
 from homeground.rollouts import Sampler, Source, Trajectory, sampled_paths
 from homeground.training import GrpoSettings, train_grpo_steps
 from homeground.training.losses import Objective
-from homeground.training.module import OptimizerSettings
+from homeground.training.optimizers import OptimizerSettings
 
 
 def main() -> None:

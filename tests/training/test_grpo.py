@@ -17,8 +17,8 @@ from homeground.training import (
     policy_loss,
     train_grpo_steps,
 )
+from homeground.training.checkpoints import checkpoint_step, newest_checkpoint
 from homeground.training.grpo import GrpoModule
-from homeground.training.module import checkpoint_step, newest_checkpoint
 
 from ..policy import tiny
 

@@ -8,7 +8,8 @@ import torch
 from homeground.base.errors import HomegroundError
 from homeground.policy import LoraSettings
 from homeground.training import SftSettings, train_sft
-from homeground.training.module import OptimizerSettings, checkpoint_step, newest_checkpoint
+from homeground.training.checkpoints import checkpoint_step, newest_checkpoint
+from homeground.training.optimizers import OptimizerSettings
 
 from ..policy import tiny
 

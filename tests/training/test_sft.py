@@ -6,7 +6,8 @@ from homeground.base.errors import HomegroundError
 from homeground.policy import LoraSettings, TokenForest, TokenPath, chat, render, row_logprobs
 from homeground.rollouts import Sampler, SamplingParams
 from homeground.training import SftSettings, train_sft
-from homeground.training.module import OptimizerSettings, checkpoint_step, newest_checkpoint
+from homeground.training.checkpoints import checkpoint_step, newest_checkpoint
+from homeground.training.optimizers import OptimizerSettings
 from homeground.training.sft import SftModule, sft_steps
 
 from ..policy import tiny

@@ -88,10 +88,10 @@ def sft(
         _show_plan(common, run, f"would fine-tune {recipe.model.name} on {count} examples, into {run.adapter}")
         return
 
-    from homeground.pipeline import stages
+    from homeground.pipeline import finetune
 
     with _stage(common, recipe, run, "sft", None, resume) as bench:
-        words = stages.cold_start(bench, examples)
+        words = finetune.cold_start(bench) if examples is None else finetune.fine_tune(bench, examples)
     common.show(_trained(run), words, f"adapter: {run.adapter}", f"try: homeground rl --run {run.name}")
 
 
@@ -101,9 +101,9 @@ def rl(common: Common, resume: _Resume = False) -> None:
     run = common.trained_run("sft")
     recipe = common.load_recipe(_recipe_of(run))
 
-    from homeground.pipeline import stages
+    from homeground.pipeline import finetune, stages
 
-    start = stages.sft_adapter(run)
+    start = finetune.sft_adapter(run)
     if not start.is_dir():
         raise HomegroundError(
             "this run has no SFT adapter to start from", where=str(start), hint=f"run: homeground sft --run {run.name}"
@@ -128,10 +128,10 @@ def evaluate(
     recipe = common.load_recipe(_recipe_of(run))
 
     from homeground.base.memory import PeakMemory
-    from homeground.pipeline import Workbench, stages, write_results
+    from homeground.pipeline import Workbench, finetune, stages, write_results
     from homeground.pipeline.demo import timed
 
-    adapters: dict[EvalStage, Path | None] = {"scripted": None, "base": None, "sft": stages.sft_adapter(run)}
+    adapters: dict[EvalStage, Path | None] = {"scripted": None, "base": None, "sft": finetune.sft_adapter(run)}
     if "rl" in run.finished():
         adapters["rl"] = run.adapter
     todo: dict[EvalStage, Path | None] = {

@@ -13,7 +13,7 @@ from homeground.base.heap import give_back_memory
 from homeground.base.memory import PeakMemory
 from homeground.base.workspace import RunFolder
 from homeground.evaluate import Metrics
-from homeground.pipeline import stages
+from homeground.pipeline import finetune, stages
 from homeground.pipeline.measured import write_results
 from homeground.pipeline.workbench import Workbench
 
@@ -70,7 +70,7 @@ def _stages(bench: Workbench) -> list[Stage]:
         Stage("tasks", lambda: stages.make_tasks(bench)),
         Stage("eval scripted", lambda: stages.evaluate(bench, "scripted")),
         Stage("eval base", lambda: stages.evaluate(bench, "base")),
-        Stage("sft", lambda: stages.cold_start(bench)),
+        Stage("sft", lambda: finetune.cold_start(bench)),
         Stage("eval sft", lambda: stages.evaluate(bench, "sft")),
         Stage("rl", lambda: stages.reinforce(bench)),
         Stage("eval rl", lambda: stages.evaluate(bench, "rl")),
@@ -82,4 +82,4 @@ def _starting_adapter(run: RunFolder) -> Path | None:
     finished = run.finished()
     if "rl" in finished:
         return run.adapter
-    return stages.sft_adapter(run) if "sft" in finished else None
+    return finetune.sft_adapter(run) if "sft" in finished else None

@@ -4,8 +4,7 @@ its one-line result; verbs and the demo call the same functions.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,12 +13,11 @@ import openai
 from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_jsonl, read_jsonl
 from homeground.base.recipe import Recipe
-from homeground.base.steplog import RL_COLUMNS, SFT_COLUMNS, StepLog
+from homeground.base.steplog import RL_COLUMNS, StepLog
 from homeground.base.workspace import RunFolder
 from homeground.pipeline.workbench import Workbench
 
 if TYPE_CHECKING:
-    from homeground.data import Example
     from homeground.index import IndexReport
     from homeground.rollouts import AgentResult
     from homeground.tasks import LookupTask
@@ -114,62 +112,11 @@ def evaluate(bench: Workbench, stage: EvalStage) -> str:
     return words
 
 
-def cold_start(bench: Workbench, examples: Sequence[Example] | None = None) -> str:
-    """Supervised fine-tuning on examples, by default scripted trajectories of train tasks."""
-    from homeground.agents import scripted_trajectory
-    from homeground.data import Overlong, example_of, render_examples, save_conversations
-    from homeground.training import OptimizerSettings, SftSettings, train_sft
-    from homeground.training.module import done_steps
-    from homeground.training.sft import sft_steps
-
-    sft = bench.recipe.sft
-    if examples is None:
-        rng = random.Random(bench.recipe.seed)
-        chosen = rng.sample(bench.tasks.train, min(sft.examples, len(bench.tasks.train)))
-        conversations = [list(scripted_trajectory(task, bench.search, rng)) for task in chosen]
-        save_conversations(bench.run.path / "sft-examples.jsonl", conversations)
-        examples = [example_of({"messages": messages}) for messages in conversations]
-    policy = bench.policy
-    rendering = render_examples(
-        policy.tokenizer,
-        examples,
-        limit=policy.model.config.max_position_embeddings,
-        overlong=Overlong(sft.overlong),
-        only_last=sft.train_on == "last answer",
-    )
-    bench.progress.bar("rendering examples").done(rendering.describe())
-    settings = SftSettings(
-        epochs=sft.epochs,
-        batch_size=sft.batch_size,
-        optimizer=OptimizerSettings(sft.learning_rate, sft.weight_decay, sft.clip, sft.warmup_steps),
-        checkpoint_every=sft.checkpoint_every,
-        forest_tokens=sft.forest_tokens,
-        seed=bench.recipe.seed,
-    )
-    folder = bench.run.checkpoints / "sft"
-    with StepLog(
-        bench.run,
-        "sft",
-        done=done_steps(folder),
-        steps=sft_steps(len(rendering.paths), settings),
-        progress=bench.progress,
-        title="SFT",
-        columns=SFT_COLUMNS,
-    ) as log:
-        train_sft(policy, rendering.paths, settings, folder, log)
-    policy.save_adapter(sft_adapter(bench.run))
-    policy.save_adapter(bench.run.adapter)
-    losses = [step["loss"] for step in log.history]
-    words = f"{len(rendering.paths)} examples" + (f", loss {losses[0]:.2f} -> {losses[-1]:.2f}" if losses else "")
-    log.bar.done(words)
-    return words
-
-
 def reinforce(bench: Workbench) -> str:
     """GRPO from the SFT adapter, through the Agent Lightning gateway."""
     from homeground.rollouts import Gateway, GatewaySource
     from homeground.training import train_grpo_steps
-    from homeground.training.module import done_steps
+    from homeground.training.checkpoints import done_steps
 
     rl = bench.recipe.rl
     settings = grpo_settings(bench.recipe)
@@ -257,11 +204,6 @@ def lookup_rollout(bench: Workbench, temperature: float | None = None) -> Callab
         return AgentResult(outcome.reward.value, outcome.reward.parts, outcome)
 
     return rollout
-
-
-def sft_adapter(run: RunFolder) -> Path:
-    """Where the adapter that SFT left is kept: RL starts from it, and is measured against it."""
-    return run.path / "adapter-sft"
 
 
 def evaluation_file(run: RunFolder, stage: str) -> Path:

@@ -3,7 +3,7 @@
 from homeground.training.advantages import Overlong, Scale, group_advantages, overlong_penalty
 from homeground.training.grpo import GrpoSettings, train_grpo_steps
 from homeground.training.losses import Kl, Loss, LossTerms, Objective, kl_estimate, policy_loss
-from homeground.training.module import OptimizerSettings
+from homeground.training.optimizers import OptimizerSettings
 from homeground.training.preference import DpoSettings, PreferencePair, train_dpo
 from homeground.training.run import GrpoRun, train_grpo
 from homeground.training.sft import SftSettings, train_sft

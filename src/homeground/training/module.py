@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -21,28 +18,13 @@ from homeground.base.errors import HomegroundError
 from homeground.base.heap import blocks_returned
 from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.load import Policy
+from homeground.training.checkpoints import AtomicCheckpointIO, CheckpointSaver, newest_checkpoint
+from homeground.training.optimizers import OptimizerSettings, build_optimizer
 
 RETURNED = 2 << 20
 """Blocks from this size on, in bytes, are not kept when they are freed: less memory for a little more time."""
 
 type StepLog = Callable[[dict[str, Any]], None]
-
-
-@dataclass(frozen=True)
-class OptimizerSettings:
-    """AdamW on the adapter.
-
-    Attributes:
-        learning_rate: constant after the warm-up.
-        weight_decay: decoupled.
-        clip: largest gradient norm (L2) of a step.
-        warmup_steps: of linear warm-up.
-    """
-
-    learning_rate: float
-    weight_decay: float = 0.0
-    clip: float = 1.0
-    warmup_steps: int = 0
 
 
 class PolicyModule(lightning.LightningModule):
@@ -63,14 +45,8 @@ class PolicyModule(lightning.LightningModule):
         self._log_step = log_step
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW over the float32 adapter: QLoRA's paged 8-bit states on CUDA, plain ones elsewhere."""
-        parameters = list(self.policy.trainable().values())
-        rate, decay = self._settings.learning_rate, self._settings.weight_decay
-        if pages_optimizer(self.policy.device):
-            from bitsandbytes.optim.adamw import PagedAdamW8bit
-
-            return PagedAdamW8bit(parameters, lr=rate, weight_decay=decay)
-        return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, foreach=True)
+        """See :func:`~homeground.training.optimizers.build_optimizer`."""
+        return build_optimizer(list(self.policy.trainable().values()), self._settings, self.policy.device)
 
     def rehearse(self, paths: Sequence[TokenPath]) -> None:
         """Score one forest forward and backward and forget the gradient: what does not fit fails before the first step.
@@ -104,10 +80,8 @@ class PolicyModule(lightning.LightningModule):
         """Clip, step, clear; returns the gradient's norm before clipping and the norm of what moved."""
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
-        if self._settings.warmup_steps:
-            share = min(1.0, (self.global_step + 1) / self._settings.warmup_steps)
-            for group in optimizer.param_groups:
-                group["lr"] = self._settings.learning_rate * share
+        for group in optimizer.param_groups:
+            group["lr"] = self._settings.rate(self.global_step)
         parameters = list(self.policy.trainable().values())
         add_up_gradients(parameters)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self._settings.clip)
@@ -154,11 +128,6 @@ class PolicyModule(lightning.LightningModule):
         torch.set_rng_state(checkpoint["rng"])
 
 
-def pages_optimizer(device: torch.device) -> bool:
-    """Whether optimizer states are 8-bit and paged (Dettmers et al. 2023, arXiv 2305.14314, section 3)."""
-    return device.type == "cuda"
-
-
 def sum_over_ranks(values: Sequence[float]) -> list[float]:
     """Element-wise sum over the processes of a distributed run; ``values`` themselves in a single process."""
     if not torch.distributed.is_initialized():
@@ -176,36 +145,6 @@ def add_up_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
         torch.distributed.all_reduce(parameter.grad)
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target and renames: a checkpoint is whole or absent."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """See Lightning."""
-        staging = Path(f"{path}.part")
-        super().save_checkpoint(checkpoint, str(staging), storage_options)
-        with staging.open("rb") as written:
-            os.fsync(written.fileno())
-        staging.rename(path)
-
-
-class _Saver(lightning.Callback):
-    """Saves every so many optimizer steps and after the last one; keeps the newest."""
-
-    def __init__(self, folder: Path, every: int) -> None:
-        self._folder = folder
-        self._every = every
-
-    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any, **__: Any) -> None:
-        step = trainer.global_step
-        if step % self._every and step != trainer.max_steps:
-            return
-        older = set(self._folder.glob("step-*.ckpt"))
-        newest = self._folder / f"step-{step:06d}.ckpt"
-        trainer.save_checkpoint(newest)
-        for checkpoint in older - {newest}:
-            checkpoint.unlink()
 
 
 def fit(module: PolicyModule, *, steps: int, checkpoints: Path, every: int) -> None:
@@ -232,7 +171,7 @@ def fit(module: PolicyModule, *, steps: int, checkpoints: Path, every: int) -> N
             enable_progress_bar=False,
             enable_model_summary=False,
             enable_checkpointing=False,
-            callbacks=[_Saver(checkpoints, every)],
+            callbacks=[CheckpointSaver(checkpoints, every)],
             plugins=[AtomicCheckpointIO()],
             default_root_dir=checkpoints,
         )
@@ -247,20 +186,3 @@ def fit(module: PolicyModule, *, steps: int, checkpoints: Path, every: int) -> N
             raise KeyboardInterrupt from stop
         finally:
             module.policy.drop_out(False)
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint with the most steps; half-written ones have another ending and are never taken."""
-    found = sorted(folder.glob("step-*.ckpt"))
-    return found[-1] if found else None
-
-
-def done_steps(folder: Path) -> int:
-    """Optimizer steps that the newest checkpoint of a stage holds; 0 without one."""
-    newest = newest_checkpoint(folder)
-    return checkpoint_step(newest) if newest else 0
-
-
-def checkpoint_step(checkpoint: Path) -> int:
-    """How many optimizer steps a checkpoint holds."""
-    return int(checkpoint.stem.removeprefix("step-"))

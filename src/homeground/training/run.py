@@ -28,9 +28,10 @@ from homeground.policy.load import Policy
 from homeground.rollouts.sampler import Sampler
 from homeground.rollouts.source import Agent, DirectSource, RewardFunction
 from homeground.training.advantages import Overlong, Scale
+from homeground.training.checkpoints import done_steps, newest_checkpoint
 from homeground.training.grpo import GrpoSettings, train_grpo_steps
 from homeground.training.losses import Kl, Loss, Objective
-from homeground.training.module import OptimizerSettings, done_steps, newest_checkpoint
+from homeground.training.optimizers import OptimizerSettings
 
 
 @dataclass(frozen=True)

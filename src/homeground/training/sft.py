@@ -16,7 +16,8 @@ import torch
 
 from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.load import Policy
-from homeground.training.module import OptimizerSettings, PolicyModule, StepLog, fit, sum_over_ranks
+from homeground.training.module import PolicyModule, StepLog, fit, sum_over_ranks
+from homeground.training.optimizers import OptimizerSettings
 from homeground.training.packing import pack
 
 
