@@ -38,9 +38,9 @@ def test_a_checkpoint_holds_the_adapter_and_never_the_base(tmp_path):
     assert checkpoint["base"] == policy.base_fingerprint()
 
 
-def test_the_newest_checkpoint_alone_is_kept(policy, tmp_path):
+def test_the_newest_checkpoint_and_the_one_before_it_are_kept(policy, tmp_path):
     train(policy, tmp_path)
-    assert [f.name for f in tmp_path.iterdir()] == ["step-000006.ckpt"]
+    assert [f.name for f in sorted(tmp_path.iterdir())] == ["step-000004.ckpt", "step-000006.ckpt"]
     assert checkpoint_step(newest_checkpoint(tmp_path)) == 6
 
 

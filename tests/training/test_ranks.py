@@ -13,7 +13,7 @@ from .test_grpo import TASKS, Gradients, Replay, settings, step_of
 
 class Stepping(Gradients):
     def optimizer_step_now(self):
-        from homeground.training.module import add_up_gradients
+        from homeground.training.ranks import add_up_gradients
 
         add_up_gradients(list(self.policy.trainable().values()))
         return super().optimizer_step_now()

@@ -118,7 +118,7 @@ class _RichBar(Bar):
 
     def _finish(self, result: str) -> None:
         self._rich.remove_task(self._task)
-        took = _clock(time.monotonic() - self.started)
+        took = clock(time.monotonic() - self.started)
         text = f"[green]✓[/] {_escaped(self.title)}: {_escaped(result)} [dim]({took})[/]"
         self._rich.console.print(text, highlight=False)
 
@@ -138,11 +138,11 @@ class _PlainBar(Bar):
         text = f"{self.title} {self.completed}"
         if self.total:
             left = elapsed * (self.total - self.completed) / max(self.completed, 1)
-            text += f"/{self.total}, {_clock(elapsed)} gone, about {_clock(left)} left"
+            text += f"/{self.total}, {clock(elapsed)} gone, about {clock(left)} left"
         self._say(f"{text}  {note}".rstrip())
 
     def _finish(self, result: str) -> None:
-        self._say(f"{self.title}: {result} ({_clock(time.monotonic() - self.started)})")
+        self._say(f"{self.title}: {result} ({clock(time.monotonic() - self.started)})")
 
     def _say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
@@ -154,7 +154,7 @@ def _escaped(text: str) -> str:
     return escape(text)
 
 
-def _clock(seconds: float) -> str:
-    """Minutes and seconds: 75 -> 1:15."""
-    whole = round(max(seconds, 0.0))
-    return f"{whole // 60}:{whole % 60:02d}"
+def clock(seconds: float) -> str:
+    """Minutes and seconds, with hours where there are any: 75 -> 1:15, 3675 -> 1:01:15."""
+    minutes, rest = divmod(round(max(seconds, 0.0)), 60)
+    return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

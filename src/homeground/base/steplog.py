@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
 from homeground.base.files import append_jsonl, atomic_write_jsonl, read_jsonl
-from homeground.base.progress import Bar, Progress
+from homeground.base.progress import Bar, Progress, clock
 from homeground.base.workspace import RunFolder
 
 SFT_COLUMNS = {
     "loss": "loss",
-    "trained_tokens": "trained",
+    "heldout_loss": "held-out",
+    "learning_rate": "lr",
     "grad_norm": "grad",
     "tokens_per_s": "tok/s",
+    "mfu": "MFU",
+    "memory_mb": "MB",
     "seconds": "s",
+    "eta_s": "ETA",
 }
 """Metric and heading of each column that fine-tuning shows."""
 
@@ -33,10 +38,13 @@ RL_COLUMNS = {
     "grad_norm": "grad",
     "seconds_rollout": "roll s",
     "seconds_update": "upd s",
+    "eta_s": "ETA",
 }
 """Metric and heading of each column that reinforcement learning shows."""
 
-_WIDTH = 8
+_WIDTH = 9
+_CELLS: Mapping[str, Callable[[float], str]] = {"mfu": "{:.0%}".format, "eta_s": clock}
+"""How a metric is shown that is no plain number."""
 
 
 class StepLog:
@@ -46,7 +54,8 @@ class StepLog:
         run: gets `metrics.jsonl` and the folder `tensorboard`.
         stage: of the rows; what was logged of it after step `done` is dropped: those steps are done again.
         done: steps that a checkpoint holds.
-        steps: of the whole stage.
+        steps: of the whole stage; with the time that steps took so far, evaluations and checkpoints included, it gives
+            ``eta_s``, the seconds that are left.
         progress: where the table and the bar go.
         title: of the bar.
         columns: metric and heading.
@@ -71,6 +80,8 @@ class StepLog:
         self._progress = progress
         self._columns = columns
         self._done = done
+        self._steps = steps
+        self._began = monotonic()
         self._curves: Any = None
         _forget(run, stage, done)
 
@@ -89,6 +100,11 @@ class StepLog:
 
     def __call__(self, step: dict[str, Any]) -> None:
         """Record one step."""
+        if not self.history:
+            # The first step ends a preparation (a rehearsal, a gateway that starts) that no later step repeats.
+            self._began = monotonic() - step.get("seconds", monotonic() - self._began)
+        pace = (monotonic() - self._began) / (step["step"] - self._done)
+        step = {**step, "eta_s": round(pace * (self._steps - step["step"]), 1)}
         append_jsonl(self._run.metrics_jsonl, step)
         if self._curves is not None:
             for name, value in step.items():
@@ -96,7 +112,7 @@ class StepLog:
                     self._curves.add_scalar(f"{self._stage}/{name}", value, step["step"])
         if not self.history:
             self._progress.line("".join(f"{head:>{_WIDTH}}" for head in ["step", *self._columns.values()]))
-        cells = [str(step["step"]), *(_cell(step.get(name)) for name in self._columns)]
+        cells = [str(step["step"]), *(_cell(name, step.get(name)) for name in self._columns)]
         self._progress.line("".join(f"{cell:>{_WIDTH}}" for cell in cells))
         self.history.append(step)
         self.bar.advance(step["step"] - self.bar.completed)
@@ -110,7 +126,9 @@ def _forget(run: RunFolder, stage: str, done: int) -> None:
             atomic_write_jsonl(run.metrics_jsonl, kept)
 
 
-def _cell(value: float | None) -> str:
+def _cell(name: str, value: float | None) -> str:
     if value is None:
         return "-"
+    if name in _CELLS:
+        return _CELLS[name](value)
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

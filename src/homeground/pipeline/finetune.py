@@ -13,7 +13,9 @@ from homeground.pipeline.workbench import Workbench
 
 if TYPE_CHECKING:
     from homeground.data import Example
+    from homeground.policy import TokenPath
     from homeground.training import SftSettings
+    from homeground.training.heldout import HeldOut
 
 
 def cold_start(bench: Workbench) -> str:
@@ -33,41 +35,90 @@ def scripted_examples(bench: Workbench) -> list[Example]:
     return [example_of({"messages": messages}) for messages in conversations]
 
 
-def fine_tune(bench: Workbench, examples: Sequence[Example]) -> str:
-    """Supervised fine-tuning on examples; leaves the adapter, its steps and checkpoints in the run."""
-    from homeground.data import Overlong, render_examples
+def fine_tune(bench: Workbench, examples: Sequence[Example], heldout: Sequence[Example] = ()) -> str:
+    """Supervised fine-tuning on examples; leaves the adapter, its steps and checkpoints in the run.
+
+    Args:
+        bench: of the run.
+        examples: trained on.
+        heldout: never trained on; with them the adapter that is left is that of the step with their lowest loss.
+    """
     from homeground.training import train_sft
     from homeground.training.checkpoints import done_steps
     from homeground.training.sft import sft_steps
 
-    sft = bench.recipe.sft
     policy = bench.policy
-    rendering = render_examples(
-        policy.tokenizer,
-        examples,
-        limit=policy.model.config.max_position_embeddings,
-        overlong=Overlong(sft.overlong),
-        only_last=sft.train_on == "last answer",
-    )
-    bench.progress.bar("rendering examples").done(rendering.describe())
+    paths = _rendered(bench, examples, "rendering examples")
     settings = sft_settings(bench)
     folder = bench.run.checkpoints / "sft"
+    done = done_steps(folder)
+    judge = _judge(bench, _rendered(bench, heldout, "rendering held-out examples"), len(paths), done)
     with StepLog(
         bench.run,
         "sft",
-        done=done_steps(folder),
-        steps=sft_steps(len(rendering.paths), settings),
+        done=done,
+        steps=sft_steps(len(paths), settings),
         progress=bench.progress,
         title="SFT",
         columns=SFT_COLUMNS,
     ) as log:
-        train_sft(policy, rendering.paths, settings, folder, log)
+        step = train_sft(policy, paths, settings, folder, log, judge)
     policy.save_adapter(sft_adapter(bench.run))
     policy.save_adapter(bench.run.adapter)
     losses = [step["loss"] for step in log.history]
-    words = f"{len(rendering.paths)} examples" + (f", loss {losses[0]:.2f} -> {losses[-1]:.2f}" if losses else "")
+    words = f"{len(paths)} examples" + (f", loss {losses[0]:.2f} -> {losses[-1]:.2f}" if losses else "")
+    if judge is not None:
+        words += f", held-out {judge.before:.3f} -> {judge.lowest:.3f}; the adapter is that of step {step}"
     log.bar.done(words)
     return words
+
+
+def _rendered(bench: Workbench, examples: Sequence[Example], title: str) -> list[TokenPath]:
+    """Examples as the trainer takes them; none when there are none."""
+    from homeground.data import Overlong, render_examples
+
+    if not examples:
+        return []
+    sft = bench.recipe.sft
+    rendering = render_examples(
+        bench.policy.tokenizer,
+        examples,
+        limit=bench.policy.model.config.max_position_embeddings,
+        overlong=Overlong(sft.overlong),
+        only_last=sft.train_on == "last answer",
+    )
+    bench.progress.bar(title).done(rendering.describe())
+    return rendering.paths
+
+
+def _judge(bench: Workbench, heldout: list[TokenPath], examples: int, done: int) -> HeldOut | None:
+    """What the run is judged by while it trains; None without held-out examples."""
+    from homeground.training.heldout import HeldOut
+    from homeground.training.samples import SampleLog
+    from homeground.training.sft import steps_of
+
+    if not heldout:
+        return None
+    sft = bench.recipe.sft
+    samples = None
+    if sft.samples:
+        samples = SampleLog(
+            bench.policy,
+            bench.sampler,
+            heldout[: sft.samples],
+            bench.run.path / "samples.jsonl",
+            tokens=sft.sample_tokens,
+            done=done,
+            show=bench.progress.line,
+        )
+    return HeldOut(
+        bench.policy,
+        heldout,
+        every=sft.eval_every or steps_of(examples, 1, sft.batch_size),
+        patience=sft.patience,
+        forest_tokens=sft.forest_tokens,
+        write_samples=samples,
+    )
 
 
 def sft_settings(bench: Workbench) -> SftSettings:

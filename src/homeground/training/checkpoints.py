@@ -1,49 +1,102 @@
-"""Checkpoints of a training stage: written whole or not at all, the newest kept."""
+"""Checkpoints of a training stage: written whole or not at all, and read only when nothing of them is damaged.
+
+A checkpoint holds the adapter, the optimizer's state, the random state and how far the run is; never the base. The
+file is a zip archive in which torch keeps a CRC-32 of every record, so a truncated or flipped one is noticed before it
+is loaded; the one before it is kept for that case.
+"""
 
 from __future__ import annotations
 
+import errno
+import io
 import os
+import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
-import lightning
+import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from homeground.base.errors import HomegroundError
+from homeground.base.hardware import free_disk_mb
+
+KEPT = 2
+"""The newest so many checkpoints stay: the last one, and one to fall back on."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the target and renames: a checkpoint is whole or absent."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """See Lightning."""
-        staging = Path(f"{path}.part")
-        super().save_checkpoint(checkpoint, str(staging), storage_options)
-        with staging.open("rb") as written:
-            os.fsync(written.fileno())
-        staging.rename(path)
+        """See Lightning.
+
+        Raises:
+            HomegroundError: the disk is full; checkpoints written before stay as they are.
+        """
+        del storage_options
+        target, staging = Path(path), Path(f"{path}.part")
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        data = buffer.getbuffer()
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with staging.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            staging.unlink(missing_ok=True)
+            needed, free = len(data) / 1e6, free_disk_mb(target.parent)
+            raise HomegroundError(
+                f"no room for the checkpoint: it needs {needed:.1f} MB, {free:.1f} MB are free ({error.strerror})",
+                where=str(target),
+                hint="free some space, or raise your quota, then go on with --resume; earlier checkpoints are whole",
+            ) from error
+        staging.rename(target)
 
 
-class CheckpointSaver(lightning.Callback):
-    """Saves every so many optimizer steps and after the last one; keeps the newest."""
+def step_file(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies."""
+    return folder / f"step-{step:06d}.ckpt"
 
-    def __init__(self, folder: Path, every: int) -> None:
-        self._folder = folder
-        self._every = every
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any, **__: Any) -> None:
-        step = trainer.global_step
-        if step % self._every and step != trainer.max_steps:
-            return
-        older = set(self._folder.glob("step-*.ckpt"))
-        newest = self._folder / f"step-{step:06d}.ckpt"
-        trainer.save_checkpoint(newest)
-        for checkpoint in older - {newest}:
+def keep_newest(folder: Path, *, and_step: int | None = None) -> None:
+    """Remove all but the newest two checkpoints and, where it is given, that of one more step."""
+    for checkpoint in sorted(folder.glob("step-*.ckpt"))[:-KEPT]:
+        if checkpoint_step(checkpoint) != and_step:
             checkpoint.unlink()
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint with the most steps; half-written ones have another ending and are never taken."""
-    found = sorted(folder.glob("step-*.ckpt"))
-    return found[-1] if found else None
+    """The whole checkpoint with the most steps; a damaged one is passed over with a warning.
+
+    Half-written ones have another ending and are never taken.
+    """
+    for checkpoint in sorted(folder.glob("step-*.ckpt"), reverse=True):
+        if is_whole(checkpoint):
+            return checkpoint
+        warnings.warn(f"{checkpoint} is damaged; going back to the checkpoint before it", stacklevel=2)
+    return None
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether every record of a checkpoint has the checksum it was written with."""
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError):
+        return False
+
+
+def adapter_at(checkpoint: Path) -> dict[str, torch.Tensor] | None:
+    """The adapter that a checkpoint holds; None when it is missing or damaged."""
+    if not is_whole(checkpoint):
+        return None
+    return torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
 
 
 def done_steps(folder: Path) -> int:

@@ -33,10 +33,12 @@ from homeground.rollouts.source import Source
 from homeground.rollouts.trajectory import Trajectory
 from homeground.training.advantages import Overlong, Scale, group_advantages, overlong_penalty
 from homeground.training.batch import Rollout, describe, groups_of, has_signal, reward_table, usable_rollouts
+from homeground.training.loop import fit
 from homeground.training.losses import Kl, LossTerms, Objective, kl_estimate, policy_loss
-from homeground.training.module import PolicyModule, StepLog, fit, sum_over_ranks
+from homeground.training.module import PolicyModule, StepLog
 from homeground.training.optimizers import OptimizerSettings
 from homeground.training.packing import pack
+from homeground.training.ranks import sum_over_ranks
 
 GAP_LIMITS = {torch.float32: 1e-3, torch.bfloat16: 0.1}
 """Mean |trainer - sampler| log-probability (nats) above which rounding alone does not explain the difference."""

@@ -1,28 +1,23 @@
-"""What the training loops share: a Lightning module around a policy, and checkpoints of its adapter alone."""
+"""What the training loops share: a Lightning module around a policy, of which a checkpoint holds the adapter alone."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from homeground.base.errors import HomegroundError
-from homeground.base.heap import blocks_returned
 from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.load import Policy
-from homeground.training.checkpoints import AtomicCheckpointIO, CheckpointSaver, newest_checkpoint
+from homeground.training.efficiency import memory_mb
+from homeground.training.heldout import HeldOut
 from homeground.training.optimizers import OptimizerSettings, build_optimizer
-
-RETURNED = 2 << 20
-"""Blocks from this size on, in bytes, are not kept when they are freed: less memory for a little more time."""
+from homeground.training.random_state import random_state, restore_random_state
+from homeground.training.ranks import add_up_gradients
 
 type StepLog = Callable[[dict[str, Any]], None]
 
@@ -33,9 +28,17 @@ class PolicyModule(lightning.LightningModule):
     The data of a step is a function of the seed and of the number of the step, never of what a dataloader has
     prefetched: a step of RL samples from the weights that the step before it left behind, and a resumed run goes on
     with exactly the data that would have come next.
+
+    Args:
+        policy: its adapter moves.
+        optimizer: learning rate and the like.
+        log_step: gets each step's metrics.
+        heldout: what the run is judged by, if anything.
     """
 
-    def __init__(self, policy: Policy, optimizer: OptimizerSettings, log_step: StepLog) -> None:
+    def __init__(
+        self, policy: Policy, optimizer: OptimizerSettings, log_step: StepLog, heldout: HeldOut | None = None
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.strict_loading = False
@@ -43,6 +46,7 @@ class PolicyModule(lightning.LightningModule):
         self.peft = policy.peft
         self._settings = optimizer
         self._log_step = log_step
+        self.heldout = heldout
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """See :func:`~homeground.training.optimizers.build_optimizer`."""
@@ -94,7 +98,12 @@ class PolicyModule(lightning.LightningModule):
         optimizer.step()
         optimizer.zero_grad()
         moved = torch.stack([(p.detach() - b).norm() for p, b in zip(parameters, before, strict=True)]).norm()
-        return {"grad_norm": float(norm), "weight_change": float(moved)}
+        return {
+            "grad_norm": float(norm),
+            "weight_change": float(moved),
+            "learning_rate": self._settings.rate(self.global_step - 1),
+            "memory_mb": memory_mb(self.policy.device),
+        }
 
     def state_dict(self, *_: Any, **__: Any) -> dict[str, Tensor]:  # type: ignore[override]
         """The adapter."""
@@ -114,9 +123,11 @@ class PolicyModule(lightning.LightningModule):
                 mine[name].copy_(value)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the base's fingerprint and the random state."""
+        """Add the base's fingerprint, the random state and what held-out examples have told."""
         checkpoint["base"] = self.policy.base_fingerprint()
-        checkpoint["rng"] = torch.get_rng_state()
+        checkpoint |= random_state()
+        if self.heldout is not None:
+            checkpoint["heldout"] = self.heldout.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another base; continue the random state."""
@@ -125,64 +136,6 @@ class PolicyModule(lightning.LightningModule):
                 "the checkpoint was trained on another base model or another quantization",
                 hint="resume with the recipe that the run was started with",
             )
-        torch.set_rng_state(checkpoint["rng"])
-
-
-def sum_over_ranks(values: Sequence[float]) -> list[float]:
-    """Element-wise sum over the processes of a distributed run; ``values`` themselves in a single process."""
-    if not torch.distributed.is_initialized():
-        return list(values)
-    total = torch.tensor(values, dtype=torch.float64)
-    torch.distributed.all_reduce(total)
-    return total.tolist()
-
-
-def add_up_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
-    """Sum gradients over ranks: each rank's loss carries the whole step's normaliser already."""
-    if not torch.distributed.is_initialized():
-        return
-    for parameter in parameters:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-        torch.distributed.all_reduce(parameter.grad)
-
-
-def fit(module: PolicyModule, *, steps: int, checkpoints: Path, every: int) -> None:
-    """Run a module for ``steps`` optimizer steps, from its newest checkpoint if there is one.
-
-    Args:
-        module: its ``training_step`` makes exactly one optimizer step.
-        steps: of the whole run, those before a resume included.
-        checkpoints: folder of this stage.
-        every: optimizer steps between checkpoints; the last step is always saved.
-    """
-    resume = newest_checkpoint(checkpoints)
-    with warnings.catch_warnings():
-        # Lightning advises more dataloader workers and warns of the missing validation loop; neither applies.
-        warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-        trainer = lightning.Trainer(
-            accelerator="auto" if module.policy.device.type != "cpu" else "cpu",
-            devices=1,
-            max_steps=steps,
-            max_epochs=-1,
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            enable_checkpointing=False,
-            callbacks=[CheckpointSaver(checkpoints, every)],
-            plugins=[AtomicCheckpointIO()],
-            default_root_dir=checkpoints,
-        )
-        # A generator of its own: a loader draws a seed when it starts, and a resumed run starts one more.
-        ticks = DataLoader(torch.arange(steps), generator=torch.Generator())  # type: ignore[arg-type]
-        module.policy.drop_out(True)
-        try:
-            with blocks_returned(at_least=RETURNED):
-                trainer.fit(module, ticks, ckpt_path=str(resume) if resume else None, weights_only=True)
-        except SystemExit as stop:
-            # Lightning turns Ctrl-C into exit code 1; whoever called decides what an interruption means.
-            raise KeyboardInterrupt from stop
-        finally:
-            module.policy.drop_out(False)
+        restore_random_state(checkpoint)
+        if self.heldout is not None and "heldout" in checkpoint:
+            self.heldout.restore(checkpoint["heldout"])

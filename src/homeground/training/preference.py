@@ -18,9 +18,11 @@ from transformers import PreTrainedModel
 
 from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.load import Policy
-from homeground.training.module import PolicyModule, StepLog, fit, sum_over_ranks
+from homeground.training.loop import fit
+from homeground.training.module import PolicyModule, StepLog
 from homeground.training.optimizers import OptimizerSettings
 from homeground.training.packing import pack
+from homeground.training.ranks import sum_over_ranks
 from homeground.training.sft import seeded_batch, steps_of
 
 

@@ -6,6 +6,8 @@ forests it was split into.
 
 from __future__ import annotations
 
+import hashlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +16,18 @@ from typing import Any
 
 import torch
 
+from homeground.base.errors import HomegroundError
 from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.load import Policy
-from homeground.training.module import PolicyModule, StepLog, fit, sum_over_ranks
+from homeground.training.checkpoints import adapter_at, step_file
+from homeground.training.efficiency import machine_flops, model_cost
+from homeground.training.heldout import HeldOut
+from homeground.training.loop import fit
+from homeground.training.module import PolicyModule, StepLog
 from homeground.training.optimizers import OptimizerSettings
 from homeground.training.packing import pack
+from homeground.training.ranks import rank, ranks, share_of_rank, sum_over_ranks
+from homeground.training.watch import LossWatch
 
 
 @dataclass(frozen=True)
@@ -43,8 +52,13 @@ class SftSettings:
 
 
 def train_sft(
-    policy: Policy, examples: Sequence[TokenPath], settings: SftSettings, checkpoints: Path, log_step: StepLog
-) -> None:
+    policy: Policy,
+    examples: Sequence[TokenPath],
+    settings: SftSettings,
+    checkpoints: Path,
+    log_step: StepLog,
+    heldout: HeldOut | None = None,
+) -> int:
     """Train a policy's adapter in place, resuming from ``checkpoints`` if it holds any.
 
     Args:
@@ -52,21 +66,39 @@ def train_sft(
         examples: rendered conversations with at least one trained token each.
         settings: see there.
         checkpoints: folder of this stage.
-        log_step: gets each step's metrics: step, loss (nats a token), tokens, seconds, grad_norm, weight_change.
+        log_step: gets each step's metrics: step, loss (nats a token), tokens, seconds, grad_norm, weight_change; after
+            an evaluation heldout_loss as well.
+        heldout: when given, the adapter ends as it was at the step with the lowest held-out loss.
+
+    Returns:
+        The step whose adapter the policy has now.
 
     Raises:
         ValueError: no example, or one without trained tokens.
+        KeyboardInterrupt: see :func:`~homeground.training.loop.fit`.
     """
     if not examples:
         raise ValueError("nothing to train on: the list of examples is empty")
     if any(not e.trained for e in examples):
         raise ValueError("an example has no trained token")
-    fit(
-        SftModule(policy, examples, settings, log_step),
+    module = SftModule(policy, examples, settings, log_step, heldout)
+    reached = fit(
+        module,
         steps=sft_steps(len(examples), settings),
         checkpoints=checkpoints,
         every=settings.checkpoint_every,
     )
+    if heldout is None or not heldout.best_step or heldout.best_step == reached:
+        return reached
+    best = adapter_at(step_file(checkpoints, heldout.best_step))
+    if best is None:
+        warnings.warn(
+            f"the checkpoint of the best step, {heldout.best_step}, is lost: the adapter is that of step {reached}",
+            stacklevel=2,
+        )
+        return reached
+    module.load_state_dict(best)
+    return heldout.best_step
 
 
 def sft_steps(examples: int, settings: SftSettings) -> int:
@@ -90,10 +122,22 @@ def seeded_batch[T](examples: Sequence[T], batch_size: int, seed: int, step: int
 class SftModule(PolicyModule):
     """See :func:`train_sft`."""
 
-    def __init__(self, policy: Policy, examples: Sequence[TokenPath], settings: SftSettings, log_step: StepLog) -> None:
-        super().__init__(policy, settings.optimizer, log_step)
+    def __init__(
+        self,
+        policy: Policy,
+        examples: Sequence[TokenPath],
+        settings: SftSettings,
+        log_step: StepLog,
+        heldout: HeldOut | None = None,
+    ) -> None:
+        super().__init__(policy, settings.optimizer, log_step, heldout)
         self._examples = examples
         self._sft = settings
+        self._steps = sft_steps(len(examples), settings)
+        self._cost = model_cost(policy)
+        # Before any other process computes, so that the rate is that of the whole machine.
+        self._machine_flops = machine_flops(policy)
+        self._watch = LossWatch()
 
     def on_train_start(self) -> None:
         """The longest examples that may share a forest run first."""
@@ -103,29 +147,60 @@ class SftModule(PolicyModule):
                 break
             chosen.append(example)
         self.rehearse(chosen)
+        if self.heldout is not None:
+            self.heldout.measure_before()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what the order of the data follows from."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["data"] = self._data()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to go on with other data: the order would begin anew in the middle of an epoch."""
+        super().on_load_checkpoint(checkpoint)
+        if checkpoint["data"] != self._data():
+            raise HomegroundError(
+                "the checkpoint was trained on other examples, or with another batch size or seed",
+                hint="resume with the data and the recipe that the run was started with, or start a new run",
+            )
+
+    def _data(self) -> str:
+        digest = hashlib.sha256(f"{self._sft.batch_size} {self._sft.seed}".encode())
+        for example in self._examples:
+            digest.update(f"{list(example.ids)} {list(example.trained)}".encode())
+        return digest.hexdigest()[:16]
 
     def batch(self, step: int) -> list[TokenPath]:
         """Examples of an optimizer step: the seed and the step decide."""
         return seeded_batch(self._examples, self._sft.batch_size, self._sft.seed, step)
 
     def training_step(self, *_: Any) -> None:
-        """One optimizer step."""
+        """One optimizer step: of this process, its share of the step's examples."""
         began = perf_counter()
         step = self.global_step
         examples = self.batch(step)
-        trained = int(sum_over_ranks([sum(len(e.trained) for e in examples)])[0])
-        loss = 0.0
-        tokens = 0
-        for chosen in pack([[e] for e in examples], self._sft.forest_tokens):
-            forest = TokenForest.build([examples[i] for i in chosen])
+        trained = sum(len(e.trained) for e in examples)
+        mine = [examples[i] for i in share_of_rank([len(e.ids) for e in examples], rank(), ranks())]
+        loss = flops = 0.0
+        for chosen in pack([[e] for e in mine], self._sft.forest_tokens):
+            forest = TokenForest.build([mine[i] for i in chosen])
             with self.memory_advice(forest):
                 share = -self.policy.logprobs(forest).sum() / trained
                 self.manual_backward(share)
             loss += float(share.detach())
-            tokens += forest.path_tokens
+            flops += self._cost.step_flops(forest) if self._cost is not None else 0.0
         moved = self.optimizer_step_now()
+        loss, flops, moved["memory_mb"] = sum_over_ranks([loss, flops, moved["memory_mb"]])
         seconds = perf_counter() - began
-        self._log_step(
-            {"stage": "sft", "step": step + 1, "loss": loss, "trained_tokens": trained, "tokens": tokens,
-             "tokens_per_s": tokens / seconds, "seconds": seconds, **moved}
-        )  # fmt: skip
+        tokens = sum(len(e.ids) for e in examples)
+        metrics = {
+            "stage": "sft", "step": step + 1, "loss": loss, "trained_tokens": trained, "tokens": tokens,
+            "tokens_per_s": tokens / seconds, "seconds": seconds, **moved,
+        }  # fmt: skip
+        if flops:
+            metrics["mfu"] = flops / seconds / self._machine_flops
+        if self.heldout is not None and self.heldout.due(step + 1, self._steps):
+            metrics |= self.heldout.measure(step + 1)
+        self._log_step(metrics)
+        if rank() == 0:
+            self._watch(metrics)

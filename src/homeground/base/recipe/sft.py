@@ -27,3 +27,11 @@ class SftSection(Section):
     )
     forest_tokens: int = Field(default=1024, ge=1, description="distinct tokens of one forward")
     checkpoint_every: int = Field(default=4, ge=1, description="optimizer steps between checkpoints")
+    eval_every: int = Field(
+        default=0, ge=0, description="optimizer steps between evaluations on held-out examples; 0 is once an epoch"
+    )
+    patience: int = Field(
+        default=0, ge=0, description="evaluations without a lower held-out loss that end the training; 0 never does"
+    )
+    samples: int = Field(default=2, ge=0, description="held-out prompts that are answered at each evaluation")
+    sample_tokens: int = Field(default=48, ge=1, description="longest of these answers, tokens")
