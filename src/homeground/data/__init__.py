@@ -1,20 +1,34 @@
 """Training data: rows of many formats from many places, and their way to trained tokens."""
 
+from homeground.data.contamination import Clean, Contaminated, Measured, Overlap, decontaminate
 from homeground.data.conversations import save_conversations
+from homeground.data.duplicates import Distinct, Duplicate, distinct, fingerprint
 from homeground.data.formats import Example, Format, RowError, example_of
+from homeground.data.redaction import Redacted, redact_examples
 from homeground.data.rendering import Overlong, Rendering, render_examples
 from homeground.data.sources import Reading, Rejected, read_examples
 
 __all__ = [
+    "Clean",
+    "Contaminated",
+    "Distinct",
+    "Duplicate",
     "Example",
     "Format",
+    "Measured",
+    "Overlap",
     "Overlong",
     "Reading",
+    "Redacted",
     "Rejected",
     "Rendering",
     "RowError",
+    "decontaminate",
+    "distinct",
     "example_of",
+    "fingerprint",
     "read_examples",
+    "redact_examples",
     "render_examples",
     "save_conversations",
 ]

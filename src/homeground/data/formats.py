@@ -50,6 +50,7 @@ class Example:
         text: of a row of plain text.
         rejected: of a preference pair.
         tools: schemas that the template shows to the model.
+        place: where the row was read, ``file:line``; no part of what it teaches.
     """
 
     format: Format
@@ -57,6 +58,21 @@ class Example:
     text: str = ""
     rejected: list[Message] = field(default_factory=list)
     tools: list[dict[str, Any]] = field(default_factory=list)
+    place: str = field(default="", compare=False)
+
+    def said(self) -> list[str]:
+        """What users and assistants say, a text for each message, or the plain text.
+
+        Without what rows of one set share: system prompts, tools and their results.
+        """
+        if self.format is Format.TEXT:
+            return [self.text]
+        told = [m for m in [*self.messages, *self.rejected[-1:]] if m["role"] in ("user", "assistant")]
+        return [_said(message) for message in told]
+
+    def question(self) -> str:
+        """What the user says first; nothing of a plain text."""
+        return next((_said(message) for message in self.messages if message["role"] == "user"), "")
 
 
 def example_of(row: Row) -> Example:
@@ -266,6 +282,11 @@ def _conversation(messages: list[Message]) -> list[Message]:
         if message["role"] == "tool" and (index == 0 or messages[index - 1]["role"] not in ("assistant", "tool")):
             raise RowError(f"message {index} is a tool's result, but no call comes before it")
     return messages
+
+
+def _said(message: Message) -> str:
+    calls = [json.dumps(call["function"], ensure_ascii=False) for call in message.get("tool_calls") or []]
+    return "\n".join([message["content"], *calls] if message["content"] else calls)
 
 
 def _text(value: Any, where: str) -> str:

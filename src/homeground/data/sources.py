@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,7 @@ def read_examples(source: str, *, limit: int | None = None, strict: bool = False
         try:
             if isinstance(row, RowError):
                 raise row
-            reading.examples.append(example_of(row))
+            reading.examples.append(replace(example_of(row), place=place))
         except RowError as error:
             if strict:
                 raise HomegroundError(str(error), where=place, hint="mend the row, or leave out --strict") from error

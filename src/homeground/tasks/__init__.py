@@ -1,6 +1,6 @@
 """Verifiable tasks made from a corpus, without labels and without a judge."""
 
-from homeground.tasks.decontaminate import near_duplicates, shingles
+from homeground.tasks.decontaminate import near_duplicates, ngrams, shingles, words
 from homeground.tasks.findable import keep_findable
 from homeground.tasks.lookup import build_lookup_tasks
 from homeground.tasks.task import RANK_DEPTH, LookupTask, Split, rank_of
@@ -14,6 +14,8 @@ __all__ = [
     "build_lookup_tasks",
     "keep_findable",
     "near_duplicates",
+    "ngrams",
     "rank_of",
     "shingles",
+    "words",
 ]

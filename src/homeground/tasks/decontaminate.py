@@ -7,15 +7,23 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 _WORD = re.compile(r"\w+")
-_SHINGLE = 2
+_PAIR = 2
 
 
-def shingles(text: str) -> frozenset[str]:
-    """Pairs of neighbouring words, lower-cased; the single word of a text that has only one."""
-    words = _WORD.findall(text.lower())
-    if len(words) < _SHINGLE:
-        return frozenset(words)
-    return frozenset(" ".join(words[at : at + _SHINGLE]) for at in range(len(words) - _SHINGLE + 1))
+def words(text: str) -> list[str]:
+    """A text's words, lower-cased; punctuation is none."""
+    return _WORD.findall(text.lower())
+
+
+def ngrams(items: Sequence[str], width: int) -> list[str]:
+    """Runs of so many neighbouring words, each put together with spaces; none of a shorter text."""
+    return [" ".join(items[at : at + width]) for at in range(len(items) - width + 1)]
+
+
+def shingles(text: str, width: int = _PAIR) -> frozenset[str]:
+    """Runs of so many neighbouring words; of a shorter text, the whole of it."""
+    found = words(text)
+    return frozenset(ngrams(found, min(width, len(found)) or 1))
 
 
 def near_duplicates(texts: Sequence[str], others: Sequence[str], threshold: float) -> list[int]:
