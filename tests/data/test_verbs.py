@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -59,3 +60,81 @@ def test_sft_says_how_many_examples_it_would_take(file, tmp_path, capsys):
     assert "on 1 examples" in told.out
     assert "rejected" in told.err
     assert not (tmp_path / "home").exists()
+
+
+RECIPE = """
+model: {{name: smollm2-135m-instruct}}
+data:
+  sources:
+    - source: {file}
+      epochs: 2
+sft: {{train_on: last answer, overlong: cut-end}}
+"""
+
+
+@pytest.fixture
+def recipe(file, tmp_path):
+    two = [{"role": "user", "content": "And?"}, {"role": "assistant", "content": "kleiner"}]
+    file.write_text("\n".join(map(json.dumps, [{"messages": [*ROWS[0]["messages"], *two]}, ROWS[1], ROWS[0]])))
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE.format(file=file))
+    return path
+
+
+def trained(example):
+    return "".join(example["tokens"][i] for i in example["trained"])
+
+
+def test_show_tokens_trains_what_the_recipe_says(recipe, file, capsys):
+    assert main(["show-tokens", str(file), "-n", "1", "--json"]) == 0
+    (every,) = json.loads(capsys.readouterr().out)["examples"]
+    assert main(["show-tokens", str(file), "-n", "1", "--recipe", str(recipe), "--json"]) == 0
+    (last,) = json.loads(capsys.readouterr().out)["examples"]
+    assert every["ids"] == last["ids"]
+    assert trained(every) == trained(every).partition("<|im_end|>")[0] + "<|im_end|>" + trained(last)
+    assert trained(last).count("<|im_end|>") == 1
+
+
+def test_show_tokens_without_a_file_shows_the_recipe_s_mixture(recipe, capsys):
+    assert main(["show-tokens", "-n", "9", "--recipe", str(recipe)]) == 0
+    out = capsys.readouterr().out
+    assert "example 4:" in out
+    assert "4 examples to train on, 0 held out (1 rejected)" in out
+    assert main(["show-tokens"]) == 2
+    assert "there is nothing to show" in capsys.readouterr().err
+
+
+def test_no_verb_shows_a_secret(file, tmp_path, capsys):
+    token = "gh" + "p_" + "a1B2c3D4e5F6g7H8i9J0" * 2
+    file.write_text(json.dumps({"prompt": "Which token?", "completion": f"It is {token}."}))
+    assert main(["show-tokens", str(file)]) == 0
+    shown = capsys.readouterr()
+    assert main(["sft", "--data", str(file), "--home", str(tmp_path / "home"), "--dry-run", "--json"]) == 0
+    planned = capsys.readouterr()
+    assert "It is <secret>.<|im_end|>" in shown.out
+    assert f"replaced: GitHub Token in {file}:1" in shown.out
+    assert json.loads(planned.out)["data"]["secrets"] == [{"place": f"{file}:1", "kind": "GitHub Token"}]
+    assert not any(token in text for told in (shown, planned) for text in (told.out, told.err))
+
+
+def test_sft_shows_the_mix_before_it_trains_and_the_command_line_s_source_wins(recipe, file, tmp_path, capsys):
+    home = str(tmp_path / "home")
+    assert main(["sft", "--recipe", str(recipe), "--home", home, "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "on 4 examples" in out
+    assert f"│ {file} │    3 │        1 │" in out
+    other = tmp_path / "other.jsonl"
+    other.write_text(json.dumps(ROWS[0]))
+    assert main(["sft", "--recipe", str(recipe), "--data", str(other), "--home", home, "--dry-run"]) == 0
+    assert "on 1 examples" in capsys.readouterr().out
+
+
+def test_the_example_recipe_mixes_as_it_says(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(Path(__file__).parents[2])
+    arguments = ["--recipe", "examples/sft/mixture.yaml", "--home", str(tmp_path / "home"), "--dry-run", "--json"]
+    assert main(["sft", *arguments]) == 0
+    made = json.loads(capsys.readouterr().out)["data"]
+    one, two = made["sources"]
+    assert abs(one["taken"] - 2 * two["taken"]) <= 1
+    assert len(made["exact_duplicates"]) == len(made["contaminated"]) == 1
+    assert made["heldout"] > 0

@@ -50,6 +50,11 @@ class RunFolder:
         return self.path / "adapter"
 
     @property
+    def data(self) -> Path:
+        """What was trained on, and what was removed from it: `data.json`."""
+        return self.path / "data.json"
+
+    @property
     def report(self) -> Path:
         return self.path / "report.html"
 

@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from homeground.base.errors import UsageError
 from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
+    from rich.table import Table
     from rich.text import Text
     from transformers import PreTrainedTokenizerBase
 
+    from homeground.base.recipe import Recipe
+    from homeground.data import Example
+    from homeground.pipeline.sft_data import SftData
     from homeground.policy import TokenPath
 
 _TRAINED, _SPECIAL, _CONTEXT = "bold green", "magenta", "dim"
@@ -20,28 +25,69 @@ _TRAINED, _SPECIAL, _CONTEXT = "bold green", "magenta", "dim"
 @verb(example="homeground show-tokens examples.jsonl", name="show-tokens")
 def show_tokens(
     common: Common,
-    data: Annotated[str, typer.Argument(metavar="FILE", help="Examples: a file, a folder, or OWNER/NAME of the hub.")],
+    data: Annotated[
+        str | None,
+        typer.Argument(metavar="FILE", help="Examples, instead of the recipe's: a file, a folder, or OWNER/NAME."),
+    ] = None,
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many examples.")] = 3,
-    only_last: Annotated[bool, typer.Option("--only-last", help="Train the last answer alone.")] = False,
 ) -> None:
-    """Show examples as they would be trained: trained tokens green, context dim, special marks magenta."""
-    from transformers import AutoTokenizer
+    """Show examples as the recipe would train them: trained tokens green, context dim, special marks magenta."""
+    from transformers import AutoConfig, AutoTokenizer
 
     from homeground.base.weights import resolve_model
-    from homeground.data import read_examples, render_examples
+    from homeground.data import Overlong, render_examples
 
     recipe = common.load_recipe()
-    tokenizer = AutoTokenizer.from_pretrained(str(resolve_model(recipe.model.name)))
-    reading = read_examples(data, limit=count)
-    rendering = render_examples(tokenizer, reading.examples, limit=1 << 30, only_last=only_last)
+    examples, notes = _some_examples(common, recipe, data, count)
+    model = str(resolve_model(recipe.model.name))
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    rendering = render_examples(
+        tokenizer,
+        examples,
+        limit=AutoConfig.from_pretrained(model).max_position_embeddings,
+        overlong=Overlong(recipe.sft.overlong),
+        only_last=recipe.sft.train_on == "last answer",
+    )
     shown = [_document(tokenizer, path) for path in rendering.paths]
     lines: list[Any] = []
     for number, path in enumerate(rendering.paths, start=1):
         head = f"example {number}: {len(path.ids)} tokens, {len(path.trained)} trained"
         lines += [head, coloured(tokenizer, path), ""]
-    lines += [f"rejected: {row}" for row in reading.rejected]
-    lines += [reading.describe(), rendering.describe()]
+    lines += [*notes, rendering.describe()]
     common.show({"model": recipe.model.name, "examples": shown}, *lines)
+
+
+def _some_examples(common: Common, recipe: Recipe, source: str | None, count: int) -> tuple[list[Example], list[str]]:
+    """The first examples of a source, or of the recipe's mixture, and what to say of them."""
+    from homeground.data import read_examples, redact_examples
+    from homeground.pipeline.sft_data import sft_data
+
+    if source is not None:
+        reading = read_examples(source, limit=count)
+        examples, secrets = redact_examples(reading.examples)
+        notes = [f"rejected: {row}" for row in reading.rejected] + [
+            f"replaced: {one.kind} in {one.place}" for one in secrets
+        ]
+        return examples, [*notes, reading.describe()]
+    if not recipe.data.sources:
+        raise UsageError("there is nothing to show", hint="name a FILE, or a --recipe with data.sources")
+    with common.progress() as progress:
+        made = sft_data(recipe.data, progress, seed=recipe.seed)
+    return made.train[:count], [made.describe()]
+
+
+def data_table(made: SftData) -> Table:
+    """The realised mix: what became of each source's rows."""
+    from rich.table import Table
+
+    heads = ("rows", "rejected", "duplicates", "contaminated", "held out", "taken", "of examples", "of text")
+    table = Table("source", title="training data", title_justify="left")
+    for head in heads:
+        table.add_column(head, justify="right")
+    for one in made.sources:
+        counts = (one.rows, one.rejected, one.duplicates, one.contaminated, one.heldout, one.taken)
+        table.add_row(one.source, *map(str, counts), f"{one.share:.1%}", f"{one.text_share:.1%}")
+    return table
 
 
 def coloured(tokenizer: PreTrainedTokenizerBase, path: TokenPath) -> Text:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from homeground.base.errors import HomegroundError, UsageError
+from homeground.cli.data import data_table
 from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from homeground.base.workspace import RunFolder, Workspace
     from homeground.evaluate import Metrics
     from homeground.pipeline import Workbench
+    from homeground.pipeline.sft_data import SftData
     from homeground.pipeline.stages import EvalStage
 
 _REJECTED_SHOWN = 10
@@ -69,30 +71,42 @@ def sft(
     strict: Annotated[bool, typer.Option("--strict", help="A row that fits no format is an error.")] = False,
     resume: _Resume = False,
 ) -> None:
-    """Fine-tune with QLoRA: by default a light cold start on scripted look-ups of the train tasks."""
-    recipe = common.load_recipe()
-    examples = None
-    if data is not None:
-        from homeground.data import read_examples
-
-        with common.progress() as progress:
-            reading = read_examples(data, strict=strict)
-            progress.bar("reading examples").done(reading.describe())
-        examples = reading.examples
-        for row in reading.rejected[:_REJECTED_SHOWN]:
-            typer.echo(f"rejected: {row}", err=True)
-    workspace = common.workspace(create=data is not None)
+    """Fine-tune with QLoRA: on the recipe's data, else a light cold start on scripted look-ups of the train tasks."""
+    recipe = common.load_recipe(data=None if data is None else {"sources": [{"source": data}]})
+    workspace = common.workspace(create=bool(recipe.data.sources))
     run = workspace.run(recipe.run or _free_name(workspace.runs))
+    made = _prepared(common, recipe, workspace, run, strict) if recipe.data.sources else None
     if common.dry_run:
-        count = len(examples) if examples is not None else recipe.sft.examples
-        _show_plan(common, run, f"would fine-tune {recipe.model.name} on {count} examples, into {run.adapter}")
+        count = len(made.train) if made is not None else recipe.sft.examples
+        words = f"would fine-tune {recipe.model.name} on {count} examples, into {run.adapter}"
+        document = {} if made is None else {"data": made.document()}
+        common.show({"run": run.name, "plan": words, **document}, *([data_table(made)] if made else []), words)
         return
 
+    from homeground.base.files import atomic_write_json
     from homeground.pipeline import finetune
 
     with _stage(common, recipe, run, "sft", None, resume) as bench:
-        words = finetune.cold_start(bench) if examples is None else finetune.fine_tune(bench, examples)
-    common.show(_trained(run), words, f"adapter: {run.adapter}", f"try: homeground rl --run {run.name}")
+        if made is None:
+            words = finetune.cold_start(bench)
+        else:
+            atomic_write_json(run.data, made.document())
+            words = finetune.fine_tune(bench, made.train, made.heldout)
+    lines = [] if made is None else [data_table(made), f"data: {run.data}"]
+    common.show(_trained(run), *lines, words, f"adapter: {run.adapter}", f"try: homeground rl --run {run.name}")
+
+
+def _prepared(common: Common, recipe: Recipe, workspace: Workspace, run: RunFolder, strict: bool) -> SftData:
+    """What the recipe's data comes to, told before anything is trained."""
+    from homeground.pipeline.sft_data import heldout_tasks, sft_data
+
+    with common.progress() as progress:
+        tasks = heldout_tasks(run, workspace)
+        made = sft_data(recipe.data, progress, seed=recipe.seed, tasks=tasks, strict=strict)
+        progress.bar("training data").done(made.describe())
+    for row in made.rejected[:_REJECTED_SHOWN]:
+        typer.echo(f"rejected: {row}", err=True)
+    return made
 
 
 @verb(example="homeground rl --run mine", resumable=True)

@@ -4,6 +4,7 @@ from homeground.data.contamination import Clean, Contaminated, Measured, Overlap
 from homeground.data.conversations import save_conversations
 from homeground.data.duplicates import Distinct, Duplicate, distinct, fingerprint
 from homeground.data.formats import Example, Format, RowError, example_of
+from homeground.data.mixture import Mixing, Part, mix, shuffled
 from homeground.data.redaction import Redacted, redact_examples
 from homeground.data.rendering import Overlong, Rendering, render_examples
 from homeground.data.sources import Reading, Rejected, read_examples
@@ -16,8 +17,10 @@ __all__ = [
     "Example",
     "Format",
     "Measured",
+    "Mixing",
     "Overlap",
     "Overlong",
+    "Part",
     "Reading",
     "Redacted",
     "Rejected",
@@ -27,8 +30,10 @@ __all__ = [
     "distinct",
     "example_of",
     "fingerprint",
+    "mix",
     "read_examples",
     "redact_examples",
     "render_examples",
     "save_conversations",
+    "shuffled",
 ]

@@ -87,6 +87,7 @@ def render_examples(
         if example.format is Format.PREFERENCE:
             raise HomegroundError(
                 f"example {number} is a preference pair, which this trainer does not take",
+                where=example.place or None,
                 hint="train on its chosen answers: write them as rows of messages",
             )
         path = _path(tokenizer, example, only_last=only_last)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from homeground.rollouts import ModelServer, Sampler
     from homeground.tasks import TaskSet
 
+TASKS_FILE = "tasks.jsonl"
+
 
 class Workbench:
     """Live parts of one run; use it as a context manager.
@@ -57,7 +59,7 @@ class Workbench:
     @property
     def tasks_file(self) -> Path:
         """Where the run's tasks are."""
-        return self.run.path / "tasks.jsonl"
+        return self.run.path / TASKS_FILE
 
     @cached_property
     def index(self) -> Index:

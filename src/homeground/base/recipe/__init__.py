@@ -1,6 +1,7 @@
 """Recipes: everything a run depends on, as data, one section a file."""
 
 from homeground.base.recipe.corpus import CorpusSection
+from homeground.base.recipe.data import DataSection, DuplicatesSection, HeldoutSection, SourceSection
 from homeground.base.recipe.eval import EvalSection
 from homeground.base.recipe.index import IndexSection
 from homeground.base.recipe.load import bundled_recipes, load_recipe
@@ -12,13 +13,17 @@ from homeground.base.recipe.tasks import TasksSection
 
 __all__ = [
     "CorpusSection",
+    "DataSection",
+    "DuplicatesSection",
     "EvalSection",
+    "HeldoutSection",
     "IndexSection",
     "LoraSection",
     "ModelSection",
     "Recipe",
     "RlSection",
     "SftSection",
+    "SourceSection",
     "TasksSection",
     "bundled_recipes",
     "load_recipe",

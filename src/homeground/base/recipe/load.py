@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -157,6 +157,9 @@ def _explain(error: ValidationError, source: str, lines: dict[Key, int], given: 
         place = _place(key, source, lines, given)
         if problem["type"] == "extra_forbidden":
             text, hint = _unknown_key(key)
+        elif problem["type"] == "missing":
+            missing = (*key, problem["loc"][-1])
+            text, hint = f"'{_dotted(missing)}' is missing", _about(missing)
         elif problem["type"] == "value_error":
             text, hint = f"'{_dotted(key)}': {problem['msg'].removeprefix('Value error, ')}", "change one of them"
         else:
@@ -196,6 +199,8 @@ def _about(key: Key) -> str:
     field = section.model_fields.get(str(key[-1])) if section is not None else None
     if field is None or _section(key) is not None:
         return "give the section's keys below it, indented"
+    if field.is_required():
+        return str(field.description)
     default = yaml.safe_dump(field.get_default(), default_flow_style=True).removesuffix("\n...\n").strip()
     return f"{field.description}; the default is {default}" if field.description else f"the default is {default}"
 
@@ -206,13 +211,18 @@ def _class_name(key: Key) -> str:
 
 
 def _section(key: Key) -> type[BaseModel] | None:
-    section: type[BaseModel] = Recipe
+    section: Any = Recipe
     for part in key:
-        field = section.model_fields.get(str(part))
-        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
-            return None
-        section = field.annotation
-    return section
+        if isinstance(part, int):  # an item of a list of sections
+            section = next(iter(get_args(section)), None)
+        else:
+            field = section.model_fields.get(part) if _is_section(section) else None
+            section = field.annotation if field is not None else None
+    return section if _is_section(section) else None
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _all_keys(section: type[BaseModel], above: Key) -> Iterator[Key]:

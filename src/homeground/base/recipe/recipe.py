@@ -6,6 +6,7 @@ import yaml
 from pydantic import Field
 
 from homeground.base.recipe.corpus import CorpusSection
+from homeground.base.recipe.data import DataSection
 from homeground.base.recipe.eval import EvalSection
 from homeground.base.recipe.index import IndexSection
 from homeground.base.recipe.model import ModelSection
@@ -22,6 +23,7 @@ class Recipe(Section):
     index: IndexSection = IndexSection()
     tasks: TasksSection = TasksSection()
     model: ModelSection = ModelSection()
+    data: DataSection = DataSection()
     sft: SftSection = SftSection()
     rl: RlSection = RlSection()
     eval: EvalSection = EvalSection()

@@ -1,0 +1,230 @@
+"""From the recipe's sources to what is trained: read, clean, hold out, decontaminate, mix; and an account of it.
+
+The order matters. Secrets go first, so that no later list can show one. Near duplicates go before rows are held out, so
+that no row has a twin on the other side. What is held out is decided by what a row says, so that it is on the same
+side in every run, whatever its seed and whatever rows are added. Rows that share text with anything that is measured
+on go last of all.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from homeground.base.errors import HomegroundError
+from homeground.base.progress import Progress
+from homeground.base.recipe import DataSection
+from homeground.data import (
+    Contaminated,
+    Duplicate,
+    Example,
+    Measured,
+    Mixing,
+    Part,
+    Redacted,
+    Rejected,
+    decontaminate,
+    distinct,
+    fingerprint,
+    mix,
+    read_examples,
+    redact_examples,
+    shuffled,
+)
+from homeground.pipeline.workbench import TASKS_FILE
+
+if TYPE_CHECKING:
+    from homeground.base.workspace import RunFolder, Workspace
+    from homeground.tasks import LookupTask
+
+_SIDES = 1 << 32
+
+
+@dataclass
+class SourceAccount:
+    """What became of one source's rows.
+
+    Attributes:
+        source: as the recipe names it.
+        rows: read, rejected ones included.
+        rejected: fit no format.
+        secrets: replaced in its rows.
+        duplicates: removed, exact and near.
+        heldout: never trained on.
+        contaminated: removed.
+        taken: in the mix, repetitions included.
+        share: of the examples in the mix.
+        text_share: of the characters that assistants write, or of plain texts.
+    """
+
+    source: str
+    rows: int = 0
+    rejected: int = 0
+    secrets: int = 0
+    duplicates: int = 0
+    heldout: int = 0
+    contaminated: int = 0
+    taken: int = 0
+    share: float = 0.0
+    text_share: float = 0.0
+
+
+@dataclass
+class SftData:
+    """Examples to train on and to measure the held-out loss on, and what was removed on the way."""
+
+    train: list[Example] = field(default_factory=list)
+    heldout: list[Example] = field(default_factory=list)
+    sources: list[SourceAccount] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    secrets: list[Redacted] = field(default_factory=list)
+    exact_duplicates: list[Duplicate] = field(default_factory=list)
+    near_duplicates: list[Duplicate] = field(default_factory=list)
+    contaminated: list[Contaminated] = field(default_factory=list)
+    common_phrases: int = 0
+
+    def document(self) -> dict[str, Any]:
+        """The account as JSON (`docs/schemas/data.json`): counts of each source, and every removal with its place."""
+        lists = ("sources", "rejected", "secrets", "exact_duplicates", "near_duplicates", "contaminated")
+        listed = {name: [asdict(one) for one in getattr(self, name)] for name in lists}
+        counts = {"train": len(self.train), "heldout": len(self.heldout), "common_phrases": self.common_phrases}
+        return {**counts, **listed}
+
+    def describe(self) -> str:
+        """One line for people."""
+        removed = {
+            "rejected": len(self.rejected),
+            "repeated": len(self.exact_duplicates),
+            "nearly repeated": len(self.near_duplicates),
+            "contaminated": len(self.contaminated),
+        }
+        words = [f"{count} {name}" for name, count in removed.items() if count]
+        if self.secrets:
+            words.append(f"{len(self.secrets)} secrets replaced")
+        told = f"{len(self.train)} examples to train on, {len(self.heldout)} held out"
+        return f"{told} ({', '.join(words)})" if words else told
+
+
+def sft_data(
+    section: DataSection,
+    progress: Progress,
+    *,
+    seed: int = 0,
+    tasks: Iterable[LookupTask] = (),
+    strict: bool = False,
+) -> SftData:
+    """What the recipe's `data` section comes to.
+
+    Args:
+        section: of the recipe; names at least one source.
+        progress: gets a line for each source.
+        seed: of what is drawn and of the order.
+        tasks: held-out tasks of the run: their questions must not be trained on.
+        strict: a rejected row is an error.
+
+    Raises:
+        HomegroundError: a source cannot be read or is empty, the mixture cannot be made, or nothing is left.
+    """
+    data = SftData()
+    pools = [_read(one.source, one.read_rows, data, progress, strict) for one in section.sources]
+    # Rows are told apart by identity: two sources may hold files of one name.
+    owner = {id(example): account for pool, account in zip(pools, data.sources, strict=True) for example in pool}
+    alike = section.duplicates
+    found = distinct([row for pool in pools for row in pool], exact=alike.exact, near=alike.near, width=alike.shingle)
+    data.exact_duplicates, data.near_duplicates = found.exact, found.near
+    kept, data.heldout = _sides(found.examples, section.heldout.share)
+    for row in data.heldout:
+        owner[id(row)].heldout += 1
+    if section.heldout.source is not None:
+        data.heldout = _read_measured(section.heldout.source, progress)
+    measured = [Measured.of(row) for row in data.heldout]
+    for source in section.decontaminate:
+        measured += [Measured.of(row) for row in _read_measured(source, progress)]
+    measured += [Measured(f"task {task.gold}", [task.question], task.question) for task in tasks]
+    clean = decontaminate(kept, measured)
+    data.contaminated, data.common_phrases = clean.removed, clean.common
+    _count(data.sources, owner, pools, found.examples, kept, clean.examples)
+    parts = [
+        Part(one.source, [row for row in clean.examples if owner[id(row)] is account], one.weight, one.epochs,
+             one.max_samples)
+        for one, account in zip(section.sources, data.sources, strict=True)
+    ]  # fmt: skip
+    taken = mix(parts, mixing=Mixing(section.mixing), temperature=section.temperature, rows=section.rows, seed=seed)
+    _count_shares(data.sources, taken)
+    data.train = shuffled(taken, seed)
+    if not data.train:
+        raise HomegroundError(
+            f"nothing is left to train on: {data.describe()}",
+            where=", ".join(one.source for one in section.sources),
+            hint="look at the counts: see data.duplicates, data.heldout and data.decontaminate of the recipe",
+        )
+    return data
+
+
+def heldout_tasks(run: RunFolder, workspace: Workspace) -> list[LookupTask]:
+    """The held-out tasks that the run has, or would get from its workspace; none when there are none."""
+    from homeground.tasks import TaskSet
+
+    files = (run.path / TASKS_FILE, workspace.tasks / TASKS_FILE)
+    file = next((file for file in files if file.is_file()), None)
+    return [] if file is None else TaskSet.load(file).heldout
+
+
+def _read(source: str, limit: int | None, data: SftData, progress: Progress, strict: bool) -> list[Example]:
+    reading = read_examples(source, limit=limit, strict=strict)
+    progress.bar("reading examples").done(reading.describe())
+    examples, secrets = redact_examples(reading.examples)
+    data.rejected += reading.rejected
+    data.secrets += secrets
+    data.sources.append(SourceAccount(source, reading.rows, len(reading.rejected), len(secrets)))
+    return examples
+
+
+def _read_measured(source: str, progress: Progress) -> list[Example]:
+    """Rows of a set that is measured on, each once; without secrets, because the account quotes them."""
+    reading = read_examples(source)
+    progress.bar("reading what is measured on").done(reading.describe())
+    return distinct(redact_examples(reading.examples)[0], near=None).examples
+
+
+def _sides(examples: Sequence[Example], share: float) -> tuple[list[Example], list[Example]]:
+    """Rows to train on, and the share whose fingerprints are smallest."""
+    limit = share * _SIDES
+    sides: tuple[list[Example], list[Example]] = ([], [])
+    for example in examples:
+        sides[int(fingerprint(example)[:8], 16) < limit].append(example)
+    return sides
+
+
+def _count(
+    accounts: Sequence[SourceAccount],
+    owner: dict[int, SourceAccount],
+    pools: Sequence[Sequence[Example]],
+    single: Sequence[Example],
+    kept: Sequence[Example],
+    clean: Sequence[Example],
+) -> None:
+    def counts(rows: Iterable[Example]) -> Counter[int]:
+        return Counter(id(owner[id(row)]) for row in rows)
+
+    read, once, trainable, left = (counts(rows) for rows in ((r for p in pools for r in p), single, kept, clean))
+    for account in accounts:
+        key = id(account)
+        account.duplicates = read[key] - once[key]
+        account.contaminated = trainable[key] - left[key]
+
+
+def _count_shares(accounts: Sequence[SourceAccount], taken: Sequence[Sequence[Example]]) -> None:
+    rows = sum(map(len, taken)) or 1
+    written = [sum(map(_written, examples)) for examples in taken]
+    for account, examples, characters in zip(accounts, taken, written, strict=True):
+        account.taken = len(examples)
+        account.share = len(examples) / rows
+        account.text_share = characters / (sum(written) or 1)
+
+
+def _written(example: Example) -> int:
+    """Characters that are trained, about: the tokenizer is not loaded yet."""
+    return len(example.text) + sum(len(m["content"]) for m in example.messages if m["role"] == "assistant")
