@@ -46,7 +46,7 @@ def random_base(config: PretrainedConfig, device: str, quantization: Quantizatio
     if quantization is Quantization.NF4:
         # What PEFT looks at to choose its 4-bit layers.
         model.is_loaded_in_4bit = True  # type: ignore[attr-defined]
-        keep_trainable(model)
+        keep_trainable(model, torch.bfloat16)
     model.config.use_cache = False
     return model.eval()
 

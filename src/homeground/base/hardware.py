@@ -18,6 +18,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from homeground.base.errors import UsageError
+
 type Device = Literal["cuda", "mps", "cpu"]
 
 
@@ -114,6 +116,31 @@ def best_device() -> Device:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def found_device(name: str) -> str:
+    """A torch device's name that is known to be there; ``auto`` takes :func:`best_device`.
+
+    Raises:
+        UsageError: it is not there; says what is.
+    """
+    if name == "auto":
+        return best_device()
+    import torch
+
+    try:
+        kind = device_kind(name)
+    except ValueError as error:
+        raise UsageError(str(error), where="model.device", hint="auto takes the best one") from None
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if there[kind]:
+        return name
+    built = "this torch is built without it" if kind == "cuda" and not torch.version.cuda else "torch finds none"
+    raise UsageError(
+        f"the device '{name}' was asked for, and {built} (torch {torch.__version__})",
+        where="model.device",
+        hint=f"found here: {best_device()}; set model.device to auto, or see `homeground doctor`",
+    )
 
 
 def device_kind(name: str) -> Device:

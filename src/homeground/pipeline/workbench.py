@@ -97,7 +97,7 @@ class Workbench:
                 release_workers()
 
     def start_from(self, adapter: Path | None) -> None:
-        """Which adapter the policy gets when it is first needed; a fresh one when None."""
+        """Which adapter the policy gets when it is first needed; when None the recipe's, or a fresh one."""
         if "policy" in self.__dict__ and adapter != self._adapter:
             raise HomegroundError("the policy is loaded already", hint="this is a defect: choose the adapter first")
         self._adapter = adapter
@@ -112,18 +112,17 @@ class Workbench:
 
         model = self.recipe.model
         dtypes = {"bf16": torch.bfloat16, "fp32": torch.float32, "auto": None}
-        lora = model.lora
         return load_policy(
             model.name,
             quantization=Quantization(model.quantization),
             double_quant=model.double_quant,
+            blocksize=model.blocksize,
             dtype=dtypes[model.compute_dtype],
-            lora=LoraSettings(
-                lora.r, lora.alpha, lora.dropout, lora.targets if isinstance(lora.targets, str) else list(lora.targets)
-            ),
-            adapter=self._adapter,
+            lora=LoraSettings(**model.lora.model_dump()),
+            adapter=self._adapter or (Path(model.adapter).expanduser() if model.adapter else None),
             checkpointing=model.gradient_checkpointing,
             seed=self.recipe.seed,
+            device=model.device,
         )
 
     @cached_property

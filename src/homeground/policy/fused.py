@@ -28,7 +28,8 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from homeground.policy.quantize import dequantized, frozen
+from homeground.policy.dora import is_dora, lengthening
+from homeground.policy.quantize import dequantized, frozen, is_quantized
 
 _ALIKE = 1e-5
 _LEAST_GAIN = 1e-6
@@ -168,7 +169,7 @@ class GatedDown(torch.autograd.Function):
 
 
 class FusedLora(Fused):
-    """A LoRA layer of PEFT over a linear layer; whatever is not one plain adapter stays PEFT's own.
+    """A LoRA layer of PEFT over a linear layer; whatever is not one adapter, plain or DoRA, stays PEFT's own.
 
     ``idle``: B is zero and stays so, the adapter's products are left out.
     """
@@ -177,8 +178,12 @@ class FusedLora(Fused):
 
     def forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """See :class:`LowRank`."""
-        if args or kwargs or (found := factors_of(self)) is None:
+        if args or kwargs or (found := factors_of(self) or dora_factors_of(self)) is None:
             return cast("Tensor", self.plain.forward(self, x, *args, **kwargs))
+        if self.lora_variant:
+            out, bias = LowRank.apply(x, *found), cast("Tensor | None", found[2].bias)
+            longer = lengthening(self, *found).to(out.dtype)
+            return out * longer if bias is None else torch.addcmul(bias.to(out.dtype), out - bias, longer)
         if self.idle:
             weight, bias = frozen(self.get_base_layer())
             with torch.autocast(x.device.type, enabled=False):
@@ -194,26 +199,35 @@ class FusedLora(Fused):
 
 def factors_of(layer: Any) -> tuple[Tensor, Tensor, nn.Linear, float] | None:
     """A, B, the frozen layer and the scale of a fused layer; None while it is anything but one plain adapter."""
-    if not isinstance(layer, FusedLora) or layer.disable_adapters or layer.merged or layer.lora_variant:  # type: ignore[attr-defined]
+    if not isinstance(layer, FusedLora) or layer.lora_variant:  # type: ignore[attr-defined]
         return None
-    active = layer.active_adapters  # type: ignore[attr-defined]
-    if len(active) != 1 or len(layer.lora_A) != 1 or active[0] not in layer.lora_A:  # type: ignore[attr-defined]
+    return _factors(layer)
+
+
+def dora_factors_of(layer: Any) -> tuple[Tensor, Tensor, nn.Linear, float] | None:
+    """The same of a fused layer whose one adapter is DoRA."""
+    return _factors(layer) if isinstance(layer, FusedLora) and is_dora(cast("LoraLayer", layer)) else None
+
+
+def _factors(layer: Any) -> tuple[Tensor, Tensor, nn.Linear, float] | None:
+    if layer.disable_adapters or layer.merged:
+        return None
+    active = layer.active_adapters
+    if len(active) != 1 or len(layer.lora_A) != 1 or active[0] not in layer.lora_A:
         return None
     name = active[0]
-    a, b = layer.lora_A[name], layer.lora_B[name]  # type: ignore[attr-defined]
-    dropout = layer.lora_dropout[name]  # type: ignore[attr-defined]
+    a, b = layer.lora_A[name], layer.lora_B[name]
+    dropout = layer.lora_dropout[name]
     if b.bias is not None or (dropout.training and not isinstance(dropout, nn.Identity)):
         return None
-    base = layer.get_base_layer()  # type: ignore[attr-defined]
+    base = layer.get_base_layer()
     if base.weight.requires_grad or (base.bias is not None and base.bias.requires_grad):
         return None
-    return a.weight, b.weight, base, layer.scaling[name]  # type: ignore[attr-defined]
+    return a.weight, b.weight, base, layer.scaling[name]
 
 
 def _is_linear(layer: nn.Module) -> bool:
-    if type(layer) is nn.Linear:
-        return True
-    return type(layer).__name__ == "Linear4bit" and hasattr(layer.weight, "quant_state")
+    return type(layer) is nn.Linear or is_quantized(layer)
 
 
 class RmsNorm(torch.autograd.Function):

@@ -4,42 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import shutil
-import tempfile
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
-from safetensors import safe_open
+from peft import PeftModel, get_peft_model_state_dict
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.utils import logging as hf_logging
 
-from homeground.base.errors import HomegroundError
-from homeground.base.hardware import best_device, device_kind, matmul_rates
+from homeground.base.hardware import device_kind, found_device, matmul_rates
 from homeground.base.heap import limit_primitives
 from homeground.base.weights import resolve_model
-from homeground.policy import attention
+from homeground.policy.adapters import LoraSettings, check, fresh_adapter, save, saved_adapter
+from homeground.policy.base_model import load_base
 from homeground.policy.forest import TokenForest
 from homeground.policy.fused import FusedNorm, fuse
+from homeground.policy.originals import Originals
 from homeground.policy.probe import prepare
-from homeground.policy.quantize import Quantization, keep_trainable, quantization_config
+from homeground.policy.quantize import BLOCKSIZE, Quantization
 from homeground.policy.shells import frozen_twin, lora_layers
+from homeground.policy.start import Start
 from homeground.policy.strategy import Strategy, logprobs
-
-
-@dataclass(frozen=True)
-class LoraSettings:
-    """A low-rank adapter (Hu et al. 2021, arXiv 2106.09685): update ``alpha / r * B A`` on each targeted layer."""
-
-    r: int = 16
-    alpha: float = 32
-    dropout: float = 0.0
-    targets: str | list[str] = "all-linear"
 
 
 @dataclass
@@ -54,6 +41,7 @@ class Policy:
         dtype: what matrix products compute in.
         quantization: how the base is stored.
         strategy: how its forests are computed.
+        start: where its adapter began, unless at zero.
     """
 
     name: str
@@ -63,6 +51,7 @@ class Policy:
     dtype: torch.dtype
     quantization: Quantization
     strategy: Strategy = Strategy.FOREST
+    start: Start | None = None
 
     @property
     def model(self) -> PreTrainedModel:
@@ -96,7 +85,7 @@ class Policy:
             device: by default CUDA, else Apple's GPU, else the CPU.
             name, dtype, lora, adapter, checkpointing, seed: see there.
         """
-        device = device or best_device()
+        device = found_device(device or "auto")
         kind = quantization or (Quantization.NF4 if device.startswith("cuda") else Quantization.NONE)
         return load_policy(
             name,
@@ -112,9 +101,9 @@ class Policy:
     def describe(self) -> str:
         """What is trained, in one line."""
         trained = sum(p.numel() for p in self.trainable().values())
-        kind = "NF4" if self.quantization is Quantization.NF4 else "plain"
         number = str(self.dtype).removeprefix("torch.")
-        return f"{self.name}: {kind} base, {number} on {self.device}, an adapter of {trained / 1e6:.2f} M parameters"
+        adapter = f"an adapter of {trained / 1e6:.2f} M parameters"
+        return f"{self.name}: {self.quantization.words} base, {number} on {self.device}, {adapter}"
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """The adapter's parameters by name (float32 masters)."""
@@ -149,16 +138,8 @@ class Policy:
         return frozen_twin(self.model)
 
     def save_adapter(self, folder: Path) -> None:
-        """Write the adapter in PEFT's format, whole or not at all."""
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-        self.peft.save_pretrained(str(staging))
-        previous = folder.with_name(f".{folder.name}-old")
-        shutil.rmtree(previous, ignore_errors=True)
-        if folder.exists():
-            folder.rename(previous)
-        staging.rename(folder)
-        shutil.rmtree(previous, ignore_errors=True)
+        """Write the adapter in PEFT's format, for the original base, whole or not at all."""
+        save(self.peft, folder, self.start, self.name, Originals(self.folder))
 
     def adapter_state(self) -> dict[str, Tensor]:
         """A copy of the adapter's tensors, in PEFT's names."""
@@ -180,6 +161,7 @@ def load_policy(
     *,
     quantization: Quantization = Quantization.NF4,
     double_quant: bool = True,
+    blocksize: int = BLOCKSIZE,
     dtype: torch.dtype | None = None,
     lora: LoraSettings | None = None,
     adapter: Path | None = None,
@@ -191,7 +173,7 @@ def load_policy(
 
     Args:
         name: a bundled name, a local folder, a GGUF file, or a hub id.
-        quantization, double_quant: storage of the frozen base.
+        quantization, double_quant, blocksize: storage of the frozen base (:mod:`homeground.policy.quantize`).
         dtype: compute dtype of the base and of the adapter's products; by default bf16 where the device is fast at it
             (measured), else fp32.
         lora: a fresh adapter's shape; ignored when ``adapter`` is given.
@@ -199,47 +181,28 @@ def load_policy(
         checkpointing: recompute each decoder layer in the backward pass instead of keeping its activations (Chen et
             al. 2016, arXiv 1604.06174): about a third more time for a fraction of the memory.
         seed: of the adapter's initial values.
+        device: "auto" (CUDA, else Apple's GPU, else the CPU), or a torch device's name.
 
     Raises:
+        UsageError: a device that is not here, a blocksize or an adapter that cannot be.
         HomegroundError: the model cannot be read, or the adapter belongs to another base.
     """
     limit_primitives()
+    device = found_device(device)
     if dtype is None:
         dtype = torch.bfloat16 if matmul_rates(device_kind(device)).bf16_fast else torch.float32
+    lora = lora or LoraSettings()
+    check(lora, quantization)
     folder = resolve_model(name)
-    attention.register()
-    # Our own progress says what happens; the library's bars would draw over it.
-    hf_logging.disable_progress_bar()
-    try:
-        config = AutoConfig.from_pretrained(str(folder))
-        tokenizer = AutoTokenizer.from_pretrained(str(folder))
-        base = AutoModelForCausalLM.from_pretrained(
-            str(folder),
-            config=config,
-            dtype=dtype,
-            quantization_config=quantization_config(quantization, dtype, double_quant=double_quant),
-            attn_implementation=attention.IMPLEMENTATION,
-            use_safetensors=True,
-            device_map={"": device},
-        )
-    except (OSError, ValueError) as cause:
-        raise HomegroundError(
-            f"the model cannot be loaded: {str(cause).splitlines()[0]}",
-            where=str(folder),
-            hint="name a folder with config.json, model.safetensors and tokenizer.json, or see `homeground weights`",
-        ) from cause
-    keep_trainable(base)
-    _own_weights(base)
-    base.config.use_cache = False
+    base, tokenizer = load_base(
+        folder, quantization=quantization, double_quant=double_quant, blocksize=blocksize, dtype=dtype, device=device
+    )
+    originals = Originals(folder)
     torch.manual_seed(seed)
-    with warnings.catch_warnings():
-        # PEFT 0.21 asks transformers 5.23 a question under its old name.
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
-        if adapter is not None:
-            peft = _load_adapter(base, adapter)
-        else:
-            peft = get_peft_model(base, _lora_config(lora or LoraSettings()))
-    assert isinstance(peft, PeftModel)
+    if adapter is not None:
+        peft, start = saved_adapter(base, adapter, originals)
+    else:
+        peft, start = fresh_adapter(base, lora, originals)
     for layer in lora_layers(peft).values():
         # Autocast casts the adapter's weights down; PEFT would cast every activation up first.
         layer.cast_input_dtype_enabled = dtype is torch.float32
@@ -248,7 +211,7 @@ def load_policy(
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     peft.eval()
-    policy = Policy(name, folder, peft, tokenizer, dtype, quantization)
+    policy = Policy(name, folder, peft, tokenizer, dtype, quantization, start=start)
     with policy.autocast():
         fuse(policy.model)
         policy.strategy = prepare(policy.model, name)
@@ -257,17 +220,6 @@ def load_policy(
     if checkpointing:
         _checkpoint_layers(policy.model)
     return policy
-
-
-def _own_weights(model: PreTrainedModel) -> None:
-    """Copy weights out of the mapped file, which stays resident as a whole while one tensor of it is in use.
-
-    A sampler's shell lays weights out anew; with the file still mapped they would stand in memory twice.
-    """
-    if model.device.type == "cpu":
-        for parameter in model.parameters():
-            if parameter.is_floating_point():
-                parameter.data = parameter.data.clone()
 
 
 def _keep_residual_stream(model: PreTrainedModel, dtype: torch.dtype) -> None:
@@ -301,40 +253,3 @@ def _checkpoint_layers(model: PreTrainedModel) -> None:
         if isinstance(module, GradientCheckpointingLayer):
             # Transformers recomputes only in training mode; what lies inside a layer stays in evaluation mode.
             module.training = True
-
-
-def _lora_config(lora: LoraSettings) -> LoraConfig:
-    return LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,  # type: ignore[arg-type]
-        lora_dropout=lora.dropout,
-        target_modules=lora.targets,
-        task_type="CAUSAL_LM",
-    )
-
-
-def _load_adapter(base: PreTrainedModel, adapter: Path) -> PeftModel:
-    if not (adapter / "adapter_config.json").is_file():
-        raise HomegroundError(
-            "no adapter there: adapter_config.json is missing",
-            where=str(adapter),
-            hint="run `homeground sft` first, or name the adapter folder of a run",
-        )
-    hint = "an adapter loads only on the base that it was trained on"
-    try:
-        peft = PeftModel.from_pretrained(base, str(adapter), is_trainable=True, use_safetensors=True)
-        with safe_open(adapter / "adapter_model.safetensors", "pt") as file:
-            saved = set(file.keys())
-    except (RuntimeError, ValueError, OSError) as cause:
-        raise HomegroundError(
-            f"the adapter does not fit this base model: {str(cause).splitlines()[0]}", where=str(adapter), hint=hint
-        ) from cause
-    # PEFT only warns when a base has more or fewer layers than the adapter, and goes on with what is left.
-    if different := saved ^ set(get_peft_model_state_dict(peft)):
-        raise HomegroundError(
-            f"the adapter does not fit this base model: {len(different)} of its tensors are missing or left over, "
-            f"{min(different)} among them",
-            where=str(adapter),
-            hint=hint,
-        )
-    return peft

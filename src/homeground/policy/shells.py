@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
+from homeground.policy.dora import is_dora, lengthening
 from homeground.policy.fused import FusedLora, low_rank
-from homeground.policy.quantize import four_bit_layers, frozen
+from homeground.policy.quantize import frozen, is_quantized, quantized_layers
 
 
 def frozen_twin(model: PreTrainedModel) -> PreTrainedModel:
@@ -107,14 +108,14 @@ def _stacked(weights: Sequence[Tensor]) -> Tensor:
 
 
 class SamplerLinear(nn.Module):
-    """``x W' + (x A') B'`` in one dtype without gradients; B holds the LoRA scale.
+    """``x W' + (x A') B'`` in one dtype without gradients; B holds the LoRA scale, and W and B DoRA's lengths.
 
     A is (r, in), B is (out, r), both copied from the trainer at every publish.
 
     Args:
         layer: the trainer's.
         dtype: of all products.
-        packed: multiply with the 4-bit layer itself and hold no weight.
+        packed: multiply with the quantized layer itself and hold no weight.
     """
 
     def __init__(self, layer: LoraLayer, dtype: torch.dtype, *, packed: bool = False) -> None:
@@ -124,7 +125,9 @@ class SamplerLinear(nn.Module):
         self.weight, self.bias = (torch.empty(0, dtype=dtype), None) if packed else frozen(base, dtype)
         # In a list, so that the trainer's parameter is not taken for one of this tree.
         self._trainers = [base.weight]
-        a, b = lora_factors(layer)
+        a, b, self.longer = lora_factors(layer)
+        if self.longer is not None and not packed:
+            self.weight = (frozen(base)[0] * self.longer[:, None]).to(dtype)
         self.lora_a = a.to(dtype)
         self.lora_b = b.to(dtype)
         self.share: tuple[SharedInput, slice] | None = None
@@ -138,14 +141,20 @@ class SamplerLinear(nn.Module):
 
     def load(self, layer: LoraLayer) -> None:
         """Take over the trainer's current factors."""
-        a, b = lora_factors(layer)
+        a, b, self.longer = lora_factors(layer)
         self.lora_a.copy_(a)
         self.lora_b.copy_(b)
+        if self.longer is not None and self.packed is None:
+            self.weight.copy_(frozen(layer.get_base_layer())[0] * self.longer[:, None])
 
     def forward(self, x: Tensor) -> Tensor:
         if self.packed is not None:
             x = x.to(self.lora_a.dtype)
             out = self.packed(x)
+            if self.longer is not None:
+                bias = getattr(self.packed, "bias", None)
+                bias = 0 if bias is None else bias
+                out = (out - bias) * self.longer.to(out.dtype) + bias
             return out + linear(linear(x, self.lora_a), self.lora_b)
         if self.share is None:
             return _product(x, self.weight, self.bias, self.lora_a, self.lora_b)
@@ -180,32 +189,36 @@ def share_inputs(shell: nn.Module, forward: Callable[[], object]) -> None:
             SharedInput(group)
 
 
-def lora_factors(layer: LoraLayer) -> tuple[Tensor, Tensor]:
-    """A (r, in) and B times scale (out, r) of a layer's only adapter, detached.
+def lora_factors(layer: LoraLayer) -> tuple[Tensor, Tensor, Tensor | None]:
+    """A (r, in) and B times scale (out, r) of a layer's only adapter, and with DoRA what each row of the base is
+    multiplied with (B is already), (out,); detached.
 
     Raises:
-        NotImplementedError: the layer has several adapters or a variant that is no plain low-rank sum (DoRA).
+        NotImplementedError: the layer has several adapters or a variant that is neither plain nor DoRA.
     """
     name, *others = layer.lora_A.keys()
-    if others or layer.lora_variant:
-        raise NotImplementedError("the sampler's shell holds exactly one plain LoRA adapter")
+    if others or (layer.lora_variant and not is_dora(layer)):
+        raise NotImplementedError("the sampler's shell holds exactly one plain LoRA adapter, or one of DoRA")
     a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
     assert isinstance(a, Tensor)
     assert isinstance(b, Tensor)
-    return a.detach(), b.detach() * layer.scaling[name]
+    if not layer.lora_variant:
+        return a.detach(), b.detach() * layer.scaling[name], None
+    longer = lengthening(layer, a, b, layer.get_base_layer(), layer.scaling[name]).detach()
+    return a.detach(), b.detach() * layer.scaling[name] * longer[:, None], longer
 
 
 def sampler_shell(model: PreTrainedModel, dtype: torch.dtype, *, packed: bool | None = None) -> PreTrainedModel:
     """A tree for sampling over the trainer's base.
 
-    Plain weights are shared. On a CPU, 4-bit weights are held dequantized: the same numbers (2 bytes a parameter
+    Plain weights are shared. On a CPU, packed weights are held dequantized: the same numbers (2 bytes a parameter
     more), because a 4-bit product at the few rows of a decode step costs twice a bf16 one there. Elsewhere memory is
-    dearer than that: the 4-bit weights themselves are shared.
+    dearer than that: the packed weights themselves are shared.
 
     Args:
         model: the trainer's.
         dtype: of all products.
-        packed: whether to share 4-bit weights; by default wherever the model is not on a CPU.
+        packed: whether to share packed weights; by default wherever the model is not on a CPU.
     """
     packed = model.device.type != "cpu" if packed is None else packed
     shared: dict[int, object] = {id(p): p for p in model.parameters() if not p.requires_grad}
@@ -213,12 +226,11 @@ def sampler_shell(model: PreTrainedModel, dtype: torch.dtype, *, packed: bool | 
     for name in _trained_whole(model):
         whole = shell.get_parameter(name)
         whole.data = whole.data.to(dtype)
-    four_bit = four_bit_layers(shell)
     for name, layer in lora_layers(shell).items():
         parent, _, child = name.rpartition(".")
-        fresh = SamplerLinear(layer, dtype, packed=packed and f"{name}.base_layer" in four_bit)
+        fresh = SamplerLinear(layer, dtype, packed=packed and is_quantized(layer.get_base_layer()))
         setattr(shell.get_submodule(parent), child, fresh)
-    leftover = {} if packed else four_bit_layers(shell)
+    leftover = {} if packed else quantized_layers(shell)
     for name, layer in leftover.items():
         parent, _, child = name.rpartition(".")
         weight, bias = frozen(layer, dtype)

@@ -100,7 +100,7 @@ def test_a_key_in_the_wrong_section_is_told_where_it_belongs(refused):
 
 
 def test_a_key_like_no_other_gets_the_list(refused):
-    assert refused("model: {lora: {zzz: 1}}")[0].hint == "keys known here: r, alpha, dropout, targets"
+    assert refused("model: {lora: {zzz: 1}}")[0].hint.startswith("keys known here: r, alpha, dropout, targets")
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_key_like_no_other_gets_the_list(refused):
         ("sft: {clip: 'big'}", 1, "'sft.clip' must be a number, not 'big'"),
         ("\n\nrun: 5", 3, "'run' must be text, not 5"),
         ("model:\n  double_quant: 1", 2, "'model.double_quant' must be true or false, not 1"),
-        ("model:\n  quantization: int8", 2, "'model.quantization' must be 'nf4' or 'none', not 'int8'"),
+        ("model:\n  quantization: int4", 2, "'model.quantization' must be 'nf4', 'fp4', 'int8' or 'none', not 'int4'"),
         ("sft: 5", 1, "'sft' must be a mapping of keys, not 5"),
         ("corpus:\n  roots: src", 2, "'corpus.roots' must be a list, not 'src'"),
         ("corpus:\n  roots:\n    - a\n    - 5", 4, "'corpus.roots.1' must be text, not 5"),

@@ -1,0 +1,73 @@
+"""The frozen base of a policy: configuration, tokenizer and weights, quantized as they are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as hf_logging
+
+from homeground.base.errors import HomegroundError
+from homeground.policy import attention
+from homeground.policy.quantize import BLOCKSIZE, Quantization, keep_trainable, quantization_config
+
+
+def load_base(
+    folder: Path,
+    *,
+    quantization: Quantization,
+    double_quant: bool = True,
+    blocksize: int = BLOCKSIZE,
+    dtype: torch.dtype,
+    device: str = "cpu",
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal language model that attends to forests, and its tokenizer.
+
+    Args:
+        folder: of the model.
+        quantization, double_quant, blocksize: see :mod:`homeground.policy.quantize`.
+        dtype: what it computes in, and what is not quantized is stored in.
+        device: where it lies.
+
+    Raises:
+        UsageError: a blocksize that cannot be.
+        HomegroundError: the model cannot be read.
+    """
+    packing = quantization_config(quantization, dtype, double_quant=double_quant, blocksize=blocksize)
+    attention.register()
+    # Our own progress says what happens; the library's bars would draw over it.
+    hf_logging.disable_progress_bar()
+    try:
+        config = AutoConfig.from_pretrained(str(folder))
+        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        base = AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            config=config,
+            dtype=dtype,
+            quantization_config=packing,
+            attn_implementation=attention.IMPLEMENTATION,
+            use_safetensors=True,
+            device_map={"": device},
+        )
+    except (OSError, ValueError) as cause:
+        raise HomegroundError(
+            f"the model cannot be loaded: {str(cause).splitlines()[0]}",
+            where=str(folder),
+            hint="name a folder with config.json, model.safetensors and tokenizer.json, or see `homeground weights`",
+        ) from cause
+    keep_trainable(base, dtype)
+    _own_weights(base)
+    base.config.use_cache = False
+    return base, tokenizer
+
+
+def _own_weights(model: PreTrainedModel) -> None:
+    """Copy weights out of the mapped file, which stays resident as a whole while one tensor of it is in use.
+
+    A sampler's shell lays weights out anew; with the file still mapped they would stand in memory twice.
+    """
+    if model.device.type == "cpu":
+        for parameter in model.parameters():
+            if parameter.is_floating_point():
+                parameter.data = parameter.data.clone()
