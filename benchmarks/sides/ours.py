@@ -58,10 +58,16 @@ def main() -> None:
     options.out.write_text(json.dumps(measured))
 
 
-def bench_policy(model: str = MODEL) -> Policy:
+def bench_policy(model: str = MODEL, *, seed: int = 0, checkpointing: bool = False) -> Policy:
     """The policy of both sides: unquantised bf16 base, a fresh adapter on every linear layer."""
-    lora = LoraSettings(r=LORA_R, alpha=LORA_ALPHA)
-    return load_policy(model, quantization=Quantization.NONE, dtype=torch.bfloat16, lora=lora, seed=0)
+    return load_policy(
+        model,
+        quantization=Quantization.NONE,
+        dtype=torch.bfloat16,
+        lora=LoraSettings(r=LORA_R, alpha=LORA_ALPHA),
+        checkpointing=checkpointing,
+        seed=seed,
+    )
 
 
 class NoSampler:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from homeground.policy import TokenForest, attention
+from homeground.policy import TokenForest, attention, attention_gradient
 from homeground.policy.attention import (
     ForestLayout,
     Scoring,
@@ -102,19 +102,37 @@ def test_the_parts_cover_what_each_token_sees_exactly_once(forest, block, window
 
 
 @settings(max_examples=40)
-@given(forests, st.sampled_from([1, 2, 4]), blocks, st.none() | windows, st.integers(0, 100))
-def test_the_fast_path_equals_the_definition_in_values_and_gradients(forest, kv_heads, block, window, seed):
-    scoring = Scoring(0.3, window=window)
+@given(
+    forests, st.sampled_from([1, 2, 4]), blocks, st.none() | windows, st.integers(0, 100), st.sampled_from([0.3, 0.25])
+)
+def test_the_fast_path_equals_the_definition_in_values_and_gradients(forest, kv_heads, block, window, seed, scale):
+    scoring = Scoring(scale, window=window)
     q, k, v = tensors(forest, kv_heads=kv_heads, seed=seed)
     with mock.patch.object(attention, "BLOCK", block):
         out = ForestLayout(forest).attend(0, q, k, v, scoring)
     upstream = torch.randn(out.shape, generator=torch.Generator().manual_seed(seed))
-    fast = torch.autograd.grad(out, (q, k, v), upstream)
+    # Few queries a product, so that small forests have several.
+    with mock.patch.object(attention_gradient, "ROWS", 3), mock.patch.object(attention_gradient, "SCORES", 64):
+        fast = torch.autograd.grad(out, (q, k, v), upstream)
     expected = by_definition(forest, q, k, v, scoring)
     slow = torch.autograd.grad(expected, (q, k, v), upstream.double())
     torch.testing.assert_close(out, expected.float(), rtol=1e-5, atol=1e-6)
     for mine, theirs in zip(fast, slow, strict=True):
         torch.testing.assert_close(mine, theirs.float(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [0.125, 0.11])
+def test_gradients_in_half_precision_are_off_by_its_rounding_and_no_more(scale):
+    forest = TokenForest.build(tiny.random_paths(3, depth=2, fan=4))
+    q, k, v = (4 * t.detach() for t in tensors(forest, size=64))
+    halves = [t.to(torch.bfloat16).requires_grad_(True) for t in (q, k, v)]
+    upstream = torch.randn(q.shape, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    out = ForestLayout(forest).attend(0, *halves, Scoring(scale))
+    found = torch.autograd.grad(out, halves, upstream)
+    exact = torch.autograd.grad(by_definition(forest, *halves, Scoring(scale)), halves, upstream.double())
+    for mine, theirs in zip(found, exact, strict=True):
+        # bf16 has eight bits; the scores reach 60.
+        assert float((mine.double() - theirs.double()).norm() / theirs.double().norm()) < 0.015
 
 
 @pytest.mark.parametrize("scoring", [

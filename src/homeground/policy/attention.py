@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from homeground.policy.attention_gradient import AttentionGradient
 from homeground.policy.forest import TokenForest
 
 IMPLEMENTATION = "homeground_forest"
@@ -198,7 +199,6 @@ def masked_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, sc
 
 
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-_flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
 def part(
@@ -229,8 +229,9 @@ class _Part:
 
 @dataclass(frozen=True)
 class _Mask:
-    """What a part's mask adds to its scores (1, 1, queries, keys), and to the log-sum-exp of its queries (queries,)."""
+    """What a part's mask hides (queries, keys), adds to scores (1, 1, queries, keys) and to log-sum-exps (queries,)."""
 
+    hidden: Tensor
     scores: Tensor
     lse: Tensor
 
@@ -239,7 +240,7 @@ class _Mask:
         # The kernel gives a query that sees no key of a part a log-sum-exp of zero instead of minus infinity.
         scores = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, float("-inf"))
         lse = torch.zeros(len(seen)).masked_fill_(~seen.any(-1), float("-inf"))
-        return cls(scores[None, None], lse)
+        return cls(~seen, scores[None, None], lse)
 
 
 def plan(forest: TokenForest) -> list[_Part]:
@@ -353,22 +354,8 @@ class _PartwiseAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         query, key, value, out, lse = ctx.saved_tensors
-        grads = [_wide(t).zero_() for t in (query, key, value)]
+        gradient = AttentionGradient(grad_out, query, key, value, out, lse, ctx.scale)
         for index, p in enumerate(ctx.parts):
-            rows, seen = p.queries, p.keys
-            found = _flash_backward(
-                grad_out[:, :, rows],
-                query[:, :, rows],
-                key[:, :, seen],
-                value[:, :, seen],
-                out[:, :, rows],
-                lse[:, :, rows],
-                0.0,
-                p.causal,
-                attn_mask=_scores(ctx.masks, index),
-                scale=ctx.scale,
-            )
-            for grad, where, term in zip(grads, (rows, seen, seen), found, strict=True):
-                grad[:, :, where] += term
-        grad_query, grad_key, grad_value = (g.to(t.dtype) for g, t in zip(grads, (query, key, value), strict=True))
-        return grad_query, grad_key, grad_value, None, None, None
+            hidden = ctx.masks[index].hidden if p.masked else None
+            gradient.add(p.queries, p.keys, causal=p.causal, hidden=hidden)
+        return *gradient.result(query.dtype), None, None, None

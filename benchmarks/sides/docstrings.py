@@ -1,0 +1,47 @@
+"""The rows that both sides of ``make bench-sft`` train on: functions of the standard library and their docstrings.
+
+A row asks for the docstring of a function and answers with it; loss is on the answer. Rows are rendered once, by our
+renderer, and both sides get the same token ids and the same trained positions.
+"""
+
+from __future__ import annotations
+
+import ast
+import random
+from collections.abc import Iterator
+
+from transformers import PreTrainedTokenizerBase
+
+from homeground.corpus.stdlib import stdlib_root
+from homeground.data import example_of, render_examples
+from homeground.policy import TokenPath
+
+SHORTEST, LONGEST = 73, 486
+"""Tokens of a row."""
+ROWS = 64
+
+
+def docstring_rows(tokenizer: PreTrainedTokenizerBase, rows: int = ROWS) -> list[TokenPath]:
+    """Rows of 73 to 486 tokens, drawn from the top-level modules of the standard library; the same on every call."""
+    found = list(_functions())
+    random.Random("docstring rows").shuffle(found)
+    kept: list[TokenPath] = []
+    for code, docstring in found:
+        asked = f"Write the docstring of this function.\n\n{code}"
+        example = example_of({"prompt": asked, "completion": docstring})
+        path = render_examples(tokenizer, [example], limit=1 << 30).paths[0]
+        if SHORTEST <= len(path.ids) <= LONGEST:
+            kept.append(path)
+        if len(kept) == rows:
+            break
+    return kept
+
+
+def _functions() -> Iterator[tuple[str, str]]:
+    """Source without its docstring, and the docstring."""
+    for file in sorted(stdlib_root().glob("[a-z]*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8", errors="replace"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef) and len(node.body) > 1 and (docstring := ast.get_docstring(node)):
+                node.body = node.body[1:]
+                yield ast.unparse(node), docstring
