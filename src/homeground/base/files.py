@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,6 +43,28 @@ def atomic_write_text(path: Path, text: str) -> None:
 def atomic_write_json(path: Path, obj: Any) -> None:
     """Write `obj` as indented JSON, atomically. NaN and infinity are refused: JSON has no such numbers."""
     atomic_write_text(path, json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextlib.contextmanager
+def staged_folder(folder: Path) -> Generator[Path]:
+    """A new folder beside `folder` that takes its place when the block ends well, and vanishes when it does not.
+
+    What lay there before is replaced: whoever calls asks first.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    previous = folder.with_name(f".{folder.name}-old")
+    try:
+        yield staging
+        # mkdtemp makes 0700.
+        staging.chmod(0o777 & ~_umask())
+        shutil.rmtree(previous, ignore_errors=True)
+        if folder.exists():
+            folder.rename(previous)
+        staging.rename(folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    shutil.rmtree(previous, ignore_errors=True)
 
 
 def read_json(path: Path) -> Any:

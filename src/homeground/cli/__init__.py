@@ -20,6 +20,7 @@ from typer.exceptions import Abort, TyperException
 from homeground.base.errors import HomegroundError
 from homeground.cli import (  # each module of verbs adds its own to the app, in this order
     data,
+    export,
     machine,
     search,
     train,
@@ -27,7 +28,7 @@ from homeground.cli import (  # each module of verbs adds its own to the app, in
 )
 from homeground.cli.verb import app, is_resumable
 
-__all__ = ["data", "machine", "main", "search", "train", "use"]
+__all__ = ["data", "export", "machine", "main", "search", "train", "use"]
 
 # Nothing leaves the machine unasked, and nothing but our own progress is drawn.
 _LIBRARY_SETTINGS = {

@@ -113,7 +113,7 @@ def _prepared(common: Common, recipe: Recipe, workspace: Workspace, run: RunFold
 def rl(common: Common, resume: _Resume = False) -> None:
     """Improve the look-up agent with GRPO through Agent Lightning, from the adapter that `sft` left."""
     run = common.trained_run("sft")
-    recipe = common.load_recipe(_recipe_of(run))
+    recipe = common.load_recipe(recipe_of(run))
 
     from homeground.pipeline import finetune, stages
 
@@ -139,7 +139,7 @@ def evaluate(
     """Measure a run on its held-out tasks, greedily: before and after, with 95% intervals."""
     del kind
     run = common.trained_run("sft")
-    recipe = common.load_recipe(_recipe_of(run))
+    recipe = common.load_recipe(recipe_of(run))
 
     from homeground.base.memory import PeakMemory
     from homeground.pipeline import Workbench, finetune, stages, write_results
@@ -216,7 +216,7 @@ def _free_name(runs: Path) -> str:
     return next(name for n in itertools.count(1) if not (runs / (name := f"run-{n}")).exists())
 
 
-def _recipe_of(run: RunFolder) -> str:
+def recipe_of(run: RunFolder) -> str:
     """The recipe that the run was started with is the default of its later stages."""
     if not run.recipe.is_file():
         raise UsageError("the run has no recipe", where=str(run.path), hint="start a run with `homeground sft`")

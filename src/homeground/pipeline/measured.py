@@ -38,7 +38,7 @@ def write_results(run: RunFolder, recipe: Recipe) -> Metrics:
     finished = run.finished()
     metrics: Metrics = {
         "run": run.name,
-        "commit": _commit(),
+        "commit": source_commit(),
         "machine": _machine(),
         "seed": recipe.seed,
         "stages": {stage: evaluate_rollouts(rows, **resampling) for stage, rows in outcomes.items()},  # type: ignore[typeddict-item]
@@ -64,7 +64,7 @@ def _machine() -> dict[str, Any]:
     return {name: seen[name] for name in kept}
 
 
-def _commit() -> str | None:
+def source_commit() -> str | None:
     """The commit of the source tree that runs; None for an installed package."""
     source = Path(__file__).resolve().parent
     try:
