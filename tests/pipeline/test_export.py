@@ -60,6 +60,9 @@ def test_an_export_is_whole_measured_and_described(export, tmp_path, kind, optio
     names = {file["name"] for file in document["files"]}
     assert files | {"README.md", "export.json"} <= names == {path.name for path in out.iterdir()}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    card = (out / "README.md").read_text()
+    assert "Base model: `base`" in card
+    assert "train: 4" in card
     assert not any(str(tmp_path.parent) in path.read_text() for path in out.glob("*.[jm][sd]*"))
     if kind != "adapter":
         assert document["onto"] == "quantized"

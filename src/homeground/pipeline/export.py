@@ -18,6 +18,7 @@ from homeground.base.weights import resolve_model
 from homeground.corpus import stdlib_root
 from homeground.pipeline.measured import source_commit
 from homeground.pipeline.workbench import Workbench
+from homeground.policy.adapters import refuse_other_base
 from homeground.policy.export.adapter import write_adapter
 from homeground.policy.export.card import Card, public_name
 from homeground.policy.export.check import Check, check_gguf, reader_missing
@@ -35,6 +36,7 @@ from homeground.policy.export.likeness import (
 from homeground.policy.export.merged import generation_config, write_merged
 from homeground.policy.export.ollama import chat_form, write_modelfile
 from homeground.policy.export.weights import MergedWeights
+from homeground.policy.originals import Originals
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -116,7 +118,9 @@ def plan_export(bench: Workbench, settings: ExportSettings, folder: Path) -> dic
             where=str(bench.run.adapter),
             hint=f"train one: homeground sft --run {bench.run.name}",
         )
-    weights = MergedWeights(resolve_model(bench.recipe.model.name), bench.run.adapter)
+    base = resolve_model(bench.recipe.model.name)
+    weights = MergedWeights(base, bench.run.adapter)
+    refuse_other_base(bench.run.adapter, Originals(base))
     if settings.format in (Format.GGUF, Format.OLLAMA):
         check_type(settings.type)
         family_of(weights.config)
@@ -290,14 +294,19 @@ def _refuse_what_is_there(folder: Path, force: bool) -> None:
         return
     if not (folder / RECORD).is_file():
         raise UsageError(
-            "there is something else already, which is never replaced",
-            where=str(folder),
-            hint="name another with --out",
+            "there is something else, which is never replaced", where=str(folder), hint="name another with --out"
         )
     if not force:
         raise UsageError(
             "there is an export already", where=str(folder), hint="replace it with --force, or name another with --out"
         )
+
+
+def _mix(account: dict[str, Any]) -> dict[str, Any]:
+    """What a run's data came to: its sources, and of what was removed the number alone."""
+    return {
+        key: len(value) if isinstance(value, list) and key != "sources" else value for key, value in account.items()
+    }
 
 
 def _card(bench: Workbench, settings: ExportSettings, exported: Exported) -> Card:
@@ -330,7 +339,6 @@ def _card(bench: Workbench, settings: ExportSettings, exported: Exported) -> Car
               for onto, d in exported.measured.items()]  # fmt: skip
     if exported.check:
         errors.append((f"read back with {exported.check.reader}", f"{exported.check.mean:.4f} nats on average"))
-    data = run.path / "data.json"
     return Card(
         name=run.name,
         base=base,
@@ -338,7 +346,7 @@ def _card(bench: Workbench, settings: ExportSettings, exported: Exported) -> Car
         use=use,
         library=library,
         recipe=bench.recipe.model_dump(mode="json"),
-        data=read_json(data) if data.is_file() else None,
+        data=_mix(read_json(run.data)) if run.data.is_file() else None,
         metrics=read_json(run.metrics) if run.metrics.is_file() else None,
         steps=list(last.values()),
         commit=source_commit(),

@@ -153,7 +153,7 @@ def saved_adapter(base: PreTrainedModel, folder: Path, originals: Originals) -> 
     if different := saved ^ set(get_peft_model_state_dict(peft)):
         words = f"{len(different)} of its tensors are missing or left over, {min(different)} among them"
         raise _does_not_fit(words, folder)
-    _check_base(record, folder, originals)
+    refuse_other_base(folder, originals)
     if begun is not None:
         start.move_base(peft, begun, originals)
     return peft, begun
@@ -185,6 +185,18 @@ def save(peft: PeftModel, folder: Path, begun: Start | None, name: str, original
         folder.rename(previous)
     staging.rename(folder)
     shutil.rmtree(previous, ignore_errors=True)
+
+
+def refuse_other_base(folder: Path, originals: Originals) -> None:
+    """Compare the base that an adapter says it was trained on with another.
+
+    Raises:
+        HomegroundError: they differ.
+
+    Warns:
+        AdapterWarning: the adapter does not say.
+    """
+    _check_base(_record(folder), folder, originals)
 
 
 def _wrapped(base: PreTrainedModel, config: LoraConfig) -> PeftModel:

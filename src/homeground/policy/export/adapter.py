@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
-from homeground.base.files import atomic_write_json
+from homeground.base.files import atomic_write_json, read_json
+from homeground.policy.adapters import RECORD
 
 _CONFIG, _TENSORS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -19,6 +19,10 @@ def write_adapter(adapter: Path, folder: Path, base: str) -> None:
         adapter: folder in PEFT's format.
         base: the model's name, as others know it.
     """
-    config: dict[str, Any] = json.loads((adapter / _CONFIG).read_text(encoding="utf-8"))
+    config: dict[str, Any] = read_json(adapter / _CONFIG)
     atomic_write_json(folder / _CONFIG, {**config, "base_model_name_or_path": base})
     shutil.copyfile(adapter / _TENSORS, folder / _TENSORS)
+    if (adapter / RECORD).is_file():
+        # By this Homeground knows the base again.
+        record: dict[str, Any] = read_json(adapter / RECORD)
+        atomic_write_json(folder / RECORD, {**record, "base": {**record["base"], "name": base}})

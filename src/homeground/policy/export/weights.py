@@ -26,7 +26,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 
 from homeground.base.errors import HomegroundError
 from homeground.policy.load import Policy
-from homeground.policy.quantize import dequantized, four_bit_layers
+from homeground.policy.quantize import dequantized, quantized_layers
 
 _HEAD, _INDEX = "lm_head.weight", "model.safetensors.index.json"
 
@@ -37,7 +37,7 @@ class MergedWeights:
     Args:
         base: folder of the original model: safetensors and config.
         adapter: folder in PEFT's format; None gives the base alone.
-        quantized: the policy that was trained; its 4-bit layers give their dequantised weights in place of the files'.
+        quantized: the policy that was trained; its packed layers give their dequantised weights in place of the files'.
 
     Attributes:
         config: of the merged model; its embeddings are no longer tied when the adapter changed one end of them.
@@ -50,7 +50,8 @@ class MergedWeights:
         self._model = _hollow(self.config)
         self._check_names()
         self._peft = _with_adapter(self._model, adapter) if adapter is not None else None
-        self._rounded = four_bit_layers(quantized.model) if quantized is not None else {}
+        self._rounded = quantized_layers(quantized.model) if quantized is not None else {}
+        self._began = quantized.start.factors if quantized is not None and quantized.start is not None else {}
         self._modules = dict(self._model.named_modules())
         self.config.tie_word_embeddings = bool(self.config.tie_word_embeddings) and not self._changes_tied_ends()
         tied = self.config.tie_word_embeddings
@@ -97,10 +98,22 @@ class MergedWeights:
     def _original(self, name: str, path: str) -> Tensor:
         rounded = self._rounded.get(path) or self._rounded.get(f"{path}.base_layer")
         if rounded is not None and name.endswith(".weight"):
-            return dequantized(rounded).detach().cpu()
+            weight = dequantized(rounded).detach().cpu()
+            return self._with_start(weight, path) if path in self._began else weight
         stored = self._stored(name)
         with safe_open(self._files[stored], "pt") as file:
             return file.get_tensor(stored)
+
+    def _with_start(self, weight: Tensor, path: str) -> Tensor:
+        """What a saved adapter is added to when it began elsewhere than at zero.
+
+        It says ``s (B A - B0 A0)`` (:mod:`homeground.policy.start`), and what was trained is ``s B A`` beside the
+        packed weight: so ``s B0 A0`` goes back in.
+        """
+        a, b = self._began[path]
+        layer: Any = self._modules[path]
+        (scale,) = layer.scaling.values()
+        return weight.float().addmm_(b, a, alpha=scale)
 
     def _stored(self, name: str) -> str:
         """The name in the base's files: a head that was tied there is its embedding."""
