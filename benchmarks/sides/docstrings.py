@@ -1,4 +1,4 @@
-"""The rows that both sides of ``make bench-sft`` train on: functions of the standard library and their docstrings.
+"""What ``make bench-sft`` and ``make bench-qlora`` train on: functions of the standard library and their docstrings.
 
 A row asks for the docstring of a function and answers with it; loss is on the answer. Rows are rendered once, by our
 renderer, and both sides get the same token ids and the same trained positions.
@@ -7,8 +7,8 @@ renderer, and both sides get the same token ids and the same trained positions.
 from __future__ import annotations
 
 import ast
+import functools
 import random
-from collections.abc import Iterator
 
 from transformers import PreTrainedTokenizerBase
 
@@ -21,9 +21,28 @@ SHORTEST, LONGEST = 73, 486
 ROWS = 64
 
 
+HELD_OUT = 4
+"""Every so many modules one is held out."""
+
+
 def docstring_rows(tokenizer: PreTrainedTokenizerBase, rows: int = ROWS) -> list[TokenPath]:
     """Rows of 73 to 486 tokens, drawn from the top-level modules of the standard library; the same on every call."""
-    found = list(_functions())
+    return _rendered(tokenizer, [found for functions in _functions().values() for found in functions], rows)
+
+
+def docstring_split(
+    tokenizer: PreTrainedTokenizerBase, train: int, heldout: int
+) -> tuple[list[TokenPath], list[TokenPath]]:
+    """The same, and rows of other modules."""
+    modules = sorted(_functions().items())
+    sides = [
+        [f for n, (_, fs) in enumerate(modules) if (n % HELD_OUT == 0) is held for f in fs] for held in (False, True)
+    ]
+    return _rendered(tokenizer, sides[0], train), _rendered(tokenizer, sides[1], heldout)
+
+
+def _rendered(tokenizer: PreTrainedTokenizerBase, found: list[tuple[str, str]], rows: int) -> list[TokenPath]:
+    found = list(found)
     random.Random("docstring rows").shuffle(found)
     kept: list[TokenPath] = []
     for code, docstring in found:
@@ -37,11 +56,14 @@ def docstring_rows(tokenizer: PreTrainedTokenizerBase, rows: int = ROWS) -> list
     return kept
 
 
-def _functions() -> Iterator[tuple[str, str]]:
-    """Source without its docstring, and the docstring."""
+@functools.cache
+def _functions() -> dict[str, list[tuple[str, str]]]:
+    """Source without its docstring, and the docstring, of every function of every module."""
+    found: dict[str, list[tuple[str, str]]] = {}
     for file in sorted(stdlib_root().glob("[a-z]*.py")):
         tree = ast.parse(file.read_text(encoding="utf-8", errors="replace"))
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef) and len(node.body) > 1 and (docstring := ast.get_docstring(node)):
                 node.body = node.body[1:]
-                yield ast.unparse(node), docstring
+                found.setdefault(file.stem, []).append((ast.unparse(node), docstring))
+    return found

@@ -1,0 +1,82 @@
+"""One run of ``make bench-qlora`` in a process of its own: held-out loss of an adapter over one kind of base."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from statistics import mean
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from benchmarks.sides.docstrings import docstring_split
+from benchmarks.sides.workload import LORA_ALPHA, LORA_R, MODEL
+from homeground.base.hardware import usable_cores
+from homeground.base.weights import resolve_model
+from homeground.policy import LoraSettings, load_policy
+from homeground.policy.base_model import load_base
+from homeground.policy.originals import Originals
+from homeground.policy.quantize import Quantization
+from homeground.policy.quantize_report import quantization_report
+from homeground.training import OptimizerSettings, SftSettings, train_sft
+from homeground.training.heldout import HeldOut
+
+TRAIN, HELD_OUT, BATCH, LEARNING_RATE = 192, 96, 8, 5e-4
+FOREST_TOKENS = 2048
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--base", type=Quantization, required=True, help="nf4, fp4, int8 or none")
+    parser.add_argument("--seed", type=int, default=0, help="of the adapter's first values and of the order")
+    parser.add_argument("--weights", action="store_true", help="measure the error of the weights instead")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    torch.set_num_threads(usable_cores())
+    measured = weight_error(options.base) if options.weights else held_out_loss(options.base, options.seed)
+    options.out.write_text(json.dumps(measured))
+
+
+def held_out_loss(base: Quantization, seed: int) -> dict[str, Any]:
+    """Loss on functions of other modules before and after one epoch, nats a token, in bf16."""
+    policy = load_policy(
+        MODEL, quantization=base, dtype=torch.bfloat16, lora=LoraSettings(r=LORA_R, alpha=LORA_ALPHA), seed=seed
+    )
+    train, heldout = docstring_split(policy.tokenizer, TRAIN, HELD_OUT)
+    judge = HeldOut(policy, heldout, every=10**9, forest_tokens=FOREST_TOKENS)
+    settings = SftSettings(
+        epochs=1,
+        batch_size=BATCH,
+        optimizer=OptimizerSettings(LEARNING_RATE),
+        checkpoint_every=10**9,
+        forest_tokens=FOREST_TOKENS,
+        seed=seed,
+    )
+    log: list[dict[str, Any]] = []
+    began = perf_counter()
+    before = judge.loss()
+    with tempfile.TemporaryDirectory() as folder:
+        train_sft(policy, train, settings, Path(folder), log.append)
+    return {
+        "before": before,
+        "after": judge.loss(),
+        "seconds": perf_counter() - began,
+        "loss": [row["loss"] for row in log if "loss" in row],
+    }
+
+
+def weight_error(base: Quantization) -> dict[str, Any]:
+    """Relative error of the quantized weights, and bits a parameter."""
+    folder = resolve_model(MODEL)
+    model, _ = load_base(folder, quantization=base, double_quant=True, blocksize=64, dtype=torch.bfloat16, device="cpu")
+    report = quantization_report(model, Originals(folder))
+    errors = [layer.error for layer in report.packed]
+    return {"error_mean": mean(errors), "error_worst": max(errors), "bits": report.bits, "layers": len(errors)}
+
+
+if __name__ == "__main__":
+    main()
