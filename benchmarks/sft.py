@@ -129,7 +129,7 @@ def _curves(measurements: dict[str, Any]) -> list[dict[str, Any]]:
     ours = [measurements[_curve("ours", seed)]["loss"] for seed in SEEDS]
     peers = [measurements[_curve("peer", seed)]["loss"] for seed in SEEDS]
     version = measurements[_curve("peer", SEEDS[0])]["peer"]
-    first = abs(mean(curve[0] for curve in ours) - mean(curve[0] for curve in peers))
+    first = max(abs(mean(curve[0] for curve in ours) - mean(curve[0] for curve in peers)), 1e-9)
     wide = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(SEEDS) - 1)) * (1 + 1 / len(SEEDS)) ** 0.5
     inside = [
         abs(mine - mean(theirs)) <= max(LOSS, wide * stdev(theirs))
