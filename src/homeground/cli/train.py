@@ -92,7 +92,7 @@ def sft(
         else:
             atomic_write_json(run.data, made.document())
             words = finetune.fine_tune(bench, made.train, made.heldout)
-    lines = [] if made is None else [data_table(made), f"data: {run.data}"]
+    lines = [] if made is None else [f"data: {run.data}"]
     common.show(_trained(run), *lines, words, f"adapter: {run.adapter}", f"try: homeground rl --run {run.name}")
 
 
@@ -106,6 +106,8 @@ def _prepared(common: Common, recipe: Recipe, workspace: Workspace, run: RunFold
         progress.bar("training data").done(made.describe())
     for row in made.rejected[:_REJECTED_SHOWN]:
         typer.echo(f"rejected: {row}", err=True)
+    if not common.dry_run:  # which shows it itself
+        common.tell(data_table(made))
     return made
 
 

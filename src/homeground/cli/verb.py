@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, TextIO
 
 import typer
 
@@ -95,12 +95,21 @@ class Common:
         if self.json:
             print(json.dumps(document, ensure_ascii=False, allow_nan=False))
             return
-        from rich.console import Console
+        _print(sys.stdout, *people)
 
-        # In a pipe there is no window to fit into: lines stay whole.
-        console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 1000)
-        for part in people:
-            console.print(part)
+    def tell(self, *people: RenderableType) -> None:
+        """Print what people should see while the verb still works, on stderr; nothing with `--quiet`."""
+        if not self.quiet:
+            _print(sys.stderr, *people)
+
+
+def _print(stream: TextIO, *people: RenderableType) -> None:
+    from rich.console import Console
+
+    # In a pipe there is no window to fit into: lines stay whole.
+    console = Console(file=stream, highlight=False, width=None if stream.isatty() else 1000)
+    for part in people:
+        console.print(part)
 
 
 def _common_parameters(

@@ -63,11 +63,11 @@ _PRIVATE_KEY = re.compile(
 )
 # Not in the list of detect-secrets, or not as a whole, or in a pattern whose time grows with the square of a line.
 _TOKENS = {
-    "NPM tokens": re.compile(r"\bnpm_[A-Za-z0-9]{36,}|(?<=:_authToken=)[\w-]{20,}"),
-    "GitHub Token": re.compile(r"\bgithub_pat_\w{22,}"),
-    "Hugging Face Token": re.compile(r"\bhf_[A-Za-z0-9]{30,}"),
-    "Anthropic Token": re.compile(r"\bsk-ant-[\w-]{32,}"),
-    "Google API Key": re.compile(r"\bAIza[\w-]{35}"),
+    "NPM tokens": re.compile(r"npm_[A-Za-z0-9]{36,}|(?<=:_authToken=)[\w-]{20,}"),
+    "GitHub Token": re.compile(r"github_pat_\w{22,}"),
+    "Hugging Face Token": re.compile(r"hf_[A-Za-z0-9]{30,}"),
+    "Anthropic Token": re.compile(r"sk-ant-[\w-]{32,}"),
+    "Google API Key": re.compile(r"AIza[\w-]{35}"),
     "JSON Web Token": re.compile(r"\beyJ[\w=-]{8,}\.eyJ[\w=-]{8,}(?:\.[\w=-]*)?"),
 }
 _REST = re.compile(r"[\w-]*")
@@ -93,10 +93,10 @@ def _spans(text: str) -> Iterator[tuple[int, int, str]]:
             start, stop = match.span(1)
             if stop - start >= _SHORTEST and not _EXAMPLE.search(text, start, stop):
                 yield start, stop, kind
-    for pattern in _named_values():
-        for match in pattern.finditer(text):
-            if _is_random(match["value"]):
-                yield *match.span("value"), "Secret Keyword"
+    for match in _named_values().finditer(text):
+        value = match.lastgroup or ""
+        if _is_random(match[value]):
+            yield *match.span(value), "Secret Keyword"
 
 
 def _end(match: re.Match[str] | None) -> int:
@@ -145,15 +145,14 @@ def _shapes(plugin: Any) -> list[tuple[str, re.Pattern[str]]]:
 
 
 @functools.cache
-def _named_values() -> list[re.Pattern[str]]:
-    """A quoted value anywhere, and one that ends its line as in `.env` and YAML."""
+def _named_values() -> re.Pattern[str]:
+    """A quoted value anywhere, or one that ends its line as in `.env` and YAML."""
     from detect_secrets.plugins.keyword import DENYLIST
 
     name = rf"(?i:{'|'.join((*DENYLIST, 'access_?key', 'token', 'credential'))})[\w.-]{{0,40}}"
-    return [
-        re.compile(rf"{name}[\"'\]]{{0,2}}\s*(?::=|=>|==?|:)\s*([\"'`])(?P<value>[^\s\"'`]{{8,}})\1"),
-        re.compile(rf"(?m){name}[ \t]*(?:=|:[ \t])[ \t]*(?P<value>[^\s\"'`#()\[\],;]{{8,}})[ \t]*(?:#.*)?$"),
-    ]
+    quoted = r"[\"'\]]{0,2}\s*(?::=|=>|==?|:)\s*([\"'`])(?P<quoted>[^\s\"'`]{8,})\1"
+    plain = r"[ \t]*(?:=|:[ \t])[ \t]*(?P<plain>[^\s\"'`#()\[\],;]{8,})[ \t]*(?:#.*)?$"
+    return re.compile(rf"(?m){name}(?:{quoted}|{plain})")
 
 
 def _is_random(value: str) -> bool:
