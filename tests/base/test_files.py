@@ -11,6 +11,7 @@ from homeground.base.files import (
     atomic_write_text,
     read_json,
     read_jsonl,
+    staged_folder,
 )
 
 
@@ -108,3 +109,18 @@ def test_a_broken_finished_line_is_named(tmp_path, line, what):
 def test_a_missing_log_is_named(tmp_path):
     with pytest.raises(HomegroundError, match="does not exist"):
         read_jsonl(tmp_path / "rows.jsonl")
+
+
+def test_a_staged_folder_takes_its_place_whole_or_not_at_all(tmp_path):
+    place = tmp_path / "out"
+    with staged_folder(place) as staging:
+        (staging / "a").write_text("first")
+        assert not place.exists()
+    with pytest.raises(FileNotFoundError), staged_folder(place) as staging:
+        (staging / "no" / "such").write_text("second")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (place / "a").read_text() == "first"
+    with staged_folder(place) as staging:
+        (staging / "b").write_text("third")
+    assert [path.name for path in place.iterdir()] == ["b"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -147,6 +147,11 @@ def test_the_adapter_of_another_base_and_a_family_without_gguf_are_refused(expor
     code, document, _ = export("adapter", "--recipe", recipe, "--out", tmp_path / "out")
     assert code == 1
     assert document["error"].startswith("the adapter does not fit this base model")
+    same_shapes = tiny.build(tmp_path / "same-shapes", tiny.llama_config(max_position_embeddings=512), seed=1)
+    recipe.write_text(yaml.safe_dump({"model": {"name": str(same_shapes)}}))
+    code, document, _ = export("adapter", "--recipe", recipe, "--out", tmp_path / "out")
+    assert code == 1
+    assert "whose weights are others" in document["error"]
     monkeypatch.delitem(__import__("homeground.policy.export.gguf_config", fromlist=["x"]).FAMILIES, "llama")
     code, document, _ = export("gguf", "--out", tmp_path / "out")
     assert code == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from homeground.base.weights import resolve_model
 from homeground.corpus import stdlib_root
 from homeground.pipeline.measured import source_commit
 from homeground.pipeline.workbench import Workbench
-from homeground.policy.adapters import refuse_other_base
+from homeground.policy.adapters import AdapterWarning, refuse_other_base
 from homeground.policy.export.adapter import write_adapter
 from homeground.policy.export.card import Card, public_name
 from homeground.policy.export.check import Check, check_gguf, reader_missing
@@ -109,9 +110,10 @@ def plan_export(bench: Workbench, settings: ExportSettings, folder: Path) -> dic
 
     Raises:
         HomegroundError: no adapter, another base's adapter, a family that cannot be written, not enough disk.
-        UsageError: the folder holds something already, or the type is unknown.
+        UsageError: the folder holds something already, the type is unknown, or the text cannot be read.
     """
     _refuse_what_is_there(folder, settings.force)
+    _texts(settings.text)
     if not (bench.run.adapter / "adapter_config.json").is_file():
         raise HomegroundError(
             f"the run '{bench.run.name}' has no adapter to export",
@@ -120,7 +122,8 @@ def plan_export(bench: Workbench, settings: ExportSettings, folder: Path) -> dic
         )
     base = resolve_model(bench.recipe.model.name)
     weights = MergedWeights(base, bench.run.adapter)
-    refuse_other_base(bench.run.adapter, Originals(base))
+    with warnings.catch_warnings(action="ignore", category=AdapterWarning):
+        refuse_other_base(bench.run.adapter, Originals(base))
     if settings.format in (Format.GGUF, Format.OLLAMA):
         check_type(settings.type)
         family_of(weights.config)

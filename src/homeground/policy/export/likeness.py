@@ -53,7 +53,8 @@ class Difference:
 
 def held_out(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], tokens: int = 128) -> list[TokenPath]:
     """The beginnings of some texts, every token but the first to be scored."""
-    rows = [tokenizer(text).input_ids[:tokens] for text in texts]
+    # The tokenizer warns of texts beyond the model's context, of which only the beginning is wanted.
+    rows = [tokenizer(text[: 10 * tokens]).input_ids[:tokens] for text in texts]
     return [TokenPath(list(row), list(range(1, len(row)))) for row in rows if len(row) > 1]
 
 
