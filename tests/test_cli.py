@@ -197,6 +197,26 @@ def test_an_interrupted_training_says_how_to_resume_it(run, monkeypatch, given):
     assert err.count("--resume") == 1
 
 
+def test_an_interrupted_run_is_named_and_resumed_with_its_own_recipe(run, empty, monkeypatch):
+    """The verb chose the run's name itself; the command that goes on with it must not choose another."""
+    rates = []
+
+    def interrupted(bench, *_):
+        rates.append(bench.recipe.sft.learning_rate)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("homeground.pipeline.finetune.fine_tune", interrupted)
+    (empty / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    (empty / "mine.yaml").write_text("sft: {learning_rate: 3e-4}\n")
+    code, _, err = run("sft", "--data", "rows.jsonl", "--recipe", "mine.yaml")
+    assert code == 130
+    assert "homeground sft --data rows.jsonl --recipe mine.yaml --run run-1 --resume\n" in err
+    for words in (["--run", "run-1", "--resume"], ["--resume"]):
+        _, _, err = run("sft", "--data", "rows.jsonl", *words)
+        assert "--run run-1" in err
+    assert rates == [3e-4] * 3
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_interrupt_and_let_things_be_stopped(number):
     script = """

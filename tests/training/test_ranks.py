@@ -1,14 +1,24 @@
 """Two processes with a half of a step each take the step that one process with all of it takes."""
 
+import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from hypothesis import given
+from hypothesis import strategies as st
 
+from homeground.base.errors import HomegroundError
 from homeground.rollouts import Sampler
-from homeground.training import Loss
+from homeground.training import Loss, SftSettings, train_sft
+from homeground.training.heldout import HeldOut
+from homeground.training.optimizers import OptimizerSettings
+from homeground.training.processes import processes
+from homeground.training.ranks import rank, share_of_rank, sum_over_ranks
 
 from ..policy import tiny
 from .test_grpo import TASKS, Gradients, Replay, settings, step_of
+
+EXAMPLES = tiny.random_paths(0, roots=7, depth=1)
+HELDOUT = EXAMPLES[:3]  # so that the last step is the best
 
 
 class Stepping(Gradients):
@@ -28,20 +38,66 @@ def gradient(llama, trajectories, loss):
     return module.gradient
 
 
-def one_rank(rank, llama, file, out, loss):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+def one_rank(llama, folder, losses):
     # The second task lost a rollout, so the halves differ in size.
-    mine = [t for t in step_of(b2="x") if t.task == rank]
-    torch.save(gradient(llama, mine, loss), f"{out}-{rank}")
-    dist.destroy_process_group()
+    mine = [t for t in step_of(b2="x") if t.task == rank()]
+    for loss in losses:
+        torch.save(gradient(llama, mine, loss), folder / f"{loss}-{rank()}")
 
 
 def test_the_normaliser_is_the_whole_step_s_over_all_ranks(llama, tmp_path):
-    for loss in (Loss.GRPO, Loss.DAPO):
+    losses = (Loss.GRPO, Loss.DAPO)
+    with processes(2, one_rank, (llama, tmp_path, losses)):
+        one_rank(llama, tmp_path, losses)
+    assert not dist.is_initialized()
+    for loss in losses:
         whole = gradient(llama, step_of(b2="x"), loss)
-        arguments = (llama, str(tmp_path / f"meet-{loss}"), str(tmp_path / f"gradient-{loss}"), loss)
-        mp.start_processes(one_rank, arguments, nprocs=2, start_method="spawn")
-        for rank in (0, 1):
-            found = torch.load(f"{arguments[2]}-{rank}")
+        for number in (0, 1):
+            found = torch.load(tmp_path / f"{loss}-{number}")
             assert (found - whole).norm() / whole.norm() < 1e-5
+
+
+@given(st.lists(st.integers(1, 99), max_size=12), st.integers(1, 4))
+def test_shares_hold_every_piece_once_and_weigh_about_the_same(sizes, among):
+    shares = [share_of_rank(sizes, number, among) for number in range(among)]
+    assert sorted(index for share in shares for index in share) == list(range(len(sizes)))
+    loads = [sum(sizes[index] for index in share) for share in shares]
+    assert max(loads) - min(loads) <= max(sizes, default=0)
+
+
+def train(llama, folder, epochs):
+    policy = tiny.policy_of(llama)
+    judge = HeldOut(policy, HELDOUT, every=4)
+    steps = []
+    train_sft(policy, EXAMPLES, SftSettings(epochs, 4, OptimizerSettings(5e-3), 2), folder, steps.append, judge)
+    return steps, policy
+
+
+def follow(llama, folder, epochs):
+    train(llama, folder, epochs)
+    raise HomegroundError("no more", hint="mend it")
+
+
+def test_two_processes_have_the_loss_curve_of_one_and_resume_its_checkpoints(llama, tmp_path):
+    """Steps 1 and 2 alone, 3 and 4 in two processes, the rest alone again, against one process with all examples."""
+    straight, whole = train(llama, tmp_path / "whole", epochs=3)
+    first, _ = train(llama, tmp_path / "shared", epochs=1)
+    shared = []
+
+    def in_two_processes():
+        with processes(2, follow, (llama, tmp_path / "shared", 2)):
+            shared.extend(train(llama, tmp_path / "shared", epochs=2)[0])
+            sum_over_ranks([0.0])
+
+    with pytest.raises(HomegroundError, match="no more") as caught:
+        in_two_processes()
+    assert caught.value.hint == "mend it", "what another process says when it fails is heard"
+    assert not dist.is_initialized()
+    rest, policy = train(llama, tmp_path / "shared", epochs=3)
+    found = [*first, *shared, *rest]
+    assert [s["step"] for s in shared] == [3, 4]
+    for name in ("loss", "grad_norm", "heldout_loss", "tokens", "trained_tokens"):
+        expected = {s["step"]: s[name] for s in straight if name in s}
+        assert {s["step"]: s[name] for s in found if s["step"] in expected} == pytest.approx(expected, rel=1e-4), name
+    for name, tensor in policy.adapter_state().items():
+        assert torch.allclose(tensor, whole.adapter_state()[name], rtol=1e-3, atol=1e-5)

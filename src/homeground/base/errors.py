@@ -40,3 +40,16 @@ class RecipeError(HomegroundError):
     """The recipe is missing, unreadable or says something that is not allowed."""
 
     exit_code = 2
+
+
+class RunInterruptedError(HomegroundError):
+    """A run was stopped by Ctrl-C or `kill`; what it reached is saved.
+
+    `run` is its name, for the command that goes on with it.
+    """
+
+    exit_code = 130
+
+    def __init__(self, run: str) -> None:
+        super().__init__("interrupted; what was reached is saved", where=f"run '{run}'")
+        self.run = run

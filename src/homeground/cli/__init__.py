@@ -17,7 +17,7 @@ from types import FrameType
 
 from typer.exceptions import Abort, TyperException
 
-from homeground.base.errors import HomegroundError
+from homeground.base.errors import HomegroundError, RunInterruptedError
 from homeground.cli import (  # each module of verbs adds its own to the app, in this order
     data,
     export,
@@ -56,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, _interrupt)
     try:
         code: object = app(given or ["--help"], prog_name="homeground", standalone_mode=False)
+    except RunInterruptedError as stop:
+        _tell(_interrupted(given, stop.run), wants_json)
+        return stop.exit_code
     except HomegroundError as error:
         _tell(error, wants_json)
         return error.exit_code
@@ -76,8 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _interrupted(given: list[str]) -> HomegroundError:
+def _interrupted(given: list[str], run: str | None = None) -> HomegroundError:
     again = ["homeground", *given]
+    if run is not None and not any(word.split("=")[0] == "--run" for word in given):
+        # A verb that chose the name itself would choose another one next time.
+        again += ["--run", run]
     if is_resumable(_verb(given)) and "--resume" not in given:
         again.append("--resume")
         return HomegroundError("interrupted; what was reached is saved", hint=f"go on with: {shlex.join(again)}")

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from homeground.base.errors import HomegroundError, UsageError
+from homeground.base.errors import HomegroundError, RunInterruptedError, UsageError
+from homeground.base.workspace import RunFolder
 from homeground.cli.data import data_table
 from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
     from homeground.base.recipe import Recipe
-    from homeground.base.workspace import RunFolder, Workspace
+    from homeground.base.workspace import Workspace
     from homeground.evaluate import Metrics
     from homeground.pipeline import Workbench
     from homeground.pipeline.sft_data import SftData
@@ -72,9 +73,12 @@ def sft(
     resume: _Resume = False,
 ) -> None:
     """Fine-tune with QLoRA: on the recipe's data, else a light cold start on scripted look-ups of the train tasks."""
-    recipe = common.load_recipe(data=None if data is None else {"sources": [{"source": data}]})
+    sources = None if data is None else {"sources": [{"source": data}]}
+    recipe = common.load_recipe(data=sources)
     workspace = common.workspace(create=bool(recipe.data.sources))
-    run = workspace.run(recipe.run or _free_name(workspace.runs))
+    run = workspace.run(recipe.run or (_interrupted_run if resume else _free_name)(workspace.runs))
+    if resume and common.recipe is None and run.recipe.is_file():
+        recipe = common.load_recipe(str(run.recipe), data=sources)
     made = _prepared(common, recipe, workspace, run, strict) if recipe.data.sources else None
     if common.dry_run:
         count = len(made.train) if made is not None else recipe.sft.examples
@@ -188,7 +192,10 @@ def _stage(
         timed(run, stage, memory),
     ):
         bench.start_from(adapter)
-        yield bench
+        try:
+            yield bench
+        except KeyboardInterrupt:
+            raise RunInterruptedError(run.name) from None
 
 
 def _demo_run(workspace: Workspace, name: str | None, resume: bool) -> RunFolder:
@@ -216,6 +223,15 @@ def _refuse_finished(run: RunFolder, stage: str) -> None:
 
 def _free_name(runs: Path) -> str:
     return next(name for n in itertools.count(1) if not (runs / (name := f"run-{n}")).exists())
+
+
+def _interrupted_run(runs: Path) -> str:
+    """The run that was fine-tuned last and has not finished; a new one when there is none."""
+    started = [run for folder in runs.glob("*") if (run := RunFolder(folder)).recipe.is_file()]
+    unfinished = [run for run in started if "sft" not in run.finished()]
+    if not unfinished:
+        return _free_name(runs)
+    return max(unfinished, key=lambda run: run.recipe.stat().st_mtime).name
 
 
 def recipe_of(run: RunFolder) -> str:

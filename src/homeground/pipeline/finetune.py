@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from homeground.base.errors import HomegroundError
+from homeground.base.progress import Progress
+from homeground.base.recipe import Recipe
 from homeground.base.steplog import SFT_COLUMNS, StepLog
-from homeground.base.workspace import RunFolder
+from homeground.base.workspace import RunFolder, Workspace
 from homeground.pipeline.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
     from homeground.policy import TokenPath
     from homeground.training import SftSettings
     from homeground.training.heldout import HeldOut
+    from homeground.training.samples import SampleLog
 
 
 def cold_start(bench: Workbench) -> str:
@@ -52,16 +57,20 @@ def fine_tune(bench: Workbench, examples: Sequence[Example], heldout: Sequence[E
     settings = sft_settings(bench)
     folder = bench.run.checkpoints / "sft"
     done = done_steps(folder)
-    judge = _judge(bench, _rendered(bench, heldout, "rendering held-out examples"), len(paths), done)
-    with StepLog(
-        bench.run,
-        "sft",
-        done=done,
-        steps=sft_steps(len(paths), settings),
-        progress=bench.progress,
-        title="SFT",
-        columns=SFT_COLUMNS,
-    ) as log:
+    judged = _rendered(bench, heldout, "rendering held-out examples")
+    judge = _judge(bench, judged, len(paths), _samples(bench, judged, done))
+    with (
+        StepLog(
+            bench.run,
+            "sft",
+            done=done,
+            steps=sft_steps(len(paths), settings),
+            progress=bench.progress,
+            title="SFT",
+            columns=SFT_COLUMNS,
+        ) as log,
+        _others(bench, paths, judged, settings),
+    ):
         step = train_sft(policy, paths, settings, folder, log, judge)
     policy.save_adapter(sft_adapter(bench.run))
     policy.save_adapter(bench.run.adapter)
@@ -91,34 +100,85 @@ def _rendered(bench: Workbench, examples: Sequence[Example], title: str) -> list
     return rendering.paths
 
 
-def _judge(bench: Workbench, heldout: list[TokenPath], examples: int, done: int) -> HeldOut | None:
+def _judge(
+    bench: Workbench, heldout: list[TokenPath], examples: int, write_samples: Callable[[int], None] | None = None
+) -> HeldOut | None:
     """What the run is judged by while it trains; None without held-out examples."""
     from homeground.training.heldout import HeldOut
-    from homeground.training.samples import SampleLog
     from homeground.training.sft import steps_of
 
     if not heldout:
         return None
     sft = bench.recipe.sft
-    samples = None
-    if sft.samples:
-        samples = SampleLog(
-            bench.policy,
-            bench.sampler,
-            heldout[: sft.samples],
-            bench.run.path / "samples.jsonl",
-            tokens=sft.sample_tokens,
-            done=done,
-            show=bench.progress.line,
-        )
     return HeldOut(
         bench.policy,
         heldout,
         every=sft.eval_every or steps_of(examples, 1, sft.batch_size),
         patience=sft.patience,
         forest_tokens=sft.forest_tokens,
-        write_samples=samples,
+        write_samples=write_samples,
     )
+
+
+def _samples(bench: Workbench, heldout: list[TokenPath], done: int) -> SampleLog | None:
+    """Where the policy's answers to held-out prompts go."""
+    from homeground.training.samples import SampleLog
+
+    sft = bench.recipe.sft
+    if not heldout or not sft.samples:
+        return None
+    return SampleLog(
+        bench.policy,
+        bench.sampler,
+        heldout[: sft.samples],
+        bench.run.path / "samples.jsonl",
+        tokens=sft.sample_tokens,
+        done=done,
+        show=bench.progress.line,
+    )
+
+
+def _others(
+    bench: Workbench, paths: list[TokenPath], judged: list[TokenPath], settings: SftSettings
+) -> contextlib.AbstractContextManager[None]:
+    """The other processes of `sft.devices`; none of them when it is 1."""
+    import torch
+
+    from homeground.training.efficiency import machine_flops
+    from homeground.training.processes import processes
+
+    devices = bench.recipe.sft.devices
+    if devices == 1:
+        return contextlib.nullcontext()
+    if bench.policy.device.type != "cpu":
+        raise HomegroundError(
+            "several processes train on a CPU only", where="sft.devices", hint="set sft.devices to 1 on a GPU"
+        )
+    # While no other process computes, so that it is the whole machine's.
+    machine_flops(bench.policy)
+    # Each process would measure which is faster, and they might not agree.
+    dtype = "fp32" if bench.policy.dtype is torch.float32 else "bf16"
+    model = bench.recipe.model.model_copy(update={"compute_dtype": dtype})
+    recipe = bench.recipe.model_copy(update={"model": model})
+    return processes(devices, _follow, (recipe, bench.workspace, bench.run, bench.adapter, paths, judged, settings))
+
+
+def _follow(
+    recipe: Recipe,
+    workspace: Workspace,
+    run: RunFolder,
+    adapter: Path | None,
+    paths: list[TokenPath],
+    judged: list[TokenPath],
+    settings: SftSettings,
+) -> None:
+    """What another process of the run does: the same steps with its share of the examples, without a word."""
+    from homeground.training import train_sft
+
+    with Workbench(recipe, workspace, run, Progress(quiet=True)) as bench:
+        bench.start_from(adapter)
+        judge = _judge(bench, judged, len(paths))
+        train_sft(bench.policy, paths, settings, run.checkpoints / "sft", lambda step: None, judge)
 
 
 def sft_settings(bench: Workbench) -> SftSettings:

@@ -102,6 +102,11 @@ class Workbench:
             raise HomegroundError("the policy is loaded already", hint="this is a defect: choose the adapter first")
         self._adapter = adapter
 
+    @property
+    def adapter(self) -> Path | None:
+        """What :meth:`start_from` was given."""
+        return self._adapter
+
     @cached_property
     def policy(self) -> Policy:
         """The policy, loaded on first use."""

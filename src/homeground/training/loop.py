@@ -19,10 +19,11 @@ import lightning
 import torch
 from torch.utils.data import DataLoader
 
+from homeground.base.errors import HomegroundError
 from homeground.base.heap import blocks_returned
 from homeground.training.checkpoints import AtomicCheckpointIO, keep_newest, newest_checkpoint, step_file
 from homeground.training.module import PolicyModule
-from homeground.training.ranks import rank, sum_over_ranks
+from homeground.training.ranks import rank, ranks, sum_over_ranks
 
 RETURNED = 2 << 20
 """Blocks from this size on, in bytes, are not kept when they are freed: less memory for a little more time."""
@@ -90,18 +91,23 @@ class Interruption:
 
     def __init__(self) -> None:
         self.asked = False
-        self._before: dict[signal.Signals, Any] = {}
+        # Only the main thread may handle signals, and only the first process of a run does.
+        self._ours = threading.current_thread() is threading.main_thread() and rank() == 0
+        self._before = {number: signal.getsignal(number) for number in _SIGNALS}
 
     def heed(self) -> None:
-        """Take the signals over; only the main thread can, and only the first process of a run does."""
-        if threading.current_thread() is threading.main_thread() and rank() == 0:
-            self._before = {number: signal.signal(number, self._ask) for number in _SIGNALS}
+        """Take the signals over; another process of the run ends by `kill` as any does."""
+        if rank():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if self._ours:
+            for number in _SIGNALS:
+                signal.signal(number, self._ask)
 
     def ignore(self) -> None:
-        """Give the signals back to whoever had them."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
+        """Give the signals back to whoever had them at construction."""
+        if self._ours:
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         del number, frame
@@ -125,6 +131,9 @@ class _StepEnd(lightning.Callback):
         # Lightning's own handlers are in place by now; these are in their stead.
         self._interruption.heed()
         self._seed = torch.initial_seed()
+        # The first step begins when everybody is there, and everybody has read the same checkpoint.
+        if sum_over_ranks([float(trainer.global_step)])[0] != trainer.global_step * ranks():
+            raise HomegroundError("the processes of the run found different checkpoints", hint="run it again")
         assert isinstance(pl_module, PolicyModule)
         if pl_module.heldout is not None and pl_module.heldout.exhausted:
             trainer.should_stop = True

@@ -135,8 +135,7 @@ class SftModule(PolicyModule):
         self._sft = settings
         self._steps = sft_steps(len(examples), settings)
         self._cost = model_cost(policy)
-        # Before any other process computes, so that the rate is that of the whole machine.
-        self._machine_flops = machine_flops(policy)
+        self._machine_flops = machine_flops(policy) if rank() == 0 else 1.0
         self._watch = LossWatch()
 
     def on_train_start(self) -> None:

@@ -27,6 +27,9 @@ class SftSection(Section):
     )
     forest_tokens: int = Field(default=1024, ge=1, description="distinct tokens of one forward")
     checkpoint_every: int = Field(default=4, ge=1, description="optimizer steps between checkpoints")
+    devices: int = Field(
+        default=1, ge=1, description="processes that share each optimizer step's examples, and the machine's cores"
+    )
     eval_every: int = Field(
         default=0, ge=0, description="optimizer steps between evaluations on held-out examples; 0 is once an epoch"
     )
