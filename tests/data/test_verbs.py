@@ -138,3 +138,25 @@ def test_the_example_recipe_mixes_as_it_says(capsys, monkeypatch, tmp_path):
     assert abs(one["taken"] - 2 * two["taken"]) <= 1
     assert len(made["exact_duplicates"]) == len(made["contaminated"]) == 1
     assert made["heldout"] > 0
+
+
+def test_sft_trains_on_the_mix_judges_by_what_is_held_out_and_keeps_the_account(file, tmp_path, capsys, monkeypatch):
+    given = {}
+
+    def fine_tune(bench, examples, heldout=()):
+        given.update(train=examples, heldout=heldout, account=json.loads(bench.run.data.read_text()))
+        bench.run.metrics_jsonl.write_text("")
+        return "done"
+
+    monkeypatch.setattr("homeground.pipeline.finetune.fine_tune", fine_tune)
+    held = tmp_path / "held.jsonl"
+    held.write_text(json.dumps({"prompt": "And this one?", "completion": "kleiner"}))
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"data:\n  sources: [{{source: {file}}}]\n  heldout: {{source: {held}}}\n")
+    assert main(["sft", "--recipe", str(path), "--run", "r", "--home", str(tmp_path / "home")]) == 0
+    told = capsys.readouterr()
+    assert [e.question() for e in given["train"]] == ["Which one?"]
+    assert [e.question() for e in given["heldout"]] == ["And this one?"]
+    assert (given["account"]["train"], given["account"]["heldout"]) == (1, 1)
+    assert "training data" in told.err
+    assert f"data: {tmp_path}/home/runs/r/data.json" in told.out
