@@ -6,7 +6,8 @@ import signal
 # Before torch and the Hugging Face libraries are imported: they read these once. Tiny models want few threads.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Each of several workers has one of the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["GOMP_SPINCOUNT"] = "30000"
 
@@ -24,6 +25,14 @@ settings.load_profile("repeatable")
 
 # Whoever runs the tests in the background makes them, and so the commands they start, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items):
+    """With several workers a file's tests stay together, and so do all that need the small demo: it runs once, first."""
+    items.sort(key=lambda item: "small_demo" not in item.fixturenames)
+    for item in items:
+        group = "small demo" if "small_demo" in item.fixturenames else item.path.as_posix()
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)
