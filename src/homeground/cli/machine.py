@@ -46,10 +46,17 @@ def weights(
     model: Annotated[
         str | None, typer.Argument(help="Fetch (or convert) this model and print its folder: a name, path or hub id.")
     ] = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="Quantize it as the recipe says, and show what that did to it.")
+    ] = False,
+    quantization: Annotated[str | None, typer.Option(help="With --report: nf4, fp4 or int8 instead.")] = None,
 ) -> None:
-    """List and verify the weights that need no network, or fetch one model."""
+    """List and verify the weights that need no network, fetch one model, or show what quantizing it loses."""
     from homeground.base.weights import bundled, resolve_model, to_json, verify
 
+    if report:
+        _show_quantization(common, model, quantization)
+        return
     if model is not None:
         if common.dry_run:
             common.show({"model": model, "path": None}, f"would look for '{model}', and fetch or convert it if needed")
@@ -67,6 +74,54 @@ def weights(
     broken = [f"{name}: {problem}" for name, problems in damage.items() for problem in problems]
     if broken:
         raise HomegroundError("; ".join(broken), where="homeground weights", hint="install the package again")
+
+
+def _show_quantization(common: Common, name: str | None, quantization: str | None) -> None:
+    from homeground.base.weights import resolve_model
+
+    overrides = {"name": name, "quantization": quantization}
+    model = common.load_recipe(model=overrides).model
+    if common.dry_run:
+        common.show({"model": model.name, "plan": model.quantization}, f"would quantize {model.name} in memory")
+        return
+    with common.progress() as progress:
+        bar = progress.bar(f"quantizing {model.name}")
+        import torch
+
+        from homeground.base.hardware import found_device
+        from homeground.policy.base_model import load_base
+        from homeground.policy.originals import Originals
+        from homeground.policy.quantize import Quantization
+        from homeground.policy.quantize_report import quantization_report
+
+        folder = resolve_model(model.name)
+        base, _ = load_base(
+            folder,
+            quantization=Quantization(model.quantization),
+            double_quant=model.double_quant,
+            blocksize=model.blocksize,
+            dtype=torch.float32 if model.compute_dtype == "fp32" else torch.bfloat16,
+            device=found_device(model.device),
+        )
+        found = quantization_report(base, Originals(folder))
+        bar.done(f"{len(found.packed)} layers at {found.bits:.3f} bits a parameter")
+    kinds = [
+        [kind, str(row["layers"]), row["storage"], f"{row['parameters'] / 1e6:.2f}", f"{row['bits']:.3f}",
+         f"{row['error_mean']:.4f}", f"{row['error_worst']:.4f}"]
+        for kind, row in found.kinds().items()
+    ]  # fmt: skip
+    plain = [
+        [part.kind, str(part.modules), part.dtype, f"{part.parameters / 1e6:.2f}", part.why] for part in found.plain
+    ]
+    worst = ", ".join(f"{layer.name} {layer.error:.4f}" for layer in found.worst())
+    common.show(
+        {"model": model.name, "quantization": model.quantization, **found.to_json()},
+        _plain_table(["quantized", "layers", "as", "M", "bits", "error", "worst"], kinds),
+        "",
+        _plain_table(["not quantized", "modules", "as", "M", "because"], plain),
+        "",
+        f"worst: {worst or 'nothing is quantized'}",
+    )
 
 
 def _machine_table(machine: Hardware, models: list[BundledWeights]) -> Table:

@@ -189,10 +189,19 @@ def sft_settings(bench: Workbench) -> SftSettings:
     return SftSettings(
         epochs=sft.epochs,
         batch_size=sft.batch_size,
-        optimizer=OptimizerSettings(sft.learning_rate, sft.weight_decay, sft.clip, sft.warmup_steps),
+        optimizer=OptimizerSettings(
+            sft.learning_rate,
+            sft.weight_decay,
+            sft.clip,
+            sft.warmup_steps,
+            sft.warmup_share,
+            kind=sft.optimizer,
+            schedule=sft.schedule,
+        ),
         checkpoint_every=sft.checkpoint_every,
         forest_tokens=sft.forest_tokens,
         seed=bench.recipe.seed,
+        neftune_alpha=sft.neftune_alpha,
     )
 
 

@@ -163,7 +163,7 @@ def grpo_settings(recipe: Recipe) -> GrpoSettings:
         steps=rl.steps,
         tasks_per_step=rl.tasks_per_step,
         group_size=rl.group_size,
-        optimizer=OptimizerSettings(rl.learning_rate),
+        optimizer=OptimizerSettings(rl.learning_rate, kind=rl.optimizer),
         objective=Objective(
             loss=Loss(rl.loss),
             kl=Kl(rl.kl),

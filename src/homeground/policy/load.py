@@ -21,6 +21,7 @@ from homeground.policy.adapters import LoraSettings, check, fresh_adapter, save,
 from homeground.policy.base_model import load_base
 from homeground.policy.forest import TokenForest
 from homeground.policy.fused import FusedNorm, fuse
+from homeground.policy.noise import EmbeddingNoise
 from homeground.policy.originals import Originals
 from homeground.policy.probe import prepare
 from homeground.policy.quantize import BLOCKSIZE, Quantization
@@ -42,6 +43,7 @@ class Policy:
         quantization: how the base is stored.
         strategy: how its forests are computed.
         start: where its adapter began, unless at zero.
+        noise: on its embeddings in training, once :meth:`add_noise` was called.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Policy:
     quantization: Quantization
     strategy: Strategy = Strategy.FOREST
     start: Start | None = None
+    noise: EmbeddingNoise | None = None
 
     @property
     def model(self) -> PreTrainedModel:
@@ -110,9 +113,18 @@ class Policy:
         return {n: p for n, p in self.peft.named_parameters() if p.requires_grad}
 
     def drop_out(self, on: bool) -> None:
-        """Switch the adapter's dropout, and nothing else of the model, on (to train) or off (for everything else)."""
+        """Switch the adapter's dropout and the embeddings' noise, and nothing else, on (to train) or off."""
+        if self.noise is not None:
+            self.noise.on = on
         for layer in lora_layers(self.model).values():
             layer.lora_dropout.train(on)
+
+    def add_noise(self, alpha: float) -> None:
+        """Let embeddings be noisy while dropout is on (:mod:`homeground.policy.noise`); 0 is none."""
+        if alpha and self.noise is None:
+            self.noise = EmbeddingNoise(self.model)
+        if self.noise is not None:
+            self.noise.alpha = alpha
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Compute float32 adapters in the policy's dtype, masters untouched."""
@@ -130,8 +142,12 @@ class Policy:
             temperature: as the sampler's.
             reference: score with this frozen twin instead of the trained adapter.
         """
+        forest = forest.to(self.device)
         with self.autocast():
-            return logprobs(reference or self.model, forest.to(self.device), temperature, self.strategy)
+            if reference is not None or self.noise is None:
+                return logprobs(reference or self.model, forest, temperature, self.strategy)
+            with self.noise.of(forest, self.strategy):
+                return logprobs(self.model, forest, temperature, self.strategy)
 
     def reference(self) -> PreTrainedModel:
         """A frozen twin with the adapter as it is now."""

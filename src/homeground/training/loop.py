@@ -67,7 +67,7 @@ def fit(module: PolicyModule, *, steps: int, checkpoints: Path, every: int) -> i
         )
         # A generator of its own: a loader draws a seed when it starts, and a resumed run starts one more.
         ticks = DataLoader(torch.arange(steps), generator=torch.Generator())  # type: ignore[arg-type]
-        module.policy.drop_out(True)
+        module.prepare(steps)
         try:
             with blocks_returned(at_least=RETURNED):
                 trainer.fit(module, ticks, ckpt_path=str(resume) if resume else None, weights_only=True)

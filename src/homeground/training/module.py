@@ -47,6 +47,13 @@ class PolicyModule(lightning.LightningModule):
         self._settings = optimizer
         self._log_step = log_step
         self.heldout = heldout
+        self.noise_alpha = 0.0
+
+    def prepare(self, steps: int) -> None:
+        """Before a run of so many optimizer steps: its learning rates, dropout and noise."""
+        self._settings = self._settings.over(steps)
+        self.policy.add_noise(self.noise_alpha)
+        self.policy.drop_out(True)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """See :func:`~homeground.training.optimizers.build_optimizer`."""

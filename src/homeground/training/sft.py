@@ -41,6 +41,7 @@ class SftSettings:
         checkpoint_every: optimizer steps.
         forest_tokens: distinct tokens of one forward at most (a longer single example runs alone).
         seed: of the order.
+        neftune_alpha: noise on embeddings (:mod:`homeground.policy.noise`); 0 is none.
     """
 
     epochs: int
@@ -49,6 +50,7 @@ class SftSettings:
     checkpoint_every: int
     forest_tokens: int = 1024
     seed: int = 0
+    neftune_alpha: float = 0.0
 
 
 def train_sft(
@@ -133,6 +135,7 @@ class SftModule(PolicyModule):
         super().__init__(policy, settings.optimizer, log_step, heldout)
         self._examples = examples
         self._sft = settings
+        self.noise_alpha = settings.neftune_alpha
         self._steps = sft_steps(len(examples), settings)
         self._cost = model_cost(policy)
         self._machine_flops = machine_flops(policy) if rank() == 0 else 1.0

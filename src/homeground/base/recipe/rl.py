@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from homeground.base.recipe.section import Section
+from homeground.base.recipe.section import OptimizerKind, Section
 
 
 class RlSection(Section):
@@ -17,6 +17,7 @@ class RlSection(Section):
     group_size: int = Field(default=4, ge=2, description="rollouts of each task, compared with each other")
     temperature: float = Field(default=1.0, gt=0, description="sampling temperature of rollouts")
     learning_rate: float = Field(default=1e-4, gt=0)
+    optimizer: OptimizerKind = Field(default="auto", description="auto: paged-adamw-8bit on CUDA, adamw elsewhere")
     loss: Literal["grpo", "dr_grpo", "dapo", "gspo"] = Field(
         default="grpo", description="grpo (2402.03300), dr_grpo (2503.20783), dapo (2503.14476) or gspo (2507.18071)"
     )

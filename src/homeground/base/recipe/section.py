@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
+
+type OptimizerKind = Literal[
+    "auto", "adamw", "adamw-8bit", "paged-adamw-8bit", "paged-adamw-32bit", "lion", "lion-8bit"
+]
 
 
 class Section(BaseModel):

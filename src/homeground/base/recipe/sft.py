@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from homeground.base.recipe.section import Section
+from homeground.base.recipe.section import OptimizerKind, Section
 
 
 class SftSection(Section):
@@ -15,10 +15,20 @@ class SftSection(Section):
     examples: int = Field(default=64, ge=1, description="trajectories to learn from")
     epochs: int = Field(default=1, ge=1, description="passes over them")
     batch_size: int = Field(default=8, ge=1, description="conversations in one optimizer step")
-    learning_rate: float = Field(default=5e-4, gt=0, description="peak learning rate of AdamW")
+    learning_rate: float = Field(default=5e-4, gt=0, description="the highest learning rate")
+    optimizer: OptimizerKind = Field(default="auto", description="auto: paged-adamw-8bit on CUDA, adamw elsewhere")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        default="constant", description="of the learning rate after the warm-up: linear and cosine go down to zero"
+    )
     weight_decay: float = Field(default=0.0, ge=0)
     clip: float = Field(default=1.0, gt=0, description="largest gradient norm")
     warmup_steps: int = Field(default=0, ge=0, description="optimizer steps of linear warm-up")
+    warmup_share: float = Field(
+        default=0.0, ge=0, lt=1, description="the same as a share of the run's steps; counts when warmup_steps is 0"
+    )
+    neftune_alpha: float = Field(
+        default=0.0, ge=0, description="noise on embeddings in training (2310.05914), 5 to 15 is usual; 0 is none"
+    )
     train_on: Literal["every answer", "last answer"] = Field(
         default="every answer", description="which of a conversation's assistant messages are trained"
     )
