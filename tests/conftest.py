@@ -28,7 +28,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
-    """With several workers a file's tests stay together, and so do all that need the small demo: it runs once, first."""
+    """With several workers a file's tests stay together, as do all that need the small demo: it runs once, first."""
     items.sort(key=lambda item: "small_demo" not in item.fixturenames)
     for item in items:
         group = "small demo" if "small_demo" in item.fixturenames else item.path.as_posix()
