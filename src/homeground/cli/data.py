@@ -1,12 +1,14 @@
-"""Verbs that look at training data: `show-tokens`."""
+"""Verbs for training data: `data` makes it from a corpus, `show-tokens` looks at it."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from homeground.base.errors import UsageError
+from homeground.base.kinds import OF_CORPUS, DataKind
 from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
@@ -20,6 +22,54 @@ if TYPE_CHECKING:
     from homeground.policy import TokenPath
 
 _TRAINED, _SPECIAL, _CONTEXT = "bold green", "magenta", "dim"
+
+
+@verb(example="homeground data docstrings completion", name="data")
+def make_data(
+    common: Common,
+    kinds: Annotated[
+        list[DataKind] | None,
+        typer.Argument(help="What the rows teach (else every kind that the corpus gives; 'replay' only when named)."),
+    ] = None,
+    root: Annotated[
+        list[Path] | None, typer.Option(help="A folder or file to read; repeat it (else the recipe's corpus.roots).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the rows go (else 'data' in the workspace).")] = None,
+    train: Annotated[
+        int | None, typer.Option(min=1, help="Train rows of a kind, at most (else 600; of replay 100).")
+    ] = None,
+    heldout: Annotated[int, typer.Option(min=1, help="Held-out rows of a kind, at most; from other modules.")] = 160,
+) -> None:
+    """Make fine-tuning data from your own corpus (look-ups, docstrings, code completion, cited answers), or replay."""
+    recipe = common.load_recipe(corpus={"roots": [str(one) for one in root] if root else None})
+    workspace = common.workspace()
+    folder = out or workspace.path / "data"
+    if common.dry_run:
+        wanted = [*(kinds or OF_CORPUS)]
+        words = f"would read {', '.join(recipe.corpus.roots)} and write {', '.join(wanted)} into {folder}"
+        common.show({"folder": str(folder), "kinds": wanted, "plan": words}, words)
+        return
+
+    from homeground.base.workspace import RunFolder
+    from homeground.pipeline import Workbench
+    from homeground.pipeline.own_data import make_data_sets
+
+    with common.progress() as progress, Workbench(recipe, workspace, RunFolder(workspace.tasks), progress) as bench:
+        report = make_data_sets(bench, kinds or (), folder, train=train, heldout=heldout)
+    common.show(report, *_own_data_table(report))
+
+
+def _own_data_table(report: dict[str, Any]) -> list[Any]:
+    from rich.table import Table
+
+    table = Table("kind", "train", "held-out", "left out", title="rows from your corpus", title_justify="left")
+    for kind, facts in report["kinds"].items():
+        removed = ", ".join(f"{count} {reason}" for reason, count in facts["removed"].items()) or "-"
+        table.add_row(kind, str(facts["train"]), str(facts["heldout"]), removed)
+    split = f"{report['heldout_modules']} of {report['modules']} files are held out"
+    left_out = [f"no {kind}: {reason}" for kind, reason in report["left_out"].items()]
+    first = next(iter(report["kinds"].values()))["train_file"]
+    return [table, split, *left_out, f"written to {report['folder']}", f"try: homeground sft --data {first} --run mine"]
 
 
 @verb(example="homeground show-tokens examples.jsonl", name="show-tokens")

@@ -8,6 +8,7 @@ prompt, completion  ``prompt`` and ``completion``, both text or both lists of me
 Alpaca              ``instruction`` and ``output``, with or without ``input`` and ``system``
 ShareGPT            ``conversations``: ``from`` (system, human, gpt, function_call, observation) and ``value``
 text                ``text``: every token is trained
+continuation        ``prefix`` and ``continuation``: plain text, no template; the continuation is trained
 preference          ``chosen`` and ``rejected``, with ``prompt`` or with the prompt as their common beginning
 ==================  ==========================================================================================
 """
@@ -34,6 +35,7 @@ class Format(StrEnum):
     ALPACA = "alpaca"
     PROMPT_COMPLETION = "prompt-completion"
     TEXT = "text"
+    CONTINUATION = "continuation"
 
 
 class RowError(ValueError):
@@ -47,7 +49,8 @@ class Example:
     Attributes:
         format: of the row.
         messages: ends with the assistant's message; of a preference pair the chosen conversation. Empty for a text.
-        text: of a row of plain text.
+        text: of a row of plain text; of a continuation.
+        prefix: what a continuation continues.
         rejected: of a preference pair.
         tools: schemas that the template shows to the model.
         place: where the row was read, ``file:line``; no part of what it teaches.
@@ -56,6 +59,7 @@ class Example:
     format: Format
     messages: list[Message] = field(default_factory=list)
     text: str = ""
+    prefix: str = ""
     rejected: list[Message] = field(default_factory=list)
     tools: list[dict[str, Any]] = field(default_factory=list)
     place: str = field(default="", compare=False)
@@ -65,8 +69,8 @@ class Example:
 
         Without what rows of one set share: system prompts, tools and their results.
         """
-        if self.format is Format.TEXT:
-            return [self.text]
+        if not self.messages:
+            return [part for part in (self.prefix, self.text) if part]
         told = [m for m in [*self.messages, *self.rejected[-1:]] if m["role"] in ("user", "assistant")]
         return [_said(message) for message in told]
 
@@ -101,6 +105,7 @@ _FIELDS = {
     Format.ALPACA: {"instruction", "output"},
     Format.PROMPT_COMPLETION: {"prompt", "completion"},
     Format.TEXT: {"text"},
+    Format.CONTINUATION: {"prefix", "continuation"},
 }
 
 
@@ -180,6 +185,13 @@ def _plain(row: Row) -> Example:
     return Example(Format.TEXT, text=text)
 
 
+def _continuation(row: Row) -> Example:
+    prefix, text = _text(row["prefix"], "prefix"), _text(row["continuation"], "continuation")
+    if not prefix or not text:
+        raise RowError(f"'{'prefix' if not prefix else 'continuation'}' is empty")
+    return Example(Format.CONTINUATION, text=text, prefix=prefix)
+
+
 _READERS: dict[Format, Callable[[Row], Example]] = {
     Format.PREFERENCE: _preference,
     Format.MESSAGES: _messages,
@@ -187,6 +199,7 @@ _READERS: dict[Format, Callable[[Row], Example]] = {
     Format.ALPACA: _alpaca,
     Format.PROMPT_COMPLETION: _prompt_completion,
     Format.TEXT: _plain,
+    Format.CONTINUATION: _continuation,
 }
 
 

@@ -35,5 +35,5 @@ def _redacted(example: Example, found: list[Redacted]) -> Example:
         return [safe(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
 
     before = len(found)
-    parts = {name: safe(getattr(example, name)) for name in ("messages", "text", "rejected", "tools")}
+    parts = {name: safe(getattr(example, name)) for name in ("messages", "text", "prefix", "rejected", "tools")}
     return replace(example, **parts) if len(found) > before else example

@@ -90,7 +90,7 @@ def render_examples(
                 where=example.place or None,
                 hint="train on its chosen answers: write them as rows of messages",
             )
-        path = _path(tokenizer, example, only_last=only_last)
+        path = path_of(tokenizer, example, only_last=only_last)
         if len(path.ids) <= limit:
             rendering.paths.append(path)
             continue
@@ -110,14 +110,25 @@ def render_examples(
     return rendering
 
 
-def _path(tokenizer: PreTrainedTokenizerBase, example: Example, *, only_last: bool) -> TokenPath:
+def path_of(tokenizer: PreTrainedTokenizerBase, example: Example, *, only_last: bool = False) -> TokenPath:
+    """One example as ids, whatever its length."""
+    end = [tokenizer.eos_token_id] if isinstance(tokenizer.eos_token_id, int) else []
+    if example.format is Format.CONTINUATION:
+        before = [*opening(tokenizer), *encode(tokenizer, example.prefix)]
+        ids = [*before, *encode(tokenizer, example.text), *end]
+        return TokenPath(ids, range(len(before), len(ids)))
     if example.format is not Format.TEXT:
         rendered = render(tokenizer, example.messages, tools=example.tools, only_last=only_last)
         return TokenPath(rendered.ids, rendered.trained)
-    end = tokenizer.eos_token_id
-    ids = [*encode(tokenizer, example.text), *([end] if isinstance(end, int) else [])]
+    ids = [*encode(tokenizer, example.text), *end]
     # Nothing comes before the first token that could predict it.
     return TokenPath(ids, range(1, len(ids)))
+
+
+def opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The token that this tokenizer puts before a plain text, if it puts any."""
+    begin = tokenizer.bos_token_id
+    return [begin] if isinstance(begin, int) and tokenizer("")["input_ids"][:1] == [begin] else []
 
 
 def _fitted(path: TokenPath, limit: int, overlong: Overlong) -> Iterator[TokenPath]:

@@ -32,8 +32,16 @@ class Docstring:
         return " ".join(self.text.partition("\n\n")[0].split())
 
 
+type FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
+
+
 def docstrings(source: str) -> list[Docstring]:
-    """Docstrings of the functions at module level and in classes, in order of their lines.
+    """Docstrings of the functions that :func:`python_functions` finds."""
+    return [one for symbol, node in python_functions(source) if (one := _docstring(symbol, node)) is not None]
+
+
+def python_functions(source: str) -> list[tuple[str, FunctionNode]]:
+    """Dotted name and syntax of each function at module level and in classes, in order of their lines.
 
     A name that is defined twice is left out: it would name two things. A file that does not parse has none.
     """
@@ -45,10 +53,10 @@ def docstrings(source: str) -> list[Docstring]:
         return []
     found = list(_functions(tree, ""))
     times = Counter(symbol for symbol, _ in found)
-    return [one for symbol, node in found if times[symbol] == 1 and (one := _docstring(symbol, node)) is not None]
+    return [(symbol, node) for symbol, node in found if times[symbol] == 1]
 
 
-def _functions(node: ast.AST, prefix: str) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+def _functions(node: ast.AST, prefix: str) -> Iterator[tuple[str, FunctionNode]]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
             yield prefix + child.name, child
@@ -58,7 +66,7 @@ def _functions(node: ast.AST, prefix: str) -> Iterator[tuple[str, ast.FunctionDe
             yield from _functions(child, prefix)
 
 
-def _docstring(symbol: str, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Docstring | None:
+def _docstring(symbol: str, node: FunctionNode) -> Docstring | None:
     first = node.body[0]
     if not isinstance(first, ast.Expr) or not isinstance(first.value, ast.Constant):
         return None

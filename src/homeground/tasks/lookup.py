@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from homeground.base.errors import HomegroundError
@@ -67,11 +67,11 @@ def build_lookup_tasks(
     for chunk in index.chunks():
         if chunk.language == "python":
             by_file[chunk.path].append(chunk)
-    candidates = _distinct(_candidates(index, sorted(by_file), min_chars, max_chars, removed), removed)
+    sources = _sources(index, sorted(by_file), removed)
+    candidates = _distinct(_candidates(sources, min_chars, max_chars, removed), removed)
     rng = random.Random(seed)
-    files = sorted({one.path for one in candidates})
-    rng.shuffle(files)
-    held = set(files[: max(1, round(heldout_share * len(files)))])
+    files = {one.path for one in candidates}
+    held = _held(files, heldout_share, rng)
     if len(files) - len(held) < 1:
         raise HomegroundError(
             f"only {len(files)} of the indexed files have functions with a usable docstring; two are needed",
@@ -96,18 +96,46 @@ def build_lookup_tasks(
     )
 
 
-def _candidates(
-    index: Index, paths: Sequence[str], min_chars: int, max_chars: int, removed: Counter[str]
-) -> list[_Candidate]:
-    found: list[_Candidate] = []
+def heldout_files(
+    sources: Iterable[SourceFile], *, min_chars: int, max_chars: int, heldout_share: float, seed: int
+) -> frozenset[str]:
+    """Paths of the files that `build_lookup_tasks` holds out, of an index of the same files with the same arguments.
+
+    A file that gives no task is in neither of its splits; such files are held out by a hash of their path, in the same
+    share.
+    """
+    sources = list(sources)
+    removed: Counter[str] = Counter()
+    asked = {one.path for one in _distinct(_candidates(sources, min_chars, max_chars, removed), removed)}
+    silent = {source.path for source in sources} - asked
+    chance = {path: int(digest(str(seed), path)[:8], 16) / 2**32 for path in silent}
+    held = _held(asked, heldout_share, random.Random(seed)) if asked else set[str]()
+    return frozenset(held | {path for path in silent if chance[path] < heldout_share})
+
+
+def _held(files: set[str], share: float, rng: random.Random) -> set[str]:
+    shuffled = sorted(files)
+    rng.shuffle(shuffled)
+    return set(shuffled[: max(1, round(share * len(shuffled)))])
+
+
+def _sources(index: Index, paths: Sequence[str], removed: Counter[str]) -> Iterator[SourceFile]:
     for path in paths:
         file = index.resolve(path)
         language = language_of(path)
         assert language is not None
         try:
-            source = SourceFile(file.parent, path, language, file.read_bytes())
+            yield SourceFile(file.parent, path, language, file.read_bytes())
         except OSError:
             removed["file is gone"] += 1
+
+
+def _candidates(
+    sources: Iterable[SourceFile], min_chars: int, max_chars: int, removed: Counter[str]
+) -> list[_Candidate]:
+    found: list[_Candidate] = []
+    for source in sources:
+        if source.language.name != "python":
             continue
         for docstring in docstrings("\n".join(source.lines())):
             question = docstring.first_paragraph
@@ -116,7 +144,7 @@ def _candidates(
             elif says_its_name(question, docstring.symbol):
                 removed["says its own name"] += 1
             else:
-                found.append(_Candidate(path, docstring, question))
+                found.append(_Candidate(source.path, docstring, question))
     return found
 
 

@@ -1,0 +1,17 @@
+"""What `homeground data` can make."""
+
+from enum import StrEnum
+
+
+class DataKind(StrEnum):
+    """What rows teach; the last one teaches nothing new, and holds what was there."""
+
+    TRAJECTORIES = "trajectories"
+    DOCSTRINGS = "docstrings"
+    COMPLETION = "completion"
+    ANSWERS = "answers"
+    REPLAY = "replay"
+
+
+OF_CORPUS = tuple(kind for kind in DataKind if kind is not DataKind.REPLAY)
+"""The kinds that are made from a person's files."""

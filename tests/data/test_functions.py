@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import pytest
+
+from homeground.corpus import SourceFile, Walk, language_of, stdlib_root
+from homeground.data.functions import functions
+
+SOURCE = '''\
+import os
+
+
+@os.fspath
+def area(width,
+         height):
+    """Square metres.
+
+    Of a room.
+    """
+    # both are known
+    return width * height
+
+
+class Room:
+    def door(self):
+        return 1  # one
+
+    def short(self): return 2
+
+    def stub(self):
+        """Says nothing else."""
+
+    def odd(self):
+        """Beside code."""; return 3
+
+
+print(area(2, 3))
+'''
+
+
+def of(text, path="house/room.py"):
+    return functions(SourceFile(Path(), path, language_of(path), text.encode()))
+
+
+def test_a_function_is_signature_docstring_and_body():
+    area, door = of(SOURCE)
+    assert (area.symbol, area.start, area.end) == ("area", 4, 12)
+    assert area.signature == "@os.fspath\ndef area(width,\n         height):\n"
+    assert area.docstring == "Square metres.\n\nOf a room."
+    assert area.body == "    # both are known\n    return width * height\n"
+    assert area.before == "import os\n\n\n"
+    assert (door.symbol, door.docstring, door.bare) == ("Room.door", "", "def door(self):\n    return 1  # one\n")
+
+
+@pytest.mark.parametrize("package", ["json", "email"])
+def test_the_pieces_of_a_function_are_its_file(package):
+    seen = 0
+    for source in Walk(stdlib_root() / package):
+        whole = "\n".join(source.lines())
+        for one in functions(source):
+            assert one.before + one.signature + one.quoted + one.body + one.after in (whole, f"{whole}\n")
+            assert one.body.strip()
+            seen += 1
+    assert seen > 20
+
+
+def test_what_is_no_python_or_does_not_parse_has_none():
+    assert of(SOURCE, "notes.md") == []
+    assert of("def broken(:\n    pass\n") == []
