@@ -27,6 +27,7 @@ settings.load_profile("repeatable")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """With several workers a file's tests stay together, as do all that need the small demo: it runs once, first."""
     items.sort(key=lambda item: "small_demo" not in item.fixturenames)
