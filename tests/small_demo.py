@@ -19,7 +19,7 @@ PACKAGES = ("email", "json", "http", "logging", "importlib")
 RECIPE = """
 corpus: {{roots: [{roots}]}}
 tasks: {{train: 40, heldout: 8, heldout_share: 0.3}}
-sft: {{examples: 16, batch_size: 4, checkpoint_every: 2}}
+sft: {{examples: 16, batch_size: 4, checkpoint_every: 2, probe: false}}
 rl: {{steps: 2, tasks_per_step: 2, group_size: 4, checkpoint_every: 1}}
 eval: {{tasks: 8, bootstrap: 200, batch: 8}}
 run: demo

@@ -16,7 +16,7 @@ from tests.small_demo import environment
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = """
 tasks: {train: 40, heldout: 6}
-sft: {examples: 8, batch_size: 4}
+sft: {examples: 8, batch_size: 4, probe: false}
 rl: {steps: 1, tasks_per_step: 2, group_size: 2}
 eval: {tasks: 6, bootstrap: 200, batch: 6}
 """

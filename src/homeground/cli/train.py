@@ -14,6 +14,7 @@ import typer
 
 from homeground.base.errors import HomegroundError, RunInterruptedError, UsageError
 from homeground.base.workspace import RunFolder
+from homeground.cli import texts
 from homeground.cli.data import data_table
 from homeground.cli.verb import Common, verb
 
@@ -33,6 +34,8 @@ class EvalKind(StrEnum):
     """What can be evaluated."""
 
     AGENT = "agent"
+    DATA = "data"
+    GENERAL = "general"
 
 
 @verb(example="homeground demo", resumable=True)
@@ -141,11 +144,16 @@ def evaluate(
     common: Common,
     kind: Annotated[EvalKind, typer.Argument(help="What to evaluate.")] = EvalKind.AGENT,
     again: Annotated[bool, typer.Option("--again", help="Evaluate stages that were evaluated before, too.")] = False,
+    data: Annotated[
+        str | None, typer.Option(help="With 'data': held-out rows, as `homeground data` writes them.")
+    ] = None,
 ) -> None:
-    """Measure a run on its held-out tasks, greedily: before and after, with 95% intervals."""
-    del kind
+    """Measure a run before and after, with 95% intervals: on held-out tasks, rows of data, or the general probe."""
     run = common.trained_run("sft")
     recipe = common.load_recipe(recipe_of(run))
+    if kind is not EvalKind.AGENT:
+        texts.evaluate(common, run, recipe, data if kind is EvalKind.DATA else None, general=kind is EvalKind.GENERAL)
+        return
 
     from homeground.base.memory import PeakMemory
     from homeground.pipeline import Workbench, finetune, stages, write_results

@@ -70,6 +70,38 @@ def mean_interval(values: Sequence[float], *, resamples: int = RESAMPLES, seed: 
     return {"value": value, "low": min(float(interval.low), value), "high": max(float(interval.high), value), "n": n}
 
 
+def ratio_interval(
+    numerators: Sequence[float], denominators: Sequence[float], *, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """Sum of one number a task over the sum of another, such as bits per byte, with its interval.
+
+    Pairs are resampled together, so that a long task weighs what it weighs in the sum.
+
+    Args:
+        numerators: shape (n,), any unit; differences of two stages give the interval of the difference.
+        denominators: shape (n,), positive.
+        resamples: bootstrap samples drawn.
+        seed: of the resampling.
+
+    Raises:
+        HomegroundError: no values, or one that is not finite.
+    """
+    over, under = np.asarray(numerators, dtype=np.float64), np.asarray(denominators, dtype=np.float64)
+    if not over.size or over.shape != under.shape or not np.isfinite(over).all() or not (under > 0).all():
+        raise HomegroundError(
+            "a ratio needs finite numbers over positive ones, as many of each",
+            where="bootstrap",
+            hint="find the task whose number is NaN or infinite, or whose text is empty",
+        )
+    n = int(over.size)
+    value = math.fsum(over) / math.fsum(under)
+    if n == 1:
+        return {"value": value, "low": value, "high": value, "n": n}
+    drawn = np.random.default_rng(seed).integers(0, n, size=(resamples, n))
+    low, high = np.quantile(over[drawn].sum(1) / under[drawn].sum(1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return {"value": value, "low": min(float(low), value), "high": max(float(high), value), "n": n}
+
+
 def paired_difference(
     after: Mapping[str, float], before: Mapping[str, float], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval:

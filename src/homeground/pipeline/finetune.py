@@ -13,6 +13,7 @@ from homeground.base.progress import Progress
 from homeground.base.recipe import Recipe
 from homeground.base.steplog import SFT_COLUMNS, StepLog
 from homeground.base.workspace import RunFolder, Workspace
+from homeground.pipeline.forgetting import watched
 from homeground.pipeline.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def fine_tune(bench: Workbench, examples: Sequence[Example], heldout: Sequence[E
     judged = _rendered(bench, heldout, "rendering held-out examples")
     judge = _judge(bench, judged, len(paths), _samples(bench, judged, done))
     with (
+        watched(bench),
         StepLog(
             bench.run,
             "sft",

@@ -48,3 +48,6 @@ class SftSection(Section):
     )
     samples: int = Field(default=2, ge=0, description="held-out prompts that are answered at each evaluation")
     sample_tokens: int = Field(default=48, ge=1, description="longest of these answers, tokens")
+    probe: bool = Field(
+        default=True, description="score texts and questions of general knowledge before and after: what is forgotten"
+    )
