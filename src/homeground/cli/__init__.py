@@ -22,13 +22,14 @@ from homeground.cli import (  # each module of verbs adds its own to the app, in
     data,
     export,
     machine,
+    plan,
     search,
     train,
     use,
 )
 from homeground.cli.verb import app, is_resumable
 
-__all__ = ["data", "export", "machine", "main", "search", "train", "use"]
+__all__ = ["data", "export", "machine", "main", "plan", "search", "train", "use"]
 
 # Nothing leaves the machine unasked, and nothing but our own progress is drawn.
 _LIBRARY_SETTINGS = {

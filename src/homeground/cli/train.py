@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _REJECTED_SHOWN = 10
 _Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")]
+_Force = Annotated[bool, typer.Option("--force", help="Start even where the memory plan says that it cannot fit.")]
 
 
 class EvalKind(StrEnum):
@@ -39,7 +40,7 @@ class EvalKind(StrEnum):
 
 
 @verb(example="homeground demo", resumable=True)
-def demo(common: Common, resume: _Resume = False) -> None:
+def demo(common: Common, resume: _Resume = False, force: _Force = False) -> None:
     """Walk the whole loop on Python's standard library (or the recipe's corpus): index, tasks, SFT, GRPO, report."""
     from homeground.base.recipe import CorpusSection
     from homeground.corpus import STDLIB_EXCLUDES, stdlib_root
@@ -58,8 +59,11 @@ def demo(common: Common, resume: _Resume = False) -> None:
         common.show({"run": run.name, "report": str(run.report), "recipe": recipe.model_dump(mode="json")}, plan)
         return
 
-    from homeground.pipeline import Workbench, run_demo
+    from homeground.pipeline import Workbench, refuse_what_cannot_fit, run_demo
 
+    if not force:
+        refuse_what_cannot_fit(recipe, "sft")
+        refuse_what_cannot_fit(recipe, "rl")
     with common.progress() as progress, Workbench(recipe, workspace, run, progress) as bench:
         metrics = run_demo(bench, resume=resume)
     _show_results(common, run, metrics, 'try: homeground ask "how are daemon threads joined at exit?"')
@@ -74,6 +78,7 @@ def sft(
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="A row that fits no format is an error.")] = False,
     resume: _Resume = False,
+    force: _Force = False,
 ) -> None:
     """Fine-tune with QLoRA: on the recipe's data, else a light cold start on scripted look-ups of the train tasks."""
     sources = None if data is None else {"sources": [{"source": data}]}
@@ -91,8 +96,10 @@ def sft(
         return
 
     from homeground.base.files import atomic_write_json
-    from homeground.pipeline import finetune
+    from homeground.pipeline import finetune, refuse_what_cannot_fit
 
+    if not force:
+        refuse_what_cannot_fit(recipe, "sft", made.train if made is not None else None)
     with _stage(common, recipe, run, "sft", None, resume) as bench:
         if made is None:
             words = finetune.cold_start(bench)
@@ -119,12 +126,12 @@ def _prepared(common: Common, recipe: Recipe, workspace: Workspace, run: RunFold
 
 
 @verb(example="homeground rl --run mine", resumable=True)
-def rl(common: Common, resume: _Resume = False) -> None:
+def rl(common: Common, resume: _Resume = False, force: _Force = False) -> None:
     """Improve the look-up agent with GRPO through Agent Lightning, from the adapter that `sft` left."""
     run = common.trained_run("sft")
     recipe = common.load_recipe(recipe_of(run))
 
-    from homeground.pipeline import finetune, stages
+    from homeground.pipeline import finetune, refuse_what_cannot_fit, stages
 
     start = finetune.sft_adapter(run)
     if not start.is_dir():
@@ -134,6 +141,8 @@ def rl(common: Common, resume: _Resume = False) -> None:
     if common.dry_run:
         _show_plan(common, run, f"would run {recipe.rl.steps} steps of GRPO from {start}, into {run.adapter}")
         return
+    if not force:
+        refuse_what_cannot_fit(recipe, "rl")
     with _stage(common, recipe, run, "rl", start, resume) as bench:
         words = stages.reinforce(bench)
     common.show(_trained(run), words, f"adapter: {run.adapter}", f"try: homeground eval agent --run {run.name}")

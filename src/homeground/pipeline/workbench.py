@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from homeground.tasks import TaskSet
 
 TASKS_FILE = "tasks.jsonl"
+CACHE_MB = 256
+"""Keys and values that the sampler keeps between requests, MiB."""
 
 
 class Workbench:
@@ -136,7 +138,7 @@ class Workbench:
         from homeground.rollouts import Sampler
 
         return self._open.enter_context(
-            Sampler(self.policy, rows=self.recipe.eval.batch, cache_mb=256, compute=self.compute)
+            Sampler(self.policy, rows=self.recipe.eval.batch, cache_mb=CACHE_MB, compute=self.compute)
         )
 
     @cached_property

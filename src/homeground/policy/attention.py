@@ -121,7 +121,7 @@ class ForestLayout:
         window = scoring.window if scoring.window is not None and scoring.window < self._longest else None
         if not scoring.fused:
             return masked_attention(query, key, value, self._mask(window, query.device), scoring)
-        if query.device.type == "cpu":
+        if self.in_parts(query):
             parts, masks = self._plan(window, query.dtype)
             return _PartwiseAttention.apply(query, key, value, parts, masks, scoring.scale)  # pyright: ignore
         groups = query.shape[1] // key.shape[1]
@@ -129,6 +129,10 @@ class ForestLayout:
             # With a mask, SDPA's enable_gqa leaves CUDA's fused kernels for a quadratic one.
             key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
         return masked_attention(query, key, value, self._mask(window, query.device), scoring)
+
+    def in_parts(self, query: Tensor) -> bool:
+        """Whether attention goes part by part; only the CPU's kernel gives the log-sum-exp that joins parts."""
+        return query.device.type == "cpu"
 
     def _plan(self, window: int | None, dtype: torch.dtype) -> tuple[list[_Part], dict[int, _Mask]]:
         if window not in self._parts:

@@ -18,6 +18,7 @@ what gives the same. A fused module is one of a subclass of its own class, so na
 
 from __future__ import annotations
 
+import copy
 import functools
 import types
 from collections.abc import Callable
@@ -33,6 +34,8 @@ from homeground.policy.quantize import dequantized, frozen, is_quantized
 
 _ALIKE = 1e-5
 _LEAST_GAIN = 1e-6
+_MOST_TENSORS = 16
+"""No gated MLP has more parameters than this, adapters included."""
 
 
 class Fused:
@@ -45,18 +48,33 @@ def fuse(model: nn.Module) -> None:
     """Let modules of a model compute by the functions above wherever that gives the same numbers.
 
     Args:
-        model: adapters injected; its weights stay as they are.
+        model: adapters injected; its weights stay as they are. On the meta device it is judged by small examples.
     """
     for module in model.modules():
         if isinstance(module, LoraLayer):
             if _is_linear(module.get_base_layer()):
                 _become(module, FusedLora)
-        elif _is_rms_norm(module):
+        elif _is_rms_norm(example := _with_numbers(module)):
             _become(module, FusedNorm)
-        elif _is_gated_mlp(module):
+            module.offset, module.divides = example.offset, example.divides  # type: ignore[assignment]
+        elif _is_gated_mlp(example):
             _become(module, FusedMlp)
         elif _with_rotation(type(module).forward) is not None:
             _become(module, FusedAttention)
+
+
+def _with_numbers(module: nn.Module) -> nn.Module:
+    """The module itself; of one on the meta device, a copy with real ones, and with small products below it."""
+    tensors = [*module.parameters()]
+    if not tensors or tensors[0].device.type != "meta" or len(tensors) > _MOST_TENSORS:
+        return module
+    copied = copy.deepcopy(module)
+    for name, own in list(module.named_parameters(recurse=False)):
+        setattr(copied, name, nn.Parameter(torch.ones(own.shape)))
+    if hasattr(module, "down_proj"):
+        for name, (inward, outward) in {"gate_proj": (4, 6), "up_proj": (4, 6), "down_proj": (6, 4)}.items():
+            setattr(copied, name, nn.Linear(inward, outward))
+    return copied
 
 
 def _become(module: nn.Module, kind: type[Fused]) -> None:

@@ -95,7 +95,7 @@ class Scratch:
     def narrowed(self, wide: Tensor) -> Tensor:
         """The same in the weight's type."""
         narrow = self._narrow[: len(wide)]
-        return narrow if narrow.data_ptr() == wide.data_ptr() else narrow.copy_(wide)
+        return narrow if self._narrow is self._wide else narrow.copy_(wide)
 
 
 class HeadLogprobs(torch.autograd.Function):

@@ -1,0 +1,368 @@
+"""The memory plan of a stage: what it will need, whether that fits, and what to change when it does not."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from homeground.base.errors import HomegroundError
+from homeground.base.recipe import Recipe
+from homeground.base.sizes import Target
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig
+
+    from homeground.data import Example
+    from homeground.policy import TokenPath
+    from homeground.policy.budget import Step
+    from homeground.policy.unloaded import Storage
+
+type Stage = Literal["sft", "rl"]
+
+CONTEXT_MB = 500.0
+"""What CUDA and its libraries take on a card before the first tensor."""
+CARD_GAPS = 0.06
+"""What torch's allocator on a card reserves beside what comes and goes."""
+LIBRARIES_MB = 100.0
+"""What torch, oneDNN and the tokenizer take on a CPU once they work (measured, docs/plan.md)."""
+IMPORTED_MB = 900.0
+"""The imported process itself: torch, transformers, PEFT, bitsandbytes, Lightning (measured, docs/plan.md)."""
+LOOKUP_TOKENS, LOOKUP_TRAINED = 320, 30
+LOOKUP_PROMPT, LOOKUP_HITS = 120, 180
+"""Where no data is named: tokens of a look-up, its trained ones, its first prompt and the hits that it is shown."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage computes.
+
+    Attributes:
+        lengths: tokens and trained tokens of each example or rollout.
+        words: where they come from.
+    """
+
+    lengths: tuple[tuple[int, int], ...]
+    words: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """See the module.
+
+    Attributes:
+        stage: planned.
+        items: MB by name; they add up to the total.
+        device: what it has to fit.
+        tokens, steps: of the whole stage.
+        operations: of the whole stage's updates.
+        work: what it is made from.
+        forest: distinct tokens of the largest forward.
+    """
+
+    stage: Stage
+    items: dict[str, float]
+    device: Target
+    tokens: int
+    steps: int
+    operations: float
+    work: Work
+    forest: int
+    advice: list[str] = field(default_factory=list)
+
+    @property
+    def total_mb(self) -> float:
+        """Of all items."""
+        return sum(self.items.values())
+
+    @property
+    def fits(self) -> bool:
+        """Whether the device holds it."""
+        return self.total_mb <= self.device.memory_mb
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `homeground plan --json`, but for the time."""
+        return {
+            "stage": self.stage,
+            "items": {name: round(mb, 1) for name, mb in self.items.items()},
+            "total_mb": round(self.total_mb, 1),
+            "device": self.device.name,
+            "device_mb": self.device.memory_mb,
+            "fits": self.fits,
+            "advice": self.advice,
+            "tokens": self.tokens,
+            "steps": self.steps,
+            "longest_forest": self.forest,
+            "assumed": self.work.words,
+        }
+
+    def refuse(self) -> None:
+        """Raise unless it fits.
+
+        Raises:
+            HomegroundError: names the largest items and the first change that would help.
+        """
+        if self.fits:
+            return
+        largest = sorted(self.items.items(), key=lambda item: -item[1])[:3]
+        named = ", ".join(f"{name} {mb:,.0f} MB" for name, mb in largest)
+        first = self.advice[0] if self.advice else "take a smaller model"
+        raise HomegroundError(
+            f"{self.stage} needs about {self.total_mb:,.0f} MB and {self.device.name} has "
+            f"{self.device.memory_mb:,.0f} MB; the largest parts are {named}",
+            where=f"the plan of {self.stage}",
+            hint=f"{first}; `homeground plan` shows everything, --force starts all the same",
+        )
+
+
+def plan_stage(recipe: Recipe, stage: Stage, device: Target, work: Work | None = None) -> Plan:
+    """Plan a stage from its recipe alone; no weights are read.
+
+    Args:
+        recipe: of the run.
+        stage: `sft` or `rl`.
+        device: what it has to fit.
+        work: what it trains on; look-ups of the usual length when None.
+
+    Raises:
+        HomegroundError: the model is unknown, or of a family that cannot be planned.
+    """
+    from homeground.pipeline.remedies import advise
+
+    plan = planned(recipe, stage, device, work)
+    if plan.fits:
+        return plan
+    return replace(plan, advice=advise(recipe, plan, work))
+
+
+def refuse_what_cannot_fit(recipe: Recipe, stage: Stage, examples: Sequence[Example] | None = None) -> None:
+    """Plan a stage for the device that it will run on; warns where its family of models cannot be planned.
+
+    Raises:
+        HomegroundError: it does not fit; names the largest parts and the first change that would help.
+    """
+    from homeground.base.sizes import target
+    from homeground.policy.budget import NoPlanError
+
+    work = rendered_work(recipe, examples) if examples is not None else None
+    try:
+        plan = plan_stage(recipe, stage, target(recipe.model.device), work)
+    except NoPlanError as cause:
+        warnings.warn(str(cause), stacklevel=2)
+        return
+    plan.refuse()
+
+
+def planned(recipe: Recipe, stage: Stage, device: Target, work: Work | None) -> Plan:
+    """The plan without advice."""
+    work = work or assumed_work(recipe, stage)
+    config = config_of(recipe)
+    storage = storage_of(recipe, device)
+    paths = largest_forest(recipe, stage, work)
+    step = _step(config.to_json_string(use_diff=False), _Kept(config), storage, paths, cuda=device.cuda)
+    forest = sum(length for length, _ in paths)
+    items = _items(recipe, stage, device, step, config)
+    tokens, steps, passes = _extent(recipe, stage, work)
+    share = (step.forward * (passes - 1) + step.forward + step.backward) / forest
+    return Plan(stage, items, device, tokens, steps, share * tokens, work, forest)
+
+
+def assumed_work(recipe: Recipe, stage: Stage) -> Work:
+    """Look-ups of the usual length."""
+    if stage == "sft":
+        count = recipe.sft.examples
+        words = f"{count} look-ups of {LOOKUP_TOKENS} tokens, {LOOKUP_TRAINED} of them trained"
+        return Work(((LOOKUP_TOKENS, LOOKUP_TRAINED),) * count, words)
+    rl = recipe.rl
+    sampled = rl.max_query_tokens + rl.max_answer_tokens
+    words = f"look-ups of {LOOKUP_PROMPT} + {LOOKUP_HITS} tokens of prompt and hits, {sampled} sampled"
+    count = rl.steps * rl.tasks_per_step * rl.group_size
+    return Work(((LOOKUP_PROMPT + LOOKUP_HITS + sampled, sampled),) * count, words)
+
+
+def rendered_work(recipe: Recipe, examples: Sequence[Example]) -> Work:
+    """Of examples as they will be trained; reads the tokenizer, no weights.
+
+    Raises:
+        HomegroundError: see `homeground.data.render_examples`.
+    """
+    from transformers import AutoTokenizer
+
+    from homeground.base.weights import resolve_model
+    from homeground.data import Overlong, render_examples
+
+    sft = recipe.sft
+    tokenizer = AutoTokenizer.from_pretrained(str(resolve_model(recipe.model.name)))
+    limit: int = config_of(recipe).max_position_embeddings
+    only_last = sft.train_on == "last answer"
+    found = render_examples(tokenizer, examples, limit=limit, overlong=Overlong(sft.overlong), only_last=only_last)
+    lengths = tuple((len(path.ids), len(path.trained)) for path in found.paths)
+    return Work(lengths, found.describe())
+
+
+def config_of(recipe: Recipe) -> PretrainedConfig:
+    """The model's configuration.
+
+    Raises:
+        HomegroundError: there is no such model.
+    """
+    from transformers import AutoConfig
+
+    from homeground.base.weights import resolve_model
+
+    folder = resolve_model(recipe.model.name)
+    try:
+        return AutoConfig.from_pretrained(str(folder))
+    except (OSError, ValueError) as cause:
+        raise HomegroundError(
+            f"the model's configuration cannot be read: {str(cause).splitlines()[0]}",
+            where=str(folder),
+            hint="name a folder with config.json, or see `homeground weights`",
+        ) from cause
+
+
+def storage_of(recipe: Recipe, device: Target) -> Storage:
+    """How the recipe's policy is held on a device."""
+    from homeground.policy.unloaded import Storage
+
+    model = recipe.model
+    return Storage(
+        quantization=model.quantization,
+        double_quant=model.double_quant,
+        blocksize=model.blocksize,
+        dtype=_dtype(recipe, device),
+        rank=model.lora.r,
+        targets=model.lora.targets,
+        dora=model.lora.dora,
+        trained_whole=model.lora.trained_whole,
+        checkpointing=model.gradient_checkpointing,
+    )
+
+
+def _dtype(recipe: Recipe, device: Target) -> torch.dtype:
+    import torch
+
+    from homeground.base.hardware import matmul_rates
+
+    if recipe.model.compute_dtype == "auto":
+        fast = device.cuda or matmul_rates("cpu").bf16_fast
+        return torch.bfloat16 if fast else torch.float32
+    return torch.bfloat16 if recipe.model.compute_dtype == "bf16" else torch.float32
+
+
+def largest_forest(recipe: Recipe, stage: Stage, work: Work) -> tuple[tuple[int, int], ...]:
+    """Lengths and trained tokens of the paths of the worst forward that packing may build."""
+    if stage == "rl":
+        rl = recipe.rl
+        longest = max(work.lengths)
+        prompt = min(LOOKUP_PROMPT, longest[0] - 1)
+        group = prompt + rl.group_size * (longest[0] - prompt)
+        # As rehearsed: one path of the whole budget, or a group that is larger by itself.
+        size = max(group, min(rl.forest_tokens, rl.tasks_per_step * group))
+        return ((size, min(size - 1, rl.group_size * longest[1] * max(1, size // group))),)
+    chosen: list[tuple[int, int]] = []
+    room = recipe.sft.forest_tokens
+    for length, trained in sorted(work.lengths, reverse=True)[: recipe.sft.batch_size]:
+        if not chosen or length <= room:
+            chosen.append((length, trained))
+            room -= length
+    return tuple(chosen)
+
+
+def paths_of(lengths: Sequence[tuple[int, int]], vocabulary: int) -> list[TokenPath]:
+    """Paths of given lengths and trained tokens that share no token: first tokens differ, the rest is drawn."""
+    from homeground.policy import TokenPath
+
+    rng = random.Random(0)
+    made: list[TokenPath] = []
+    for number, (length, trained) in enumerate(lengths):
+        ids = [number % vocabulary, *(rng.randrange(vocabulary) for _ in range(length - 1))]
+        made.append(TokenPath(ids, range(max(1, length - trained), length)))
+    return made
+
+
+class _Kept:
+    """Carries a configuration past the cache's key."""
+
+    def __init__(self, config: PretrainedConfig) -> None:
+        self.config = config
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Kept)
+
+
+@lru_cache(maxsize=32)
+def _step(key: str, kept: _Kept, storage: Storage, lengths: tuple[tuple[int, int], ...], *, cuda: bool) -> Step:
+    from homeground.policy.budget import step_of
+
+    del key
+    return step_of(kept.config, storage, paths_of(lengths, kept.config.vocab_size), cuda=cuda)
+
+
+def _items(recipe: Recipe, stage: Stage, device: Target, step: Step, config: PretrainedConfig) -> dict[str, float]:
+    adapter = step.adapter / 1e6
+    states = step.parameters * (2 if device.cuda else 8) / 1e6
+    items = {
+        "weights": step.weights / 1e6,
+        "adapter": adapter,
+        "gradients": adapter,
+        "optimizer states": states,
+        "activations": step.kept / 1e6,
+        "logits": step.logits / 1e6,
+        "workspace": step.workspace / 1e6,
+    }
+    if stage == "rl":
+        items |= _rl_items(recipe, device, step, config)
+    if device.cuda:
+        items["allocator"] = CARD_GAPS * step.activations / 1e6
+        items["CUDA context"] = CONTEXT_MB
+        return items
+    items["heap of the C library"] = step.heap / 1e6
+    items["libraries at work"] = LIBRARIES_MB
+    items["imported process"] = IMPORTED_MB
+    # Loading maps the file and copies what it reads; where that is the worst moment, it is what has to fit.
+    packed = step.weights if step.unpacked else 0.0
+    reading = {"weights as they are read": (2 * step.plain + packed) / 1e6}
+    reading |= {name: items[name] for name in ("libraries at work", "imported process")}
+    return max(items, reading, key=lambda found: sum(found.values()))
+
+
+def _rl_items(recipe: Recipe, device: Target, step: Step, config: PretrainedConfig) -> dict[str, float]:
+    from homeground.pipeline.workbench import CACHE_MB
+
+    text: Any = config.get_text_config()
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    half = 2 if storage_of(recipe, device).dtype.itemsize == 2 else 4
+    token = 2 * text.num_hidden_layers * heads * size * half
+    rows = min(recipe.eval.batch, recipe.rl.tasks_per_step * recipe.rl.group_size)
+    tail = max(64, 1 << (LOOKUP_HITS + recipe.rl.max_query_tokens + recipe.rl.max_answer_tokens - 1).bit_length())
+    items = {
+        "sampler's adapter": step.adapter / 4 * half / 1e6,
+        "keys and values": (CACHE_MB * 1.048576 + rows * tail * token / 1e6),
+    }
+    if not device.cuda and step.unpacked:
+        items["sampler's unpacked weights"] = step.unpacked / 1e6
+    if recipe.rl.kl_coef:
+        items["reference adapter"] = step.adapter / 1e6
+    return items
+
+
+def _extent(recipe: Recipe, stage: Stage, work: Work) -> tuple[int, int, int]:
+    """Distinct tokens and optimizer steps of the whole stage, and how many forward passes each token gets."""
+    if stage == "sft":
+        sft = recipe.sft
+        tokens = sft.epochs * sum(length for length, _ in work.lengths)
+        return tokens, sft.epochs * -(-len(work.lengths) // sft.batch_size), 1
+    rl = recipe.rl
+    group = LOOKUP_PROMPT + rl.group_size * (work.lengths[0][0] - LOOKUP_PROMPT)
+    tokens = rl.steps * rl.tasks_per_step * group
+    # Beside the update: the prompt and the hits are read once by the sampler, and once by the reference.
+    return tokens * rl.updates_per_step, rl.steps * rl.updates_per_step, 2 + bool(rl.kl_coef)
