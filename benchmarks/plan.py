@@ -74,9 +74,9 @@ def main() -> None:
                 items = {name: round(mb, 1) for name, mb in plan.items.items()}
                 predicted = plan.total_mb - IMPORTED_MB
                 measurements[case.name] = {**measured, "predicted_mb": predicted, "items": items}
-    rows = rows_of(measurements)
-    print(f"\nwritten: {results.write(BENCH, rows, measurements)}")
-    results.print_table(rows)
+                # After every process: whoever stops a long bench keeps what it has measured.
+                results.write(BENCH, rows_of(measurements), measurements)
+    results.print_table(rows_of(measurements))
 
 
 def random_model(name: str, folder: Path) -> str:

@@ -24,8 +24,8 @@ from benchmarks.sides import results
 from benchmarks.sides.children import end_with_parent, run
 
 BENCH = "sft"
-STEPS = 8
-CURVE_STEPS = 16
+STEPS = 6
+CURVE_STEPS = 12
 SEEDS = (0, 1, 2)
 DEFAULTS, BEST_BY_HAND = "batch 8", "batch 1"
 PEERS: dict[str, tuple[object, ...]] = {

@@ -24,7 +24,7 @@ from homeground.policy.quantize_report import quantization_report
 from homeground.training import OptimizerSettings, SftSettings, train_sft
 from homeground.training.heldout import HeldOut
 
-TRAIN, HELD_OUT, BATCH, LEARNING_RATE = 192, 96, 8, 5e-4
+TRAIN, HELD_OUT, BATCH, LEARNING_RATE = 128, 64, 8, 5e-4
 FOREST_TOKENS = 2048
 
 

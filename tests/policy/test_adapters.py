@@ -79,6 +79,7 @@ def test_a_target_that_matches_nothing_lists_the_layers_that_exist(llama, target
         (LoraSettings(init="magic"), "none", "no start 'magic'", "pissa"),
         (LoraSettings(init="loftq"), "none", "this base is not quantized", "nf4"),
         (LoraSettings(init="pissa", dora=True), "none", "cannot be saved", "dora to false"),
+        (LoraSettings(dora=True, dropout=0.1), "nf4", "unpacks some of them wrongly", "dropout to 0"),
     ],
 )
 def test_settings_that_cannot_be_trained_are_refused(llama, lora, quantization, message, hint):

@@ -307,8 +307,15 @@ def _step(key: str, kept: _Kept, storage: Storage, lengths: tuple[tuple[int, int
 
 
 def _items(recipe: Recipe, stage: Stage, device: Target, step: Step, config: PretrainedConfig) -> dict[str, float]:
+    import torch
+
+    from homeground.training.optimizers import chosen
+
     adapter = step.adapter / 1e6
-    states = step.parameters * (2 if device.cuda else 8) / 1e6
+    section = recipe.sft if stage == "sft" else recipe.rl
+    states = (
+        step.parameters * chosen(section.optimizer, torch.device("cuda" if device.cuda else "cpu")).state_bytes / 1e6
+    )
     items = {
         "weights": step.weights / 1e6,
         "adapter": adapter,

@@ -63,6 +63,9 @@ def remedies(recipe: Recipe, stage: Stage, *, cuda: bool) -> list[Remedy]:
     if not model.gradient_checkpointing:
         change = {"model": {"gradient_checkpointing": True}}
         found.append(Remedy(change, "model.gradient_checkpointing: true", "about a third more time"))
+    if not section.optimizer.endswith("8bit") and (section.optimizer != "auto" or not cuda):
+        cost = "states of 8 bits: a little noise in the steps"
+        found.append(Remedy({stage: {"optimizer": "adamw-8bit"}}, f"{stage}.optimizer: adamw-8bit", cost))
     if stage == "rl" and recipe.rl.group_size > 2:
         half = max(2, recipe.rl.group_size // 2)
         found.append(Remedy({"rl": {"group_size": half}}, f"rl.group_size: {half}", "noisier advantages"))

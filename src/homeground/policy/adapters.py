@@ -86,6 +86,12 @@ def check(lora: LoraSettings, quantization: Quantization) -> None:
             where="model.lora",
             hint="set model.lora.dora to false, or model.lora.init to default",
         )
+    if lora.dora and lora.dropout and quantization in (Quantization.NF4, Quantization.FP4):
+        raise UsageError(
+            "DoRA with dropout over 4-bit layers is left to a library that unpacks some of them wrongly",
+            where="model.lora",
+            hint="set model.lora.dropout to 0, or model.lora.dora to false",
+        )
 
 
 def fresh_adapter(base: PreTrainedModel, lora: LoraSettings, originals: Originals) -> tuple[PeftModel, Start | None]:

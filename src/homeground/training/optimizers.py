@@ -39,6 +39,11 @@ class Optimizer(StrEnum):
     LION = "lion"
     LION_8BIT = "lion-8bit"
 
+    @property
+    def state_bytes(self) -> int:
+        """Of a parameter's states; ``auto`` has to be resolved first (:func:`chosen`)."""
+        return (1 if self in (Optimizer.LION, Optimizer.LION_8BIT) else 2) * (1 if self.endswith("8bit") else 4)
+
 
 class Schedule(StrEnum):
     """How the learning rate goes on after the warm-up: down to zero at the run's end, or not."""
