@@ -51,10 +51,10 @@ demo: $(STAMP)
 	$(BIN)/homeground demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations=20
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder --durations=20
 
 test-exact: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/exact --durations=10
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder tests/exact --durations=10
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -27,13 +27,25 @@ settings.load_profile("repeatable")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)
+LONGEST = ("tests/pipeline/test_demo.py", "tests/pipeline/test_readme.py")
+NEED_THE_DEMO = (LONGEST[0], "tests/pipeline/test_documents.py", "tests/serve/test_app.py")
+
+
 def pytest_collection_modifyitems(items):
-    """With several workers a file's tests stay together, as do all that need the small demo: it runs once, first."""
-    items.sort(key=lambda item: "small_demo" not in item.fixturenames)
-    for item in items:
-        group = "small demo" if "small_demo" in item.fixturenames else item.path.as_posix()
-        item.add_marker(pytest.mark.xdist_group(group))
+    """What takes longest comes first: with two workers, one begins with the demo and the other with the README."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With several workers a file's tests stay together, and so do all that need the small demo: it runs once."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return LONGEST[0] if nodeid.startswith(NEED_THE_DEMO) else nodeid.partition("::")[0]
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(autouse=True)
