@@ -28,7 +28,7 @@ BITS = 4.13
 def main() -> None:
     """Measure what was asked for, merge, write, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bases", default=",".join(BASES), help=f"comma-separated, of: {', '.join(BASES)}")
+    parser.add_argument("--bases", default="none,nf4", help=f"trained on; comma-separated, of: {', '.join(BASES)}")
     parser.add_argument("--limit", type=float, default=420, help="seconds after which one process is stopped")
     options = parser.parse_args()
     wanted = options.bases.split(",")
@@ -36,9 +36,7 @@ def main() -> None:
         parser.error(f"unknown bases: {', '.join(unknown)}; there are: {', '.join(BASES)}")
     end_with_parent()
     measurements = results.read_measurements(BENCH)
-    plan: dict[str, tuple[object, ...]] = {
-        f"weights: {base}": ("--base", base, "--weights") for base in PACKED if base in wanted or base == "int8"
-    }
+    plan: dict[str, tuple[object, ...]] = {f"weights: {base}": ("--base", base, "--weights") for base in PACKED}
     plan |= {_key(base, seed): ("--base", base, "--seed", seed) for seed in SEEDS for base in wanted}
     complete = True
     for key, arguments in plan.items():
