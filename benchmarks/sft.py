@@ -8,6 +8,7 @@ The raw measurements are kept in ``benchmarks/results/sft.json``, each with the 
 those that it measures again. So the bench can be run in parts::
 
     python -m benchmarks.sft --only ours
+    python -m benchmarks.sft --settings packing
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ def main() -> None:
     """Measure what was asked for, merge, write, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("ours", "peer"), help="measure one side")
+    parser.add_argument("--settings", default="", help="measure only those whose name contains this")
     parser.add_argument("--curves", action=argparse.BooleanOptionalAction, default=True, help="measure loss curves")
     parser.add_argument("--limit", type=float, default=420, help="seconds after which one process is stopped")
     options = parser.parse_args()
@@ -64,6 +66,8 @@ def main() -> None:
     measurements = results.read_measurements(BENCH)
     complete = True
     for key, module, arguments in plan(options.only, curves=options.curves):
+        if options.settings not in key:
+            continue
         measured = run(module, *arguments, limit_s=options.limit)
         complete &= measured is not None
         if measured is not None:

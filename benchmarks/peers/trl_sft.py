@@ -54,6 +54,9 @@ def main() -> None:
         "packing": options.packing,
         "padding_free": options.padding_free,
     }
+    if options.padding_free:
+        # TRL does not enforce it there, and wants that said.
+        named["max_length"] = None
     rows = docstring_rows(tokenizer)
     options.out.write_text(json.dumps(measure(model, tokenizer, rows, options.steps, options.seed, **named)))
 
@@ -80,7 +83,8 @@ def measure(model: Any, tokenizer: Any, rows: list[TokenPath], steps: int, seed:
             args=SFTConfig(
                 output_dir=folder,
                 num_train_epochs=1,
-                gradient_accumulation_steps=max(1, BATCH // batch),
+                # A packed row of 1,024 tokens holds five rows on average.
+                gradient_accumulation_steps=1 if named["packing"] else max(1, BATCH // batch),
                 learning_rate=LEARNING_RATE,
                 lr_scheduler_type="constant",
                 completion_only_loss=True,
