@@ -39,7 +39,9 @@ PEERS: dict[str, tuple[object, ...]] = {
     "batch 2, no checkpointing": ("--batch", 2, "--no-checkpointing"),
     "batch 8, no checkpointing": ("--batch", 8, "--no-checkpointing"),
     "packing, batch 1": ("--batch", 1, "--packing"),
+    "packing, batch 1, no checkpointing": ("--batch", 1, "--packing", "--no-checkpointing"),
     "padding-free, batch 8": ("--batch", 8, "--padding-free"),
+    "padding-free, batch 2, no checkpointing": ("--batch", 2, "--padding-free", "--no-checkpointing"),
 }
 """Settings of the peer by name; all others are its defaults, a loss computed in chunks among them."""
 OURS: dict[str, tuple[object, ...]] = {
