@@ -85,19 +85,14 @@ def show_tokens(
     from transformers import AutoConfig, AutoTokenizer
 
     from homeground.base.weights import resolve_model
-    from homeground.data import Overlong, render_examples
+    from homeground.data import render_as_asked
 
     recipe = common.load_recipe()
     examples, notes = _some_examples(common, recipe, data, count)
     model = str(resolve_model(recipe.model.name))
     tokenizer = AutoTokenizer.from_pretrained(model)
-    rendering = render_examples(
-        tokenizer,
-        examples,
-        limit=AutoConfig.from_pretrained(model).max_position_embeddings,
-        overlong=Overlong(recipe.sft.overlong),
-        only_last=recipe.sft.train_on == "last answer",
-    )
+    limit = AutoConfig.from_pretrained(model).max_position_embeddings
+    rendering = render_as_asked(recipe.sft, tokenizer, examples, limit=limit)
     shown = [_document(tokenizer, path) for path in rendering.paths]
     lines: list[Any] = []
     for number, path in enumerate(rendering.paths, start=1):

@@ -6,7 +6,7 @@ from homeground.data.duplicates import Distinct, Duplicate, distinct, fingerprin
 from homeground.data.formats import Example, Format, RowError, example_of
 from homeground.data.mixture import Mixing, Part, mix, shuffled
 from homeground.data.redaction import Redacted, redact_examples
-from homeground.data.rendering import Overlong, Rendering, render_examples
+from homeground.data.rendering import Overlong, Rendering, render_as_asked, render_examples
 from homeground.data.sources import Reading, Rejected, read_examples
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "mix",
     "read_examples",
     "redact_examples",
+    "render_as_asked",
     "render_examples",
     "save_conversations",
     "shuffled",

@@ -9,6 +9,7 @@ from enum import StrEnum
 from transformers import PreTrainedTokenizerBase
 
 from homeground.base.errors import HomegroundError
+from homeground.base.recipe import SftSection
 from homeground.data.formats import Example, Format
 from homeground.policy import TokenPath, render
 from homeground.policy.chat import encode
@@ -108,6 +109,14 @@ def render_examples(
             hint="shorten them, or cut or split what is too long (sft.overlong)",
         )
     return rendering
+
+
+def render_as_asked(
+    sft: SftSection, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], *, limit: int
+) -> Rendering:
+    """:func:`render_examples` as a recipe's `sft` section asks for it."""
+    only_last = sft.train_on == "last answer"
+    return render_examples(tokenizer, examples, limit=limit, overlong=Overlong(sft.overlong), only_last=only_last)
 
 
 def path_of(tokenizer: PreTrainedTokenizerBase, example: Example, *, only_last: bool = False) -> TokenPath:

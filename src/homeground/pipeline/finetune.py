@@ -86,18 +86,12 @@ def fine_tune(bench: Workbench, examples: Sequence[Example], heldout: Sequence[E
 
 def _rendered(bench: Workbench, examples: Sequence[Example], title: str) -> list[TokenPath]:
     """Examples as the trainer takes them; none when there are none."""
-    from homeground.data import Overlong, render_examples
+    from homeground.data import render_as_asked
 
     if not examples:
         return []
-    sft = bench.recipe.sft
-    rendering = render_examples(
-        bench.policy.tokenizer,
-        examples,
-        limit=bench.policy.model.config.max_position_embeddings,
-        overlong=Overlong(sft.overlong),
-        only_last=sft.train_on == "last answer",
-    )
+    limit = bench.policy.model.config.max_position_embeddings
+    rendering = render_as_asked(bench.recipe.sft, bench.policy.tokenizer, examples, limit=limit)
     bench.progress.bar(title).done(rendering.describe())
     return rendering.paths
 

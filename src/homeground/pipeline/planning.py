@@ -193,13 +193,11 @@ def rendered_work(recipe: Recipe, examples: Sequence[Example]) -> Work:
     from transformers import AutoTokenizer
 
     from homeground.base.weights import resolve_model
-    from homeground.data import Overlong, render_examples
+    from homeground.data import render_as_asked
 
-    sft = recipe.sft
     tokenizer = AutoTokenizer.from_pretrained(str(resolve_model(recipe.model.name)))
     limit: int = config_of(recipe).max_position_embeddings
-    only_last = sft.train_on == "last answer"
-    found = render_examples(tokenizer, examples, limit=limit, overlong=Overlong(sft.overlong), only_last=only_last)
+    found = render_as_asked(recipe.sft, tokenizer, examples, limit=limit)
     lengths = tuple((len(path.ids), len(path.trained)) for path in found.paths)
     return Work(lengths, found.describe())
 
