@@ -232,13 +232,13 @@ def load_policy(
         fuse(policy.model)
         policy.strategy = prepare(policy.model, name)
     if dtype is not torch.float32 and policy.strategy is Strategy.FOREST:
-        _keep_residual_stream(policy.model, dtype)
+        keep_residual_stream(policy.model, dtype)
     if checkpointing:
-        _checkpoint_layers(policy.model)
+        checkpoint_layers(policy.model)
     return policy
 
 
-def _keep_residual_stream(model: PreTrainedModel, dtype: torch.dtype) -> None:
+def keep_residual_stream(model: PreTrainedModel, dtype: torch.dtype) -> None:
     """Let layers add up in float32, where half precision would round the sum at each of them.
 
     What the embedding gives is float32, what a norm gives is in ``dtype`` again: all products stay as they were.
@@ -263,7 +263,8 @@ def _keep_residual_stream(model: PreTrainedModel, dtype: torch.dtype) -> None:
             module.float()
 
 
-def _checkpoint_layers(model: PreTrainedModel) -> None:
+def checkpoint_layers(model: PreTrainedModel) -> None:
+    """Recompute each decoder layer in the backward pass instead of keeping its activations."""
     model.gradient_checkpointing_enable({"use_reentrant": False})
     for module in model.modules():
         if isinstance(module, GradientCheckpointingLayer):

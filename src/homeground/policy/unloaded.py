@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from homeground.policy import attention
 from homeground.policy.fused import fuse
-from homeground.policy.load import _checkpoint_layers, _keep_residual_stream  # pyright: ignore[reportPrivateUsage]
+from homeground.policy.load import checkpoint_layers, keep_residual_stream
 from homeground.policy.quantize import dequantized
 from homeground.policy.shells import lora_layers
 from homeground.policy.targets import targeted, whole_modules
@@ -85,9 +85,9 @@ def outline(config: PretrainedConfig, storage: Storage) -> PeftModel:
     model = cast("PreTrainedModel", peft.get_base_model())
     fuse(model)
     if storage.dtype is not torch.float32:
-        _keep_residual_stream(model, storage.dtype)
+        keep_residual_stream(model, storage.dtype)
     if storage.checkpointing:
-        _checkpoint_layers(model)
+        checkpoint_layers(model)
     return peft
 
 
