@@ -14,7 +14,7 @@ import typer
 
 from homeground.base.errors import HomegroundError, RunInterruptedError, UsageError
 from homeground.base.workspace import RunFolder
-from homeground.cli import texts
+from homeground.cli import measure, texts
 from homeground.cli.data import data_table
 from homeground.cli.verb import Common, verb
 
@@ -37,6 +37,7 @@ class EvalKind(StrEnum):
     AGENT = "agent"
     DATA = "data"
     GENERAL = "general"
+    SEARCH = "search"
 
 
 @verb(example="homeground demo", resumable=True)
@@ -157,7 +158,14 @@ def evaluate(
         str | None, typer.Option(help="With 'data': held-out rows, as `homeground data` writes them.")
     ] = None,
 ) -> None:
-    """Measure a run before and after, with 95% intervals: on held-out tasks, rows of data, or the general probe."""
+    """Measure a run before and after, or the search of this workspace, with 95% intervals.
+
+    agent: held-out tasks. data: rows of text. general: what fine-tuning makes a model forget. search: queries that the
+    indexed corpus itself asks and answers.
+    """
+    if kind is EvalKind.SEARCH:
+        measure.evaluate_search(common)
+        return
     run = common.trained_run("sft")
     recipe = common.load_recipe(recipe_of(run))
     if kind is not EvalKind.AGENT:

@@ -101,7 +101,7 @@ def bars_svg(metrics: Metrics, metric: str) -> str:
     if not stages:
         return ""
     figure = Figure(figsize=(3.7, 0.5 + 0.36 * len(stages)))
-    axes = _axes(figure.add_subplot(), PAGE)
+    axes = plain_axes(figure.add_subplot(), PAGE)
     for row, stage in enumerate(reversed(stages)):
         interval = metrics["stages"][stage][metric]
         axes.barh(row, interval["value"], height=0.62, color=PAGE.stages[stage], alpha=0.85)
@@ -128,7 +128,7 @@ def curve_svg(steps: Sequence[Mapping[str, Any]], curve: Curve) -> str:
     if not ys:
         return ""
     figure = Figure(figsize=(4.2, 2.3))
-    axes = _axes(figure.add_subplot(), PAGE)
+    axes = plain_axes(figure.add_subplot(), PAGE)
     _draw_curve(axes, xs, ys, PAGE, curve)
     return _svg(figure, f"curve-{curve.stage}-{curve.key}", f"{curve.title} over {curve.stage} steps")
 
@@ -139,7 +139,7 @@ def report_png(metrics: Metrics, steps: Sequence[Mapping[str, Any]], path: Path)
     left, right = figure.subplots(1, 2, width_ratios=(1.75, 1))
     stages = evaluated(metrics)
     width = 0.8 / max(1, len(stages))
-    _axes(left, PRINT)
+    plain_axes(left, PRINT)
     for index, stage in enumerate(stages):
         for group, metric in enumerate(METRIC_NAMES):
             interval = metrics["stages"][stage][metric]
@@ -158,7 +158,7 @@ def report_png(metrics: Metrics, steps: Sequence[Mapping[str, Any]], path: Path)
     left.set_title(f"{tasks} held-out tasks, greedy, 95% intervals", loc="left", color=PRINT.ink, fontsize=10.5)
     if stages:
         left.legend(frameon=False, ncols=len(stages), fontsize=8.5, labelcolor=PRINT.ink, loc="upper left")
-    _axes(right, PRINT)
+    plain_axes(right, PRINT)
     xs, ys = points(steps, CURVES[0])
     _draw_curve(right, xs, ys, PRINT, CURVES[0])
     right.set_title(
@@ -181,7 +181,8 @@ def _draw_curve(axes: Axes, xs: Sequence[float], ys: Sequence[float], palette: P
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
 
 
-def _axes(axes: Axes, palette: Palette) -> Axes:
+def plain_axes(axes: Axes, palette: Palette) -> Axes:
+    """The axes without frame and ticks, with a quiet grid, in the palette's colours."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("bottom", "left"):

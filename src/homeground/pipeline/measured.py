@@ -39,7 +39,7 @@ def write_results(run: RunFolder, recipe: Recipe) -> Metrics:
     metrics: Metrics = {
         "run": run.name,
         "commit": source_commit(),
-        "machine": _machine(),
+        "machine": machine(),
         "seed": recipe.seed,
         "stages": {stage: evaluate_rollouts(rows, **resampling) for stage, rows in outcomes.items()},  # type: ignore[typeddict-item]
         "paired": {
@@ -58,7 +58,8 @@ def write_results(run: RunFolder, recipe: Recipe) -> Metrics:
     return metrics
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """What ran, as results files keep it."""
     seen = asdict(hardware.probe())
     kept = ("cpu", "cores", "device", "cuda_name", "amx", "avx512_bf16", "platform", "python", "torch", "bitsandbytes")
     return {name: seen[name] for name in kept}

@@ -67,7 +67,7 @@ def build_lookup_tasks(
     for chunk in index.chunks():
         if chunk.language == "python":
             by_file[chunk.path].append(chunk)
-    sources = _sources(index, sorted(by_file), removed)
+    sources = indexed_sources(index, sorted(by_file), removed)
     candidates = _distinct(_candidates(sources, min_chars, max_chars, removed), removed)
     rng = random.Random(seed)
     files = {one.path for one in candidates}
@@ -108,9 +108,13 @@ def heldout_files(
     removed: Counter[str] = Counter()
     asked = {one.path for one in _distinct(_candidates(sources, min_chars, max_chars, removed), removed)}
     silent = {source.path for source in sources} - asked
-    chance = {path: int(digest(str(seed), path)[:8], 16) / 2**32 for path in silent}
     held = _held(asked, heldout_share, random.Random(seed)) if asked else set[str]()
-    return frozenset(held | {path for path in silent if chance[path] < heldout_share})
+    return frozenset(held | {path for path in silent if _by_hash(path, seed) < heldout_share})
+
+
+def _by_hash(path: str, seed: int) -> float:
+    """A number from 0 to 1 that is a file's own, whatever other files there are."""
+    return int(digest(str(seed), path)[:8], 16) / 2**32
 
 
 def _held(files: set[str], share: float, rng: random.Random) -> set[str]:
@@ -119,7 +123,8 @@ def _held(files: set[str], share: float, rng: random.Random) -> set[str]:
     return set(shuffled[: max(1, round(share * len(shuffled)))])
 
 
-def _sources(index: Index, paths: Sequence[str], removed: Counter[str]) -> Iterator[SourceFile]:
+def indexed_sources(index: Index, paths: Sequence[str], removed: Counter[str]) -> Iterator[SourceFile]:
+    """The indexed files as they are on disk now; those that are gone are counted."""
     for path in paths:
         file = index.resolve(path)
         language = language_of(path)

@@ -1,0 +1,123 @@
+"""Search tasks of every kind from one index, all about files that nothing is trained on."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from homeground.base.errors import HomegroundError
+from homeground.corpus import Chunk, digest
+from homeground.index import Index
+from homeground.tasks.headings import heading_tasks
+from homeground.tasks.history import commit_tasks, is_repository
+from homeground.tasks.lookup import build_lookup_tasks, heldout_files, indexed_sources
+from homeground.tasks.queries import QueryKind, SearchTask, SearchTasks, answer_of
+from homeground.tasks.task import LookupTask
+
+_DEFINITIONS = ("function", "method", "class")
+_LEAST_NAME = 4
+
+
+def build_search_tasks(
+    index: Index,
+    *,
+    each: int = 160,
+    min_chars: int = 25,
+    max_chars: int = 220,
+    heldout_share: float = 0.25,
+    seed: int = 0,
+) -> SearchTasks:
+    """Tasks from the corpus itself: no labels, and every answer can be checked.
+
+    Four kinds: a docstring asks for its function, a heading for its section, a commit's subject for what it changed, a
+    name for its definition. For the first two, the text that asks is taken out of the index. Docstrings, headings and
+    names are of the files that `build_lookup_tasks` holds out, which `homeground tune` does not train on.
+
+    Args:
+        index: the full index.
+        each: most tasks of a kind.
+        min_chars, max_chars: length of a docstring's first paragraph, characters.
+        heldout_share: share of the files that is held out.
+        seed: of the split and of the draw.
+
+    Raises:
+        HomegroundError: the corpus gives no task of any kind.
+    """
+    chunks = index.chunks()
+    made = SearchTasks()
+    split: dict[str, Any] = {
+        "min_chars": min_chars,
+        "max_chars": max_chars,
+        "heldout_share": heldout_share,
+        "seed": seed,
+    }
+    files = heldout_files(indexed_sources(index, sorted({chunk.path for chunk in chunks}), Counter()), **split)
+    held = [chunk for chunk in chunks if chunk.path in files]
+    try:
+        asked = build_lookup_tasks(index, train=0, heldout=each, **split)
+        made.tasks.extend(docstring_tasks(asked.heldout, chunks))
+        made.masks.update(asked.masks)
+    except HomegroundError as error:
+        made.missing[QueryKind.DOCSTRING] = error.message
+    sections = _drawn(heading_tasks(held), each, seed)
+    for task, masks in sections:
+        made.tasks.append(task)
+        made.masks.update(masks)
+    if not sections:
+        made.missing[QueryKind.HEADING] = "no held-out section with a title of its own"
+    repositories = [root for root in index.roots if is_repository(root)]
+    commits = _drawn([task for root in repositories for task in commit_tasks(root, chunks)], each, seed)
+    made.tasks.extend(commits)
+    if not commits:
+        made.missing[QueryKind.COMMIT] = "no git history of the indexed folder that changed a few definitions"
+    names = _drawn(identifier_tasks(chunks, held), each, seed)
+    made.tasks.extend(names)
+    if not names:
+        made.missing[QueryKind.IDENTIFIER] = "no held-out definition whose name is its own"
+    if not made.tasks:
+        raise HomegroundError(
+            "nothing in this corpus asks for anything: " + "; ".join(made.missing.values()),
+            where=", ".join(map(str, index.roots)),
+            hint="index more files with docstrings, headings or definitions",
+        )
+    return made
+
+
+def docstring_tasks(tasks: Sequence[LookupTask], chunks: Iterable[Chunk]) -> list[SearchTask]:
+    """Look-up tasks as search tasks: the answer is the function's lines."""
+    parts = _by_symbol(chunks)
+    return [
+        SearchTask(one.id, QueryKind.DOCSTRING, one.question, (answer_of(parts[where], *where),))
+        for one in tasks
+        if (where := (one.path, one.symbol)) in parts
+    ]
+
+
+def identifier_tasks(chunks: Iterable[Chunk], held: Iterable[Chunk]) -> list[SearchTask]:
+    """A task for each definition whose bare name no other has: the name, as someone types it who has read it."""
+    parts = _by_symbol(chunk for chunk in chunks if chunk.kind in _DEFINITIONS)
+    times = Counter(symbol.rpartition(".")[2] for _, symbol in parts)
+    asked = dict.fromkeys((chunk.path, chunk.symbol) for chunk in held)
+    found: list[SearchTask] = []
+    for path, symbol in asked:
+        name = symbol.rpartition(".")[2]
+        if (path, symbol) in parts and times[name] == 1 and len(name) >= _LEAST_NAME:
+            answer = answer_of(parts[path, symbol], path, symbol)
+            found.append(SearchTask(digest(QueryKind.IDENTIFIER, path, symbol), QueryKind.IDENTIFIER, name, (answer,)))
+    return found
+
+
+def _by_symbol(chunks: Iterable[Chunk]) -> dict[tuple[str, str], list[Chunk]]:
+    parts: defaultdict[tuple[str, str], list[Chunk]] = defaultdict(list)
+    for chunk in chunks:
+        parts[chunk.path, chunk.symbol].append(chunk)
+    return dict(parts)
+
+
+def _drawn[T](candidates: Sequence[T], most: int, seed: int) -> list[T]:
+    """So many of them by chance, in the order they came."""
+    if len(candidates) <= most:
+        return list(candidates)
+    return [candidates[at] for at in sorted(random.Random(seed).sample(range(len(candidates)), most))]
