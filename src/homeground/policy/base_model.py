@@ -9,8 +9,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils import logging as hf_logging
 
 from homeground.base.errors import HomegroundError
+from homeground.base.heap import blocks_returned
 from homeground.policy import attention
 from homeground.policy.quantize import BLOCKSIZE, Quantization, keep_trainable, quantization_config
+
+RETURNED = 256 << 10
+"""Bytes of a block from which on it goes back to the system while weights are read."""
 
 
 def load_base(
@@ -41,15 +45,17 @@ def load_base(
     try:
         config = AutoConfig.from_pretrained(str(folder))
         tokenizer = AutoTokenizer.from_pretrained(str(folder))
-        base = AutoModelForCausalLM.from_pretrained(
-            str(folder),
-            config=config,
-            dtype=dtype,
-            quantization_config=packing,
-            attn_implementation=attention.IMPLEMENTATION,
-            use_safetensors=True,
-            device_map={"": device},
-        )
+        # Each weight is read, converted and freed again: kept, the holes would stand in memory until the end.
+        with blocks_returned(at_least=RETURNED):
+            base = AutoModelForCausalLM.from_pretrained(
+                str(folder),
+                config=config,
+                dtype=dtype,
+                quantization_config=packing,
+                attn_implementation=attention.IMPLEMENTATION,
+                use_safetensors=True,
+                device_map={"": device},
+            )
     except (OSError, ValueError) as cause:
         raise HomegroundError(
             f"the model cannot be loaded: {str(cause).splitlines()[0]}",
