@@ -175,6 +175,17 @@ def test_an_unexpected_error_is_a_document_too_and_keeps_its_traceback(capsys, m
     assert "report it" in document["hint"]
 
 
+def test_a_full_disk_is_no_defect(run, monkeypatch):
+    def full():
+        Path("/dev/full").write_text("x")
+
+    monkeypatch.setattr("homeground.base.weights.bundled", full)
+    code, out, err = run("weights", "--json")
+    assert code == 1
+    assert json.loads(out)["error"].startswith("the disk is full: ")
+    assert "free some space" in err
+
+
 def test_an_interrupted_verb_exits_with_130_and_says_how_to_run_it_again(run, monkeypatch):
     def interrupted():
         raise KeyboardInterrupt

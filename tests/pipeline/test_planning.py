@@ -117,6 +117,14 @@ def test_the_verb_prints_the_document_of_its_schema(file, capsys, device):
     assert document["seconds_from"].startswith("measured" if device == "cpu" else "assumed")
 
 
+def test_named_data_is_planned_for_and_not_rl(file, tmp_path, capsys):
+    data = tmp_path / "rows.jsonl"
+    data.write_text(json.dumps({"prompt": "a b", "completion": "c"}) + "\n")
+    assert main(["plan", file, "--device", "8GB", "--json", "--data", str(data)]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["stage"], document["steps"]) == ("sft", 1)
+
+
 def test_the_verb_shows_a_table_and_what_would_help(file, capsys):
     assert main(["plan", file, "--device", "0.4GB", "--stage", "sft"]) == 0
     out = capsys.readouterr().out

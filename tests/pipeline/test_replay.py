@@ -6,7 +6,8 @@ from homeground.base.errors import HomegroundError
 from homeground.base.progress import Progress
 from homeground.base.recipe import load_recipe
 from homeground.base.workspace import RunFolder, Workspace
-from homeground.pipeline import Workbench, replay
+from homeground.pipeline import replay
+from homeground.pipeline.workbench import Workbench
 
 from ..policy import tiny
 from ..policy.conftest import llama

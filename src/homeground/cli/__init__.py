@@ -18,6 +18,7 @@ from types import FrameType
 from typer.exceptions import Abort, TyperException
 
 from homeground.base.errors import HomegroundError, RunInterruptedError
+from homeground.base.fulldisk import full_disk
 from homeground.cli import (  # each module of verbs adds its own to the app, in this order
     data,
     export,
@@ -70,6 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, Abort):
         code = 130
     except Exception as error:
+        if (full := full_disk(error)) is not None:
+            _tell(full, wants_json)
+            return full.exit_code
         if wants_json:
             unexpected = f"{type(error).__name__}: {error}"
             hint = "this is a defect of Homeground: please report it with the traceback on stderr"

@@ -51,8 +51,8 @@ def make_data(
         return
 
     from homeground.base.workspace import RunFolder
-    from homeground.pipeline import Workbench
     from homeground.pipeline.own_data import make_data_sets
+    from homeground.pipeline.workbench import Workbench
 
     with common.progress() as progress, Workbench(recipe, workspace, RunFolder(workspace.tasks), progress) as bench:
         report = make_data_sets(bench, kinds or (), folder, train=train, heldout=heldout)

@@ -53,9 +53,9 @@ def export(
     recipe = common.load_recipe(recipe_of(run))
     folder = (out or run.path / "export" / kind).expanduser().absolute()
 
-    from homeground.pipeline import Workbench
     from homeground.pipeline.export import ExportSettings, plan_export
     from homeground.pipeline.export import export as export_run
+    from homeground.pipeline.workbench import Workbench
 
     settings = ExportSettings(
         format=kind,

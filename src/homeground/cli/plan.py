@@ -22,7 +22,7 @@ class Planned(StrEnum):
 
     SFT = "sft"
     RL = "rl"
-    LARGER = "larger"
+    AUTO = "auto"
 
 
 @verb(example="homeground plan --device 8GB")
@@ -32,7 +32,9 @@ def plan(
     device: Annotated[
         str, typer.Option(help="A card's memory such as 8GB, or cuda, cpu or auto for what is here.")
     ] = "auto",
-    stage: Annotated[Planned, typer.Option(help="Which stage; 'larger': the one that needs more.")] = Planned.LARGER,
+    stage: Annotated[
+        Planned, typer.Option(help="Which stage; auto: sft where data is named, else the one that needs more.")
+    ] = Planned.AUTO,
     data: Annotated[str | None, typer.Option(help="Examples, as those of `sft --data`.")] = None,
 ) -> None:
     """Say what training will need in memory and time, and what to change when it does not fit; loads no weights."""
@@ -45,7 +47,8 @@ def plan(
     from homeground.pipeline.planning import plan_stage
 
     work = _work(common, recipe)
-    stages = ["sft", "rl"] if stage is Planned.LARGER else [stage.value]
+    named = "sft" if stage is Planned.AUTO and work else stage.value
+    stages = ["sft", "rl"] if named == Planned.AUTO else [named]
     plans = [plan_stage(recipe, name, where, work if name == "sft" else None) for name in stages]  # type: ignore[arg-type]
     largest = max(plans, key=lambda found: found.total_mb)
     time = estimate(recipe, largest)

@@ -81,7 +81,8 @@ def tasks(common: Common) -> None:
         return
 
     from homeground.base.workspace import RunFolder
-    from homeground.pipeline import Workbench, stages
+    from homeground.pipeline import stages
+    from homeground.pipeline.workbench import Workbench
 
     # The workspace's own tasks lie in a folder like a run's; every run copies them when it first needs them.
     with common.progress() as progress, Workbench(recipe, workspace, RunFolder(workspace.tasks), progress) as bench:

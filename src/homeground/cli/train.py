@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from homeground.base.recipe import Recipe
     from homeground.base.workspace import Workspace
     from homeground.evaluate import Metrics
-    from homeground.pipeline import Workbench
     from homeground.pipeline.sft_data import SftData
     from homeground.pipeline.stages import EvalStage
+    from homeground.pipeline.workbench import Workbench
 
 _REJECTED_SHOWN = 10
 _Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")]
@@ -60,7 +60,9 @@ def demo(common: Common, resume: _Resume = False, force: _Force = False) -> None
         common.show({"run": run.name, "report": str(run.report), "recipe": recipe.model_dump(mode="json")}, plan)
         return
 
-    from homeground.pipeline import Workbench, refuse_what_cannot_fit, run_demo
+    from homeground.pipeline.demo import run_demo
+    from homeground.pipeline.planning import refuse_what_cannot_fit
+    from homeground.pipeline.workbench import Workbench
 
     if not force:
         refuse_what_cannot_fit(recipe, "sft")
@@ -97,7 +99,8 @@ def sft(
         return
 
     from homeground.base.files import atomic_write_json
-    from homeground.pipeline import finetune, refuse_what_cannot_fit
+    from homeground.pipeline import finetune
+    from homeground.pipeline.planning import refuse_what_cannot_fit
 
     if not force:
         refuse_what_cannot_fit(recipe, "sft", made.train if made is not None else None)
@@ -132,7 +135,8 @@ def rl(common: Common, resume: _Resume = False, force: _Force = False) -> None:
     run = common.trained_run("sft")
     recipe = common.load_recipe(recipe_of(run))
 
-    from homeground.pipeline import finetune, refuse_what_cannot_fit, stages
+    from homeground.pipeline import finetune, stages
+    from homeground.pipeline.planning import refuse_what_cannot_fit
 
     start = finetune.sft_adapter(run)
     if not start.is_dir():
@@ -173,8 +177,10 @@ def evaluate(
         return
 
     from homeground.base.memory import PeakMemory
-    from homeground.pipeline import Workbench, finetune, stages, write_results
+    from homeground.pipeline import finetune, stages
     from homeground.pipeline.demo import timed
+    from homeground.pipeline.measured import write_results
+    from homeground.pipeline.workbench import Workbench
 
     adapters: dict[EvalStage, Path | None] = {"scripted": None, "base": None, "sft": finetune.sft_adapter(run)}
     if "rl" in run.finished():
@@ -202,8 +208,8 @@ def _stage(
     common: Common, recipe: Recipe, run: RunFolder, stage: str, adapter: Path | None, resume: bool
 ) -> Generator[Workbench]:
     from homeground.base.memory import PeakMemory
-    from homeground.pipeline import Workbench
     from homeground.pipeline.demo import timed
+    from homeground.pipeline.workbench import Workbench
 
     if not resume:
         _refuse_finished(run, stage)

@@ -18,8 +18,8 @@ def ask(common: Common, question: Annotated[str, typer.Argument(help="In plain w
         common.show({"question": question, "run": run.name}, f"would ask the model of run '{run.name}'")
         return
 
-    from homeground.pipeline import Workbench
     from homeground.pipeline.question import answer
+    from homeground.pipeline.workbench import Workbench
 
     with common.progress() as progress, Workbench(recipe, common.workspace(create=False), run, progress) as bench:
         answered = answer(bench, question)
@@ -39,7 +39,7 @@ def serve(
         common.show({"run": run.name, "port": port}, f"would serve run '{run.name}' on port {port}")
         return
 
-    from homeground.pipeline import Workbench
+    from homeground.pipeline.workbench import Workbench
     from homeground.serve import create_app, serve_forever
 
     with common.progress() as progress, Workbench(recipe, common.workspace(create=False), run, progress) as bench:

@@ -7,7 +7,6 @@ which a bit has flipped, is noticed before it is loaded. The one before it is ke
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import warnings
@@ -19,12 +18,12 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from homeground.base.errors import HomegroundError
+from homeground.base.fulldisk import is_full
 from homeground.base.hardware import free_disk_mb
 
 KEPT = 2
 """The newest so many checkpoints stay: the last one, and one to fall back on."""
 _DIGEST = 32
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -49,7 +48,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            if error.errno not in _FULL:
+            if not is_full(error):
                 raise
             staging.unlink(missing_ok=True)
             needed, free = len(data) / 1e6, free_disk_mb(target.parent)
