@@ -333,7 +333,8 @@ def _items(recipe: Recipe, stage: Stage, device: Target, step: Step, config: Pre
     items["libraries at work"] = LIBRARIES_MB
     items["imported process"] = IMPORTED_MB
     # Loading maps the file and copies what it reads; where that is the worst moment, it is what has to fit.
-    file = step.plain * (config.dtype or torch.bfloat16).itemsize / storage_of(recipe, device).dtype.itemsize
+    written: Any = config.dtype or torch.bfloat16
+    file = step.plain * written.itemsize / storage_of(recipe, device).dtype.itemsize
     reading = {"weights as they are read": (file + step.weights) / 1e6}
     reading |= {name: items[name] for name in ("libraries at work", "imported process")}
     return max(items, reading, key=lambda found: sum(found.values()))
