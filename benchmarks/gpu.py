@@ -1,8 +1,9 @@
-"""GRPO updates of 1.5B, 4B and 7B models on an NVIDIA card: seconds and peak memory, TRL beside it where installed.
+"""GRPO updates and fine-tuning on an NVIDIA card: speed and peak memory, TRL beside it where installed.
 
 Run as ``make bench-gpu``. Models are built from their configurations with random weights packed to NF4, so nothing is
 downloaded: what an update costs does not depend on the values. P=4096, R=256, G=8, gradient checkpointing on, LoRA
-r=16 on all linear layers. Rollouts are token ids that nobody sampled. Each side of each shape is a process of its own;
+r=16 on all linear layers. Rollouts are token ids that nobody sampled. Fine-tuning is that of
+:mod:`benchmarks.sides.card_sft`. Each side of each shape is a process of its own;
 the first step is dropped. Peak memory is everything the process had allocated on the card, weights included.
 
 Writes ``benchmarks/results/gpu.json``. Without a card it says so and measures nothing.
@@ -12,8 +13,10 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import json
 import random
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +26,8 @@ from typing import Any
 import torch
 from transformers import MistralConfig, PretrainedConfig, Qwen2Config, Qwen3Config
 
-from benchmarks.sides import results
+from benchmarks.sides import card_sft, results
+from benchmarks.sides.card_sft import forget_peak, peak_gb
 from benchmarks.sides.children import end_with_parent, run
 from benchmarks.sides.workload import Delivery, Setting
 
@@ -50,6 +54,12 @@ def _rope(theta: float) -> dict[str, Any]:
 
 
 SHAPES = {
+    "Qwen2.5-0.5B": Shape(
+        lambda: Qwen2Config(
+            vocab_size=151936, hidden_size=896, intermediate_size=4864, num_hidden_layers=24, num_attention_heads=14,
+            num_key_value_heads=2, max_position_embeddings=32768, rope_parameters=_rope(1e6), tie_word_embeddings=True,
+        )
+    ),
     "Qwen2.5-1.5B": Shape(
         lambda: Qwen2Config(
             vocab_size=151936, hidden_size=1536, intermediate_size=8960, num_hidden_layers=28, num_attention_heads=12,
@@ -82,6 +92,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="measured, after one that is dropped")
     parser.add_argument("--peer", action=argparse.BooleanOptionalAction, default=True, help="measure TRL if installed")
     parser.add_argument("--limit", type=float, default=900, help="seconds after which one process is stopped")
+    parser.add_argument("--kinds", default="grpo,sft", help="what is measured; comma-separated")
+    parser.add_argument("--longest", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--side", choices=["ours", "peer"], help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -89,20 +101,20 @@ def main() -> None:
         print("bench-gpu: no CUDA device here, nothing was measured")
         return
     if options.side:
-        side = ours if options.side == "ours" else peer
-        options.out.write_text(json.dumps(side(SHAPES[options.shapes].config(), SETTING, options.steps, "cuda")))
+        where, what = (card_sft, options.longest) if options.longest else (sys.modules[__name__], SETTING)
+        config = SHAPES[options.shapes].config()
+        options.out.write_text(json.dumps(getattr(where, options.side)(config, what, options.steps, "cuda")))
         return
     end_with_parent()
     measurements = results.read_measurements(BENCH)
     sides = ["ours", "peer"] if options.peer and importlib.util.find_spec("trl") else ["ours"]
-    for shape in options.shapes.split(","):
-        for side_name in sides:
-            arguments = ("--side", side_name, "--shapes", shape, "--steps", options.steps)
-            measured = run("benchmarks.gpu", *arguments, limit_s=options.limit)
-            if measured is not None:
-                card = torch.cuda.get_device_name()
-                measurements[f"{shape}: {side_name}"] = {**measured, "card": card}
-                results.write(BENCH, rows_of(measurements), measurements)
+    work = [length for kind in options.kinds.split(",") for length in {"grpo": (0,), "sft": card_sft.LENGTHS}[kind]]
+    for shape, longest, side in itertools.product(options.shapes.split(","), work, sides):
+        steps = options.steps + card_sft.DROPPED if longest else options.steps
+        arguments = ("--side", side, "--shapes", shape, "--steps", steps, "--longest", longest)
+        if (measured := run("benchmarks.gpu", *arguments, limit_s=options.limit)) is not None:
+            measurements[_key(shape, longest, side)] = {**measured, "card": torch.cuda.get_device_name()}
+            results.write(BENCH, rows_of(measurements), measurements)
     results.print_table(rows_of(measurements))
 
 
@@ -118,12 +130,12 @@ def ours(config: PretrainedConfig, setting: Setting, steps: int, device: str) ->
 
     policy = random_policy(config, device, checkpointing=True)
     source = WrittenSource(Workload(setting, random_ids(config)))
-    _forget_peak(device)
+    forget_peak(device)
     log = run_steps(policy, cast(Sampler, NoSampler()), source, setting, steps)
     forest = forest_of(source.collected)
     return {
         "update": [row["seconds_update"] for row in log[1:]],
-        "peak_gb": _peak_gb(device),
+        "peak_gb": peak_gb(device),
         "distinct_tokens": len(forest),
         "path_tokens": forest.path_tokens,
         "grad_norm": [row["grad_norm"] for row in log[1:]],
@@ -140,7 +152,7 @@ def peer(config: PretrainedConfig, setting: Setting, steps: int, device: str) ->
     batch = setting.peer_batch
     while True:
         model = random_base(config, device, Quantization.NF4, "sdpa")
-        _forget_peak(device)
+        forget_peak(device)
         more = {"use_cpu": device == "cpu", "gradient_checkpointing": True}
         workload = Workload(setting, random_ids(config))
         try:
@@ -152,7 +164,7 @@ def peer(config: PretrainedConfig, setting: Setting, steps: int, device: str) ->
             del model
             torch.cuda.empty_cache()
             continue
-        return {**measured, "peak_gb": _peak_gb(device)}
+        return {**measured, "peak_gb": peak_gb(device)}
 
 
 def random_ids(config: PretrainedConfig, count: int = 100_000) -> list[int]:
@@ -161,14 +173,22 @@ def random_ids(config: PretrainedConfig, count: int = 100_000) -> list[int]:
     return [drawn.randrange(config.vocab_size) for _ in range(count)]
 
 
+def _key(shape: str, longest: int, side: str) -> str:
+    return f"{shape}, SFT to {longest}: {side}" if longest else f"{shape}: {side}"
+
+
 def rows_of(measurements: dict[str, Any]) -> list[dict[str, Any]]:
     """The claims that the measurements allow."""
     rows: list[dict[str, Any]] = []
-    for name, shape in SHAPES.items():
-        mine, other = measurements.get(f"{name}: ours"), measurements.get(f"{name}: peer")
+    for name, longest in itertools.product(SHAPES, (0, *card_sft.LENGTHS)):
+        mine, other = (measurements.get(_key(name, longest, side)) for side in ("ours", "peer"))
         if mine is None:
             continue
         origin = {"commit": mine["commit"], "measured_at": mine["measured_at"], "card": mine["card"]}
+        if longest:
+            rows += [{**row, **origin} for row in card_sft.rows_of(f"{name}, SFT to {longest}", mine, other)]
+            continue
+        shape = SHAPES[name]
         found: list[dict[str, Any]] = []
         limit = shape.limit_gb
         seconds, peak = median(mine["update"]), mine["peak_gb"]
@@ -182,16 +202,6 @@ def rows_of(measurements: dict[str, Any]) -> list[dict[str, Any]]:
             found.append(results.row(name, "update", "s", seconds, 0.0, "not installed", 0.0, None))
         rows += [{**row, **origin} for row in found]
     return rows
-
-
-def _forget_peak(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-
-
-def _peak_gb(device: str) -> float:
-    return torch.cuda.max_memory_allocated() / 1e9 if device == "cuda" else 0.0
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ def main() -> None:
     named: dict[str, Any] = {
         "per_device_train_batch_size": options.batch,
         "gradient_checkpointing": options.checkpointing,
+        "use_cpu": True,
         "packing": options.packing,
         "padding_free": options.padding_free,
     }
@@ -90,7 +91,6 @@ def measure(model: Any, tokenizer: Any, rows: list[TokenPath], steps: int, seed:
                 completion_only_loss=True,
                 train_sampling_strategy="sequential",
                 bf16=True,
-                use_cpu=True,
                 report_to="none",
                 logging_steps=1,
                 save_strategy="no",

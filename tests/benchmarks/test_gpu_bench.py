@@ -8,6 +8,7 @@ import torch
 from transformers import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 
 from benchmarks import gpu
+from benchmarks.sides import card_sft
 from benchmarks.sides.random_model import random_policy
 from benchmarks.sides.workload import Delivery, Setting
 from homeground.policy import TokenForest, TokenPath
@@ -67,6 +68,15 @@ def test_our_side_runs_at_toy_size():
     assert found["distinct_tokens"] < found["path_tokens"] == 3 * 28
 
 
+def test_fine_tuning_runs_at_toy_size():
+    found = card_sft.ours(CONFIGS[1], 32, card_sft.DROPPED + 1, "cpu")
+    assert len(found["loss"]) == card_sft.DROPPED + 1
+    assert found["tokens_per_s"] > 0
+    lengths = [len(row.ids) for row in card_sft.drawn_rows(CONFIGS[1], 32, 3)]
+    assert sum(found["useful_tokens"]) == sum(lengths)
+    assert 8 <= min(lengths) < max(lengths) <= 32
+
+
 @pytest.mark.parametrize("shape", gpu.SHAPES)
 def test_the_shapes_have_their_names_sizes(shape):
     config = gpu.SHAPES[shape].config()
@@ -74,7 +84,9 @@ def test_the_shapes_have_their_names_sizes(shape):
     layer = attention + 3 * config.hidden_size * config.intermediate_size
     tied = 1 if config.tie_word_embeddings else 2
     total = config.num_hidden_layers * layer + tied * config.vocab_size * config.hidden_size
-    assert total / 1e9 == pytest.approx({"Qwen2.5-1.5B": 1.54, "Qwen3-4B": 4.02, "Mistral-7B": 7.25}[shape], rel=0.01)
+    assert total / 1e9 == pytest.approx(
+        {"Qwen2.5-0.5B": 0.494, "Qwen2.5-1.5B": 1.54, "Qwen3-4B": 4.02, "Mistral-7B": 7.25}[shape], rel=0.01
+    )
 
 
 def head_size(config):
@@ -91,6 +103,16 @@ def test_rows_hold_memory_to_its_limit_and_seconds_to_the_peer():
         ("peak memory", 1.062, True),
         ("update", 4.5, True),
         ("peak memory", 3.75, None),
+    ]
+
+
+def test_fine_tuning_is_held_to_the_peer_at_each_length():
+    mine = {"tokens_per_s": 300.0, "peak_gb": 7.0, "commit": "c", "measured_at": "t", "card": "H100"}
+    other = {**mine, "tokens_per_s": 100.0, "peak_gb": 9.0, "peer": "trl"}
+    rows = gpu.rows_of({"Mistral-7B, SFT to 2048: ours": mine, "Mistral-7B, SFT to 2048: peer": other})
+    assert [(r["metric"], r["ratio"], r["met"]) for r in rows] == [
+        ("useful tokens", 3.0, True),
+        ("peak memory", 1.286, False),
     ]
 
 
