@@ -319,7 +319,7 @@ def test_a_dry_run_of_weights_fetches_nothing(run, monkeypatch):
 
 def test_index_reports_what_it_did(indexed):
     folder, _, report = indexed
-    assert set(report) == {"roots", "files", "chunks", "embedded", "reused", "skipped", "seconds"}
+    assert set(report) == {"roots", "files", "chunks", "embedded", "reused", "skipped", "secrets", "seconds"}
     assert report["roots"] == [str(folder)]
     assert report["files"] == len(SOURCES)
     assert report["chunks"] >= len(SOURCES)
@@ -329,7 +329,10 @@ def test_index_in_a_dry_run_counts_files_and_makes_no_workspace(run, indexed, em
     folder, _, _ = indexed
     code, out, _ = run("index", folder, "--dry-run", "--json")
     assert code == 0
-    assert json.loads(out) == {"roots": [str(folder)], "files": len(SOURCES), "skipped": {}}
+    document = json.loads(out)
+    assert (document["roots"], document["files"]) == ([str(folder)], len(SOURCES))
+    assert document["skipped"] == {}
+    assert document["left_out"] == document["secrets"] == []
     assert not (empty / ".homeground").exists()
 
 

@@ -36,7 +36,7 @@ def test_the_report_counts_files_chunks_and_what_was_left_out(village, tmp_path)
     assert report.files == 5
     assert report.chunks == report.embedded == len(index.chunks())
     assert report.skipped == {"empty": 1, "unsupported": 1}
-    assert list(report.to_json()) == ["roots", "files", "chunks", "embedded", "reused", "skipped", "seconds"]
+    assert list(report.to_json()) == ["roots", "files", "chunks", "embedded", "reused", "skipped", "secrets", "seconds"]
     assert report.roots == [str(village)]
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from homeground.cli.listing import list_files, secret_lines
 from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
@@ -28,8 +28,11 @@ def index(
     """Make folders searchable, or bring their index up to date; only what changed is read again."""
     recipe = common.load_recipe(corpus={"roots": [str(root) for root in roots] if roots else None})
     folders = [Path(root) for root in recipe.corpus.roots]
+    rules = recipe.corpus.model_dump(exclude={"roots"})
     if common.dry_run:
-        _count_files(common, folders, recipe.corpus.exclude, recipe.corpus.max_file_kb)
+        from homeground.corpus import Corpus
+
+        list_files(common, Corpus(folders, **rules))
         return
     workspace = common.workspace()
 
@@ -40,15 +43,15 @@ def index(
             workspace.index,
             folders,
             IndexSettings(**recipe.index.model_dump()),
-            exclude=recipe.corpus.exclude,
-            max_file_kb=recipe.corpus.max_file_kb,
             progress=progress,
+            **rules,
         )
     skipped = ", ".join(f"{count} {reason}" for reason, count in report.skipped.items()) or "none"
     common.show(
         report.to_json(),
         f"{report.files} files, {report.chunks} chunks ({report.embedded} embedded, {report.reused} reused), "
         f"{report.seconds:.1f} s; left out: {skipped}",
+        *secret_lines(report.secrets),
         "try: homeground search 'what you look for'",
     )
 
@@ -102,22 +105,6 @@ def tasks(common: Common) -> None:
         f"left out: {found.removed_near_duplicates} near-duplicates of held-out questions, {removed}",
         f"written to {path}",
     )
-
-
-def _count_files(common: Common, roots: list[Path], exclude: tuple[str, ...], max_file_kb: int) -> None:
-    from homeground.corpus import Walk
-
-    skipped: Counter[str] = Counter()
-    files = 0
-    for root in roots:
-        if root.is_file():
-            files += 1
-            continue
-        walk = Walk(root, exclude, max_file_kb * 1024)
-        files += sum(1 for _ in walk)
-        skipped += walk.skipped
-    document = {"roots": [str(root.absolute()) for root in roots], "files": files, "skipped": dict(skipped)}
-    common.show(document, f"would index {files} files of {', '.join(map(str, roots))}")
 
 
 def _hit_lines(number: int, hit: Hit) -> list[RenderableType]:

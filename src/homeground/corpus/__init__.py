@@ -4,20 +4,31 @@ from homeground.corpus.chunk import Chunk, digest
 from homeground.corpus.chunker import approximate_tokens, breadcrumb, chunk_lines
 from homeground.corpus.languages import LANGUAGES, Language, language_of
 from homeground.corpus.pieces import TokenCounter
-from homeground.corpus.secrets import PLACEHOLDER, Secret, find_secrets, redact
+from homeground.corpus.reading import MAX_BYTES, MAX_DOCUMENT_BYTES, SourceFile, Text, read_text, text_of
+from homeground.corpus.roots import Corpus
+from homeground.corpus.secrets import PLACEHOLDER, FoundSecret, Secret, find_secrets, redact, redact_lines
+from homeground.corpus.sections import Section
+from homeground.corpus.skip import LeftOutError, Skip
 from homeground.corpus.stdlib import STDLIB_EXCLUDES, stdlib_root
-from homeground.corpus.walk import DEFAULT_EXCLUDES, Skip, SourceFile, Walk
+from homeground.corpus.walk import DEFAULT_EXCLUDES, Walk
 
 __all__ = [
     "DEFAULT_EXCLUDES",
     "LANGUAGES",
+    "MAX_BYTES",
+    "MAX_DOCUMENT_BYTES",
     "PLACEHOLDER",
     "STDLIB_EXCLUDES",
     "Chunk",
+    "Corpus",
+    "FoundSecret",
     "Language",
+    "LeftOutError",
     "Secret",
+    "Section",
     "Skip",
     "SourceFile",
+    "Text",
     "TokenCounter",
     "Walk",
     "approximate_tokens",
@@ -26,6 +37,9 @@ __all__ = [
     "digest",
     "find_secrets",
     "language_of",
+    "read_text",
     "redact",
+    "redact_lines",
     "stdlib_root",
+    "text_of",
 ]

@@ -14,7 +14,8 @@ from functools import cache
 from homeground.corpus.chunk import Chunk, digest
 from homeground.corpus.languages import Language, parser_for
 from homeground.corpus.pieces import Piece, Ruler, TokenCounter
-from homeground.corpus.prose import split_prose
+from homeground.corpus.prose import split_prose, split_sections
+from homeground.corpus.sections import Section
 from homeground.corpus.syntax import SyntaxSplitter
 
 _SPECIAL_TOKENS = 2
@@ -39,15 +40,17 @@ def chunk_lines(
     *,
     max_tokens: int = 192,
     count: TokenCounter = approximate_tokens,
+    sections: Sequence[Section] | None = None,
 ) -> list[Chunk]:
     """Chunks of one file, in order of their lines.
 
     Args:
         path: posix path relative to the root; part of every breadcrumb and id.
-        lines: the file's lines without terminators (`SourceFile.lines`).
+        lines: the file's lines without terminators (`Text.lines`).
         language: how to cut it.
         max_tokens: budget of a chunk: breadcrumb, text and the two special tokens of the embedder.
         count: tokens of each line, from the embedder's tokenizer.
+        sections: where to cut a document, if its reader said so (`Text.sections`).
     """
 
     @cache
@@ -57,7 +60,8 @@ def chunk_lines(
     ruler = Ruler(lines, count, budget)
     chunks: list[Chunk] = []
     seen: Counter[str] = Counter()
-    for piece in _pieces(lines, language, ruler):
+    pieces = _pieces(lines, language, ruler) if sections is None else split_sections(len(lines), sections, ruler)
+    for piece in pieces:
         start, stop = piece.start, piece.stop
         while start < stop and ruler.blank[start]:
             start += 1

@@ -52,6 +52,9 @@ LANGUAGES: tuple[Language, ...] = (
     ),
     Language("markdown", (".md", ".markdown"), headings="markdown"),
     Language("rst", (".rst",), headings="rst"),
+    Language("notebook", (".ipynb",)),
+    Language("html", (".html", ".htm", ".xhtml")),
+    Language("pdf", (".pdf",)),
     Language("text", (".txt", ".text"), ("LICENSE", "README", "NOTICE", "AUTHORS")),
     Language("javascript", (".js", ".mjs", ".cjs", ".jsx")),
     Language("typescript", (".ts", ".mts", ".cts", ".tsx")),
@@ -76,6 +79,7 @@ LANGUAGES: tuple[Language, ...] = (
     Language("toml", (".toml",)),
     Language("yaml", (".yaml", ".yml")),
     Language("ini", (".ini", ".cfg")),
+    Language("dotenv", (".env",), (".env", ".envrc")),
     Language("make", (".mk",), ("Makefile", "makefile", "GNUmakefile")),
     Language("docker", (".dockerfile",), ("Dockerfile",)),
 )
@@ -87,6 +91,8 @@ _BY_NAME = {name: language for language in LANGUAGES for name in language.names}
 def language_of(path: str) -> Language | None:
     """The row for a posix path, by file name and then by suffix; None when the file is not one we read."""
     pure = PurePosixPath(path)
+    if pure.name.startswith(".env."):  # .env.local, .env.production, .env.example
+        return _BY_NAME[".env"]
     return _BY_NAME.get(pure.name) or _BY_SUFFIX.get(pure.suffix.lower())
 
 

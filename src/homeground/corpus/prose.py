@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import TYPE_CHECKING
 
 from homeground.corpus.pieces import Piece, Ruler, Span
+from homeground.corpus.sections import Section, Trail
 
-_HASHES = re.compile(r"(#{1,6})\s+(.+?)\s*#*\s*$")
-_FENCE = re.compile(r"\s{0,3}(`{3,}|~{3,})")
-_UNDERLINE = re.compile(r"([=\-`:.'\"~^_*+#<>])\1{2,}\s*$")
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+
+_ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1* *$")
+_FRONT_MATTER = {"---": ("---", "..."), "+++": ("+++",)}
+_OTHER_BLOCK = re.compile(r"[-+*\u2022\u2023\u2043] |:[^: ][^:]*:(?: |$)|>>>(?: |$)|\| |\.\.(?: |$)|__(?: |$)")
+_LEAST_UNDERLINE = 4  # columns; docutils takes a shorter line for a heading's only where it is as long as the title
 
 
 def split_prose(lines: Sequence[str], headings: str | None, ruler: Ruler) -> list[Piece]:
@@ -17,51 +26,101 @@ def split_prose(lines: Sequence[str], headings: str | None, ruler: Ruler) -> lis
 
     The symbol of a section is the path of its titles, joined by " > ".
     """
-    marks = list(_headings(lines, headings))
+    trail = Trail()
+    sections: list[Section] = []
+    for row, level, title in _headings(lines, headings):
+        trail.enter(level, title)
+        sections.append(Section(row, trail.symbol))
+    return split_sections(len(lines), sections, ruler)
+
+
+def split_sections(count: int, sections: Sequence[Section], ruler: Ruler) -> list[Piece]:
+    """Pieces that partition `count` lines, cut where sections begin, paragraphs packed within."""
     pieces: list[Piece] = []
-    trail: list[tuple[int, str]] = []
     start, symbol = 0, ""
-    for row, level, title in [*marks, (len(lines), 0, "")]:
-        if row > start:
-            span = Span(start, row)
+    for section in [*sections, Section(count, "")]:
+        if section.row > start:
+            span = Span(start, section.row)
             pieces.extend(ruler.pack(ruler.by_paragraph(span), symbol, "section" if symbol else "lines"))
-        while trail and trail[-1][0] >= level:
-            trail.pop()
-        trail.append((level, title))
-        start, symbol = row, " > ".join(name for _, name in trail)
+        start, symbol = section.row, section.symbol
     return pieces
 
 
 def _headings(lines: Sequence[str], headings: str | None) -> Iterator[tuple[int, int, str]]:
     """(row, level, title) of each heading."""
     if headings == "markdown":
-        yield from _markdown(lines)
+        yield from markdown_headings(lines)
     elif headings == "rst":
-        yield from _underlined(lines)
+        yield from rst_headings(lines)
 
 
-def _markdown(lines: Sequence[str]) -> Iterator[tuple[int, int, str]]:
-    fence = ""
-    for row, line in enumerate(lines):
-        mark = _FENCE.match(line)
-        if mark:
-            if not fence:
-                fence = mark[1]
-            elif mark[1].startswith(fence):
-                fence = ""
-        elif not fence and (heading := _HASHES.match(line)):
-            yield row, len(heading[1]), heading[2]
+@cache
+def _markdown() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
+    # Blocks only: what is inside a paragraph or a title does not matter here.
+    parser = MarkdownIt("commonmark")
+    parser.core.ruler.enableOnly(["normalize", "block"])
+    parser.disable(["reference"])  # a definition ends no section, and its rule takes a paragraph's lines one by one
+    return parser
 
 
-def _underlined(lines: Sequence[str]) -> Iterator[tuple[int, int, str]]:
-    levels: list[str] = []
-    for row in range(1, len(lines)):
-        title = lines[row - 1].rstrip()
-        mark = _UNDERLINE.match(lines[row])
-        if not mark or not title.strip() or _UNDERLINE.match(title) or len(lines[row].rstrip()) < len(title.strip()):
-            continue
-        overlined = row >= 2 and lines[row - 2].rstrip() == lines[row].rstrip()
-        style = mark[1] * (2 if overlined else 1)
-        if style not in levels:
-            levels.append(style)
-        yield row - (2 if overlined else 1), levels.index(style) + 1, title.strip()
+def markdown_headings(lines: Sequence[str]) -> Iterator[tuple[int, int, str]]:
+    """(row, level, title) of each heading of a Markdown text by CommonMark's rules, YAML or TOML in front left out."""
+    first = _after_front_matter(lines)
+    tokens = _markdown().parse("\n".join(lines[first:]))
+    for token, content in itertools.pairwise(tokens):
+        if token.type == "heading_open" and token.level == 0 and token.map is not None:
+            yield first + token.map[0], int(token.tag[1:]), " ".join(content.content.split())
+
+
+def _after_front_matter(lines: Sequence[str]) -> int:
+    ends = _FRONT_MATTER.get(lines[0].rstrip()) if lines else None
+    if ends is None:
+        return 0
+    return next((row + 1 for row in range(1, len(lines)) if lines[row].rstrip() in ends), 0)
+
+
+def rst_headings(lines: Sequence[str]) -> Iterator[tuple[int, int, str]]:
+    """(row, level, title) of each heading of a reStructuredText, by the rules of docutils.
+
+    A title stands at the margin, first in its paragraph, over a line of one punctuation mark that is as long as the
+    title, or has at least four columns; one with such a line above as well may be indented. Levels are numbered in
+    the order in which their styles appear.
+    """
+    styles: list[str] = []
+    row = 0
+    fresh = True  # whether a paragraph may begin here
+    while row < len(lines):
+        found = _title(lines, row) if fresh else None
+        if found is not None:
+            style, title, used = found
+            if style not in styles:
+                styles.append(style)
+            yield row, styles.index(style) + 1, title
+            row += used
+        else:
+            fresh = not lines[row].strip() or lines[row][0].isspace()
+            row += 1
+
+
+def _title(lines: Sequence[str], row: int) -> tuple[str, str, int] | None:
+    """(style, title, lines it takes) of the heading that begins at a row, or None."""
+    first, second, third = (lines[at].rstrip() if at < len(lines) else "" for at in (row, row + 1, row + 2))
+    if _ADORNMENT.match(first):
+        fits = first == third and second and not _ADORNMENT.match(second)
+        return (2 * first[0], second.strip(), 3) if fits and _is_long_enough(first, second) else None
+    if not first or first[0].isspace() or not _ADORNMENT.match(second) or _OTHER_BLOCK.match(first):
+        return None
+    return (second[0], first, 2) if _is_long_enough(second, first) else None
+
+
+def _is_long_enough(line: str, title: str) -> bool:
+    return len(line) >= min(_columns(title), _LEAST_UNDERLINE)
+
+
+def _columns(text: str) -> int:
+    """Width in a terminal: East Asian letters are two columns wide, combining marks none."""
+    return sum(
+        0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text
+    )

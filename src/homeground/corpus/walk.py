@@ -1,8 +1,9 @@
 """Which files of a folder belong to the corpus.
 
-Git's ignore rules decide first (every `.gitignore` on the way down, the deepest match wins, an ignored
-folder is not entered), then `.homegroundignore` with the same syntax, then the caller's exclude globs.
-Every file that is left out is counted under its reason, so an empty index can explain itself.
+Who decides, first to last: `include` (the caller's: always read), `.homegroundignore`, git's ignore rules, `exclude`
+(the caller's, and what is never source of one's own), and then what the file holds. Every file that is left out is
+counted under its reason, so an empty index can explain itself. Links are not followed: what they lead to inside the
+root is met on its own way, and what lies outside does not belong here.
 """
 
 from __future__ import annotations
@@ -10,62 +11,60 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 
-from pathspec import GitIgnoreSpec
-
 from homeground.base.errors import HomegroundError
+from homeground.corpus.ignore import ATTRIBUTES_FILE, GIT_FILE, OWN_FILE, IgnoreRules, Patterns
 from homeground.corpus.languages import Language, language_of
+from homeground.corpus.reading import (
+    DOCUMENTS,
+    MAX_BYTES,
+    MAX_DOCUMENT_BYTES,
+    SourceFile,
+    is_binary,
+    most_bytes,
+    read_bytes,
+)
+from homeground.corpus.skip import LeftOutError, Skip
 
 DEFAULT_EXCLUDES: tuple[str, ...] = (
-    ".git/", ".hg/", ".svn/", ".homeground/", "__pycache__/", "node_modules/", "site-packages/", "dist-packages/",
+    ".git", ".hg/", ".svn/", ".homeground/", "__pycache__/", "node_modules/", "site-packages/", "dist-packages/",
     ".venv/", "venv/", ".tox/", ".nox/", ".eggs/", "*.egg-info/", ".mypy_cache/", ".ruff_cache/", ".pytest_cache/",
-    ".hypothesis/", ".ipynb_checkpoints/", "*.min.js", "*.bundle.js", "poetry.lock", "uv.lock", "package-lock.json",
-    "yarn.lock", "pnpm-lock.yaml", "Cargo.lock",
+    ".hypothesis/", ".ipynb_checkpoints/",
 )  # fmt: skip
-"""Never source of one's own: version control, environments, caches, bundles and lock files."""
+"""Never source of one's own: version control, environments and caches."""
 
-_IGNORE_FILES = (".gitignore", ".homegroundignore")
+_BY_NAME: tuple[tuple[Skip, tuple[str, ...]], ...] = (
+    (Skip.LOCK_FILE, (
+        "*.lock", "*-lock.json", "*-lock.yaml", "*.lockb", "*.lockfile", "npm-shrinkwrap.json", "go.sum",
+        "Package.resolved", "*.lock.hcl", "gradle.lockfile",
+    )),
+    (Skip.MINIFIED, ("*.min.js", "*.min.css", "*.min.mjs", "*.bundle.js", "*.chunk.js")),
+    (Skip.GENERATED, (
+        "*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py", "*.pb.go", "*.pb.gw.go", "*.pb.cc", "*.pb.h", "*.pb.rs", "*_pb.js",
+        "*_pb.ts", "*_pb.d.ts", "*.pb.swift", "*.g.dart", "*.freezed.dart", "*.designer.cs", "*.g.cs",
+        "*.generated.*", "*_generated.go", "zz_generated.*",
+    )),
+)  # fmt: skip
 _GENERATED = re.compile(
     rb"@generated|DO NOT (?:EDIT|MODIFY)|auto-?(?:matically )?generated|\bgenerated (?:by|from) ['\"\w./-]+",
     re.IGNORECASE,
 )
-_SNIFF_BYTES = 8192
 _GENERATED_BYTES = 600
 _LONG_LINE = 5000
+_RULE_FILES = (GIT_FILE, OWN_FILE, ATTRIBUTES_FILE)
 
 
-class Skip(StrEnum):
-    """Why a file is not in the corpus."""
+@dataclass(slots=True)
+class _Folder:
+    """A folder that is being read: what is left of it, and the rules for its entries."""
 
-    IGNORED = "ignored"
-    EXCLUDED = "excluded"
-    UNSUPPORTED = "unsupported"
-    TOO_LARGE = "too-large"
-    BINARY = "binary"
-    MINIFIED = "minified"
-    GENERATED = "generated"
-    EMPTY = "empty"
-    UNREADABLE = "unreadable"
-    OUTSIDE = "outside-root"
-
-
-@dataclass(frozen=True, slots=True)
-class SourceFile:
-    """A file to be indexed: its root, its posix path below that root, its language and its bytes."""
-
-    root: Path
-    path: str
-    language: Language
-    data: bytes
-
-    def lines(self) -> list[str]:
-        r"""Source lines without terminators; \r\n, \n and \r all end a line, as editors and Python count."""
-        text = self.data.decode("utf-8-sig", errors="replace")
-        return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    entries: Iterator[os.DirEntry[str]]
+    prefix: str
+    rules: IgnoreRules
+    only_forced: bool  # it is ignored: entered for the sake of a few files below
 
 
 @dataclass
@@ -73,9 +72,14 @@ class Walk:
     """Iterates over the source files below `root`, in a fixed order, and counts what it leaves out.
 
     Args:
-        root: an existing folder, or one file of it.
+        root: an existing folder, or one file of it, which no rule then leaves out.
         exclude: globs in gitignore syntax, relative to the root, applied on top of `DEFAULT_EXCLUDES`.
+        include: globs in gitignore syntax for what is read although a rule, its name or a mark of generated code
+            would leave it out. A glob of a folder means to enter it; below it the rules hold as anywhere. An ignored
+            folder is looked into only if a glob spells out the way to it.
         max_bytes: larger files are skipped.
+        max_document_bytes: the same for notebooks, HTML and PDF.
+        on_skip: called with the path and the reason of whatever is left out; a folder's path ends in "/".
 
     Raises:
         HomegroundError: the root does not exist or may not be read.
@@ -83,7 +87,10 @@ class Walk:
 
     root: Path
     exclude: Iterable[str] = ()
-    max_bytes: int = 512 * 1024
+    max_bytes: int = MAX_BYTES
+    include: Iterable[str] = ()
+    max_document_bytes: int = MAX_DOCUMENT_BYTES
+    on_skip: Callable[[str, Skip], None] | None = None
     skipped: Counter[str] = field(default_factory=Counter[str])
 
     def __post_init__(self) -> None:
@@ -94,92 +101,151 @@ class Walk:
                 where=str(given),
                 hint="give an existing folder, for example: homeground index src/",
             )
-        self._only = given.name if given.is_file() else None
-        self.root = given.parent if given.is_file() else given
-        if not os.access(given, os.R_OK if given.is_file() else os.R_OK | os.X_OK):
+        self.only = given.name if not given.is_dir() else None
+        self.root = given.parent if self.only is not None else given
+        if not os.access(given, os.R_OK if self.only is not None else os.R_OK | os.X_OK):
             raise HomegroundError(
                 "what is to be indexed may not be read",
                 where=str(given),
                 hint="get permission to read it, or index another folder",
             )
-        self._exclude = GitIgnoreSpec.from_lines([*DEFAULT_EXCLUDES, *self.exclude])
+        self._exclude = Patterns.of_ignore_file([*DEFAULT_EXCLUDES, *self.exclude])
+        self._include = _Forced(tuple(self.include))
 
     def __iter__(self) -> Iterator[SourceFile]:
-        yield from self._folder(self.root, "", ())
-
-    def _folder(self, folder: Path, prefix: str, specs: tuple[tuple[str, GitIgnoreSpec], ...]) -> Iterator[SourceFile]:
-        specs = (*specs, *_ignore_rules(folder, prefix))
-        try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except OSError:
-            self.skipped[Skip.UNREADABLE] += 1
+        if self.only is not None:
+            yield from self._read(self.root / self.only, self.only, IgnoreRules(), forced=True)
             return
-        for entry in entries:
-            if self._only is not None and entry.name != self._only:
-                continue
-            if entry.name in _IGNORE_FILES:
-                continue
-            path = prefix + entry.name
-            is_folder = entry.is_dir(follow_symlinks=False)
-            if (reason := self._ruled_out(path + "/" if is_folder else path, specs)) is not None:
-                self.skipped[reason] += 1
-            elif is_folder:
-                yield from self._folder(folder / entry.name, path + "/", specs)
-            else:
-                source = self._file(entry, path)
-                if isinstance(source, Skip):
-                    self.skipped[source] += 1
-                else:
-                    yield source
+        folders = [self._enter("", IgnoreRules.above(self.root), only_forced=False)]
+        while folders:  # no recursion: folders nest deeper than Python's stack
+            folder = folders[-1]
+            entry = next(folder.entries, None)
+            if entry is None:
+                folders.pop()
+            elif entry.is_symlink():
+                self._link(folder.prefix + entry.name, entry)
+            elif entry.is_dir(follow_symlinks=False):
+                if (entered := self._subfolder(folder, folder.prefix + entry.name)) is not None:
+                    folders.append(entered)
+            elif entry.name not in _RULE_FILES:
+                yield from self._plain(folder, folder.prefix + entry.name)
 
-    def _ruled_out(self, path: str, specs: tuple[tuple[str, GitIgnoreSpec], ...]) -> Skip | None:
-        for prefix, spec in reversed(specs):
-            verdict = spec.check_file(path[len(prefix) :]).include
-            if verdict:
-                return Skip.IGNORED
-            if verdict is False:
-                break
-        return Skip.EXCLUDED if self._exclude.match_file(path) else None
+    def _skip(self, path: str, reason: Skip) -> None:
+        self.skipped[reason] += 1
+        if self.on_skip is not None:
+            self.on_skip(path, reason)
 
-    def _file(self, entry: os.DirEntry[str], path: str) -> SourceFile | Skip:
-        language = language_of(path)
-        if language is None:
-            return Skip.UNSUPPORTED
+    def _enter(self, prefix: str, rules: IgnoreRules, *, only_forced: bool) -> _Folder:
+        folder = self.root / prefix
+        try:
+            with os.scandir(folder) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError:
+            self._skip(prefix, Skip.UNREADABLE)
+            return _Folder(iter(()), prefix, rules, only_forced)
+        rules = rules.entering(folder, prefix, frozenset(entry.name for entry in entries))
+        return _Folder(iter(entries), prefix, rules, only_forced)
+
+    def _subfolder(self, folder: _Folder, path: str) -> _Folder | None:
+        reason = self._ruled_out(folder, path, is_folder=True)
+        if reason is None:
+            return self._enter(path + "/", folder.rules, only_forced=False)
+        if path in folder.rules.tracked or self._include.leads_below(path):
+            return self._enter(path + "/", folder.rules, only_forced=True)
+        self._skip(path + "/", reason)
+        return None
+
+    def _plain(self, folder: _Folder, path: str) -> Iterator[SourceFile]:
+        forced = self._include.names(path, is_folder=False)
+        reason = None if forced else self._ruled_out(folder, path, is_folder=False)
+        if reason is not None:
+            self._skip(path, reason)
+        else:
+            yield from self._read(self.root / path, path, folder.rules, forced=forced)
+
+    def _ruled_out(self, folder: _Folder, path: str, *, is_folder: bool) -> Skip | None:
+        if self._include.names(path, is_folder=is_folder):
+            return None
+        if folder.only_forced and (is_folder or path not in folder.rules.tracked):
+            return Skip.IGNORED
+        verdict = folder.rules.own_verdict(path, is_folder=is_folder)
+        if verdict is None:
+            verdict = folder.rules.git_ignores(path, is_folder=is_folder)
+        if verdict:
+            return Skip.IGNORED
+        return Skip.EXCLUDED if self._exclude.verdict(path, is_folder=is_folder) else None
+
+    def _link(self, path: str, entry: os.DirEntry[str]) -> None:
+        try:
+            inside = Path(entry.path).resolve(strict=True).is_relative_to(self.root)
+            self._skip(path, Skip.LINK if inside else Skip.OUTSIDE)
+        except (OSError, RuntimeError):  # it leads nowhere, or to itself
+            self._skip(path, Skip.UNREADABLE)
+
+    def _read(self, file: Path, path: str, rules: IgnoreRules, *, forced: bool) -> Iterator[SourceFile]:
+        language = language_of(path) or (Language("text") if forced else None)
         try:
             path.encode()  # a name that is no UTF-8 has no place in an index
-            if entry.is_symlink():
-                target = Path(entry.path).resolve()
-                if not target.is_relative_to(self.root):
-                    return Skip.OUTSIDE
-                if target.is_dir():
-                    return Skip.IGNORED
-            if not entry.is_file():
-                return Skip.UNREADABLE
-            size = entry.stat().st_size
-            if size > self.max_bytes:
-                return Skip.TOO_LARGE
-            data = Path(entry.path).read_bytes()
-        except (OSError, RuntimeError, UnicodeEncodeError):
-            return Skip.UNREADABLE
-        reason = _unwanted(data)
-        return reason if reason is not None else SourceFile(self.root, path, language, data)
+            if not forced and (reason := _by_name(path)) is not None:
+                raise LeftOutError(reason)
+            if language is None:
+                raise LeftOutError(Skip.UNSUPPORTED)
+            if not forced and rules.generated(path):
+                raise LeftOutError(Skip.GENERATED)
+            data = read_bytes(file, most_bytes(language, self.max_bytes, self.max_document_bytes))
+            if (reason := _unwanted(data, language, forced=forced)) is not None:
+                raise LeftOutError(reason)
+        except LeftOutError as error:
+            self._skip(path, error.reason)
+        except (OSError, UnicodeEncodeError):
+            self._skip(path, Skip.UNREADABLE)
+        else:
+            yield SourceFile(self.root, path, language, data)
 
 
-def _ignore_rules(folder: Path, prefix: str) -> Iterator[tuple[str, GitIgnoreSpec]]:
-    for name in _IGNORE_FILES:
-        try:
-            text = (folder / name).read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            continue
-        yield prefix, GitIgnoreSpec.from_lines(text.splitlines())
+class _Forced:
+    """The caller's `include` globs."""
+
+    def __init__(self, globs: tuple[str, ...]) -> None:
+        self._patterns = Patterns.of_ignore_file(globs)
+        self._ways = [way for glob in globs if (way := _way(glob))]
+
+    def names(self, path: str, *, is_folder: bool) -> bool:
+        return bool(self._patterns.verdict(path, is_folder=is_folder))
+
+    def leads_below(self, path: str) -> bool:
+        """Whether a glob spells out a way that leads into the folder."""
+        parts = path.split("/")
+        return any(
+            parts[: len(way)] == way[: len(parts)] and (len(parts) <= len(way) or wild) for way, wild in self._ways
+        )
 
 
-def _unwanted(data: bytes) -> Skip | None:
+def _way(glob: str) -> tuple[list[str], bool] | None:
+    """(folders that a glob spells out, whether wildcards for folders follow), or None for a glob that spells none."""
+    folders = glob.lstrip("/").rstrip("/").split("/")[:-1]
+    plain = next((at for at, folder in enumerate(folders) if any(mark in folder for mark in "*?[\\")), len(folders))
+    return (folders[:plain], plain < len(folders)) if plain else None
+
+
+_NAMES = tuple((reason, Patterns.of_ignore_file(globs)) for reason, globs in _BY_NAME)
+
+
+def _by_name(path: str) -> Skip | None:
+    name = path.rpartition("/")[2]
+    return next((reason for reason, patterns in _NAMES if patterns.verdict(name, is_folder=False)), None)
+
+
+def _unwanted(data: bytes, language: Language, *, forced: bool) -> Skip | None:
     """Reason to leave out a file with this content, or None."""
     if not data.strip():
         return Skip.EMPTY
-    if b"\0" in data[:_SNIFF_BYTES]:
+    if language.name in DOCUMENTS:
+        return None
+    if is_binary(data):
         return Skip.BINARY
+    if forced:
+        return None
     if max(map(len, data.split(b"\n"))) > _LONG_LINE and data.count(b"\n") < len(data) / 500:
         return Skip.MINIFIED
     if _GENERATED.search(data[:_GENERATED_BYTES]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from homeground.base.errors import HomegroundError
 from homeground.base.progress import Progress
-from homeground.corpus import Chunk, SourceFile, Walk, chunk_lines, digest
+from homeground.corpus import Chunk, Corpus, FoundSecret, LeftOutError, SourceFile, chunk_lines, digest
 from homeground.index.embed import Embedder
 from homeground.index.lexical import document_terms
 from homeground.index.manifest import Manifest, StoredChunk
 from homeground.index.settings import IndexSettings
 from homeground.index.view import View
 
-_CHUNKER_VERSION = "2"
+_CHUNKER_VERSION = "3"
 _CONTENT_VERSION = "2"  # changes with what is embedded or counted as a term
 _COMMIT_EVERY = 2048
 _LOCK_WAIT_S = 60.0
@@ -36,6 +36,7 @@ class Scan:
     changed: dict[tuple[int, str], tuple[str, list[StoredChunk]]] = field(
         default_factory=dict[tuple[int, str], tuple[str, list[StoredChunk]]]
     )
+    secrets: list[FoundSecret] = field(default_factory=list[FoundSecret])
     gone: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
     skipped: Counter[str] = field(default_factory=Counter[str])
     files: int = 0
@@ -64,31 +65,30 @@ def writing(folder: Path) -> Generator[None]:
 
 def scan(
     manifest: Manifest,
-    roots: Sequence[Path],
+    corpus: Corpus,
     settings: IndexSettings,
     embedder: Embedder,
-    exclude: Iterable[str],
-    max_file_kb: int,
     progress: Progress,
 ) -> Scan:
-    """Walks the roots and cuts every new or changed file into chunks."""
-    exclude = tuple(exclude)
+    """Walks the corpus and cuts every new or changed file into chunks."""
     known = manifest.files()
     recipe = digest(_CHUNKER_VERSION, str(settings.max_tokens), embedder.revision)
-    result = Scan([])
+    result = Scan(corpus.roots)
     bar = progress.bar("reading files")
     seen: set[tuple[int, str]] = set()
-    for number, root in enumerate(roots):
-        walk = Walk(root, exclude, max_file_kb * 1024)
-        result.roots.append(walk.root)
-        for file in walk:
-            key = (number, file.path)
-            seen.add(key)
-            hashed = digest(recipe, file.data)
-            if known.get(key) != hashed:
+    for number, file in corpus:
+        key = (number, file.path)
+        hashed = digest(recipe, file.data)
+        if known.get(key) != hashed:
+            try:
                 result.changed[key] = (hashed, _chunks(file, number, settings, embedder))
-            bar.advance(1)
-        result.skipped.update(walk.skipped)
+            except LeftOutError as error:
+                corpus.leave_out(number, file.path, error.reason)
+                continue
+            result.secrets += [FoundSecret(file.path, one.line, one.kind) for one in file.text.secrets]
+        seen.add(key)
+        bar.advance(1)
+    result.skipped = corpus.skipped
     result.files = len(seen)
     result.gone = [key for key in known if key not in seen]
     bar.done(f"{len(seen)} files, {len(result.changed)} of them new or changed")
@@ -96,7 +96,14 @@ def scan(
 
 
 def _chunks(file: SourceFile, root: int, settings: IndexSettings, embedder: Embedder) -> list[StoredChunk]:
-    chunks = chunk_lines(file.path, file.lines(), file.language, max_tokens=settings.max_tokens, count=embedder.count)
+    chunks = chunk_lines(
+        file.path,
+        file.text.lines,
+        file.language,
+        max_tokens=settings.max_tokens,
+        count=embedder.count,
+        sections=file.text.sections,
+    )
     if root:  # the same path may exist below the first root
         chunks = [replace(chunk, id=digest(chunk.id, str(root))) for chunk in chunks]
     return [stored(chunk, embedder) for chunk in chunks]

@@ -13,7 +13,7 @@ import numpy as np
 
 from homeground.base.errors import HomegroundError
 from homeground.base.progress import Progress
-from homeground.corpus import Chunk, digest
+from homeground.corpus import MAX_BYTES, MAX_DOCUMENT_BYTES, Chunk, Corpus, digest
 from homeground.index.build import commit, current_view, embed_missing, scan, stored, writing
 from homeground.index.embed import Embedder
 from homeground.index.fuse import fuse
@@ -53,8 +53,10 @@ class Index:
         roots: Sequence[Path],
         settings: IndexSettings | None = None,
         *,
+        include: Iterable[str] = (),
         exclude: Iterable[str] = (),
-        max_file_kb: int = 512,
+        max_file_kb: int = MAX_BYTES // 1024,
+        max_document_kb: int = MAX_DOCUMENT_BYTES // 1024,
         progress: Progress | None = None,
     ) -> tuple[Self, IndexReport]:
         """Indexes the roots into `folder`, or brings the index there up to date.
@@ -66,8 +68,10 @@ class Index:
             folder: of the index; created.
             roots: folders or files to index; what the index knows of other roots is forgotten.
             settings: how; the defaults if None.
+            include: globs in gitignore syntax of files that no rule leaves out.
             exclude: globs in gitignore syntax, beside `corpus.DEFAULT_EXCLUDES`.
             max_file_kb: larger files are skipped, KiB.
+            max_document_kb: the same for notebooks, HTML and PDF.
             progress: where bars go; quiet if None.
 
         Raises:
@@ -77,10 +81,17 @@ class Index:
         began = time.perf_counter()
         settings = settings or IndexSettings()
         progress = progress or Progress(quiet=True)
+        corpus = Corpus(
+            roots,
+            include=include,
+            exclude=exclude,
+            max_file_kb=max_file_kb,
+            max_document_kb=max_document_kb,
+        )
         embedder = Embedder(settings.embedder, settings.max_tokens, settings.backend)
         with writing(folder):
             manifest = Manifest(folder / _MANIFEST, create=True)
-            found = scan(manifest, roots, settings, embedder, exclude, max_file_kb, progress)
+            found = scan(manifest, corpus, settings, embedder, progress)
             if not found.files:
                 raise _nothing(found.roots, found.skipped)
             chunks = [one for _, some in found.changed.values() for one in some]
@@ -95,6 +106,7 @@ class Index:
             embedded=embedded,
             reused=total - embedded,
             skipped={str(reason): count for reason, count in sorted(found.skipped.items())},
+            secrets=found.secrets,
             seconds=time.perf_counter() - began,
         )
         return cls(folder, manifest, view, embedder), report

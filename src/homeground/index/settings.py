@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from homeground.corpus import FoundSecret
+
 
 @dataclass(frozen=True)
 class IndexSettings:
@@ -34,7 +36,7 @@ class IndexReport:
     """What one indexing run did.
 
     `embedded` counts the texts that went through the embedder, `reused` the chunks whose vector was already there:
-    from an earlier run, or from a chunk of the same content.
+    from an earlier run, or from a chunk of the same content. `secrets` lists those of the files that were read anew.
     """
 
     roots: list[str]
@@ -43,6 +45,7 @@ class IndexReport:
     embedded: int
     reused: int
     skipped: dict[str, int] = field(default_factory=dict[str, int])
+    secrets: list[FoundSecret] = field(default_factory=list[FoundSecret])
     seconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
@@ -54,5 +57,6 @@ class IndexReport:
             "embedded": self.embedded,
             "reused": self.reused,
             "skipped": self.skipped,
+            "secrets": [secret.to_json() for secret in self.secrets],
             "seconds": round(self.seconds, 3),
         }

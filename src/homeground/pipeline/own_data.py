@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_json, atomic_write_jsonl
 from homeground.base.kinds import OF_CORPUS, DataKind
-from homeground.corpus import SourceFile, Walk, find_secrets
+from homeground.corpus import Corpus, SourceFile, find_secrets
 from homeground.data.contamination import Measured, decontaminate
 from homeground.data.duplicates import distinct
 from homeground.data.formats import Example, Format
@@ -63,10 +63,10 @@ class OwnData:
         self._seed = recipe.seed
         bar = bench.progress.bar("reading the corpus")
         sources: list[SourceFile] = []
-        for root in recipe.corpus.roots:
-            for source in Walk(Path(root), recipe.corpus.exclude, recipe.corpus.max_file_kb * 1024):
-                sources.append(source)
-                bar.advance()
+        corpus = Corpus([Path(root) for root in recipe.corpus.roots], **recipe.corpus.model_dump(exclude={"roots"}))
+        for _, source in corpus:
+            sources.append(source)
+            bar.advance()
         self.paths = frozenset(source.path for source in sources)
         self.held = _held(bench, sources)
         self._functions = [one for source in sources for one in functions(source)]

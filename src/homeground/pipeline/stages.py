@@ -43,8 +43,7 @@ def build_index(bench: Workbench, roots: list[Path]) -> tuple[str, IndexReport]:
         bench.workspace.index,
         roots,
         IndexSettings(**recipe.index.model_dump()),
-        exclude=recipe.corpus.exclude,
-        max_file_kb=recipe.corpus.max_file_kb,
+        **recipe.corpus.model_dump(exclude={"roots"}),
         progress=bench.progress,
     )
     index.close()

@@ -1,0 +1,187 @@
+"""From a file's bytes to the lines that everything else counts, cites, embeds and trains on.
+
+This is the one place where files become text: bytes are decoded, documents (notebooks, HTML, PDF) give up their text,
+and secrets are replaced. A citation `path:start-end` means lines of what `read_text` returns: for source and plain
+text those of the file as an editor numbers them, for a document those of its extracted text.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from homeground.base.errors import HomegroundError
+from homeground.corpus.languages import Language, language_of
+from homeground.corpus.notebook import read_notebook
+from homeground.corpus.pdf import read_pdf
+from homeground.corpus.secrets import Secret, redact_lines
+from homeground.corpus.sections import Section
+from homeground.corpus.skip import LeftOutError, Skip
+from homeground.corpus.webpage import read_html
+
+MAX_BYTES = 512 * 1024
+MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"),
+)  # fmt: skip
+_DECLARED = re.compile(rb"(?:coding|charset)\s*[:=]\s*[\"']?([-\w.]+)")
+_DECLARED_WITHIN = 1024
+_EIGHT_BIT = ("iso8859", "cp", "koi8", "mac", "shift_jis", "euc", "gb", "big5")
+_PAIR = re.compile(rb"[\xc3-\xf4][\x80-\xbf]")
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What is read of a file.
+
+    Attributes:
+        lines: without terminators, secrets replaced.
+        secrets: what was replaced, by line.
+        sections: where a document is cut; None where its language says how.
+    """
+
+    lines: list[str]
+    secrets: tuple[Secret, ...] = ()
+    sections: tuple[Section, ...] | None = None
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file to be indexed: its root, its posix path below that root, its language and its bytes."""
+
+    root: Path
+    path: str
+    language: Language
+    data: bytes
+
+    @cached_property
+    def text(self) -> Text:
+        """Its lines, secrets and sections; read at first use, which for a PDF takes a while.
+
+        Raises:
+            LeftOutError: it is a document that cannot be read.
+        """
+        return text_of(self.path, self.data, self.language)
+
+    def lines(self) -> list[str]:
+        """Its lines without terminators and without secrets."""
+        return self.text.lines
+
+
+Reader = Callable[[bytes], tuple[list[str], tuple[Section, ...]]]
+
+
+def _from_text(reader: Callable[[str], tuple[list[str], tuple[Section, ...]]]) -> Reader:
+    return lambda data: reader(decode(data))
+
+
+DOCUMENTS: Mapping[str, Reader] = {
+    "notebook": _from_text(read_notebook),
+    "html": _from_text(read_html),
+    "pdf": read_pdf,
+}
+"""By language: how to get at the text of files that are not read as they are."""
+
+
+def text_of(path: str, data: bytes, language: Language) -> Text:
+    """The text of a file's bytes.
+
+    Raises:
+        LeftOutError: it is a document that cannot be read.
+    """
+    reader = DOCUMENTS.get(language.name)
+    lines, sections = reader(data) if reader is not None else (split_lines(decode(data)), None)
+    lines, secrets = redact_lines(lines, path)
+    return Text(lines, tuple(secrets), sections)
+
+
+def read_text(file: Path) -> list[str]:
+    """The lines of a file that citations count: decoded, extracted and without secrets.
+
+    Raises:
+        HomegroundError: the file is missing, no plain file, too large, binary or damaged.
+    """
+    language = language_of(file.as_posix()) or Language("text")
+    try:
+        data = read_bytes(file, most_bytes(language))
+        if language.name not in DOCUMENTS and is_binary(data):
+            raise LeftOutError(Skip.BINARY)
+        return text_of(file.as_posix(), data, language).lines
+    except LeftOutError as error:
+        reason = str(error.reason)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+    raise HomegroundError(
+        f"this file cannot be read: {reason}", where=str(file), hint="see which files are left out with index --dry-run"
+    )
+
+
+def most_bytes(language: Language, most: int = MAX_BYTES, most_of_document: int = MAX_DOCUMENT_BYTES) -> int:
+    """The size above which a file of the language is left out."""
+    return most_of_document if language.name in DOCUMENTS else most
+
+
+def read_bytes(file: Path, most: int) -> bytes:
+    """The content of a plain file. Nothing else is opened: a pipe may never end, a device may act.
+
+    Raises:
+        LeftOutError: it is something else, or has more than `most` bytes, however much it grows meanwhile.
+        OSError: it is gone, or may not be read.
+    """
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise LeftOutError(Skip.NOT_A_FILE)
+    with open(os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as opened:  # noqa: PTH123
+        state = os.fstat(opened.fileno())  # another file may have taken its place
+        if not stat.S_ISREG(state.st_mode):
+            raise LeftOutError(Skip.NOT_A_FILE)
+        data = opened.read(most + 1) if state.st_size <= most else b""
+    if len(data) > most or state.st_size > most:
+        raise LeftOutError(Skip.TOO_LARGE)
+    return data
+
+
+def is_binary(data: bytes) -> bool:
+    """Whether the bytes are no text: a zero byte outside UTF-16 and UTF-32, which say what they are."""
+    return b"\0" in data and not data.startswith(tuple(mark for mark, _ in _MARKS[1:]))
+
+
+def decode(data: bytes) -> str:
+    """Text of the bytes: by byte order mark, as UTF-8, as what the file declares, or as Windows' Latin letters.
+
+    Broken UTF-8, where some letters are whole, stays UTF-8 with a replacement character for each broken one.
+    """
+    for mark, name in _MARKS:
+        if data.startswith(mark):
+            return data[len(mark) :].decode(name, errors="replace").replace("\0", "\ufffd")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        pass
+    declared = _declared(data)
+    if declared is not None:
+        return data.decode(declared, errors="replace")
+    return data.decode("utf-8" if _PAIR.search(data) else "cp1252", errors="replace")
+
+
+def _declared(data: bytes) -> str | None:
+    found = _DECLARED.search(data, 0, _DECLARED_WITHIN)
+    if found is None:
+        return None
+    try:
+        name = codecs.lookup(found[1].decode("ascii", "replace")).name
+    except LookupError:
+        return None
+    return name if name.startswith(_EIGHT_BIT) else None
+
+
+def split_lines(text: str) -> list[str]:
+    r"""Lines without terminators; \r\n, \n and \r all end a line, as editors and Python count."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")

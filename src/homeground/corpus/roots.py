@@ -1,0 +1,74 @@
+"""Several roots as one corpus: every file is in it once, however the roots lie to each other."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from homeground.corpus.reading import MAX_BYTES, MAX_DOCUMENT_BYTES, SourceFile
+from homeground.corpus.skip import Skip
+from homeground.corpus.walk import Walk
+
+
+class Corpus:
+    """Iterates over (number of its root, file) of several folders or files, and counts what it leaves out.
+
+    A root named twice counts once. Where roots overlap, a file belongs to the first that reaches it. The numbers are
+    those of `roots`.
+
+    Args:
+        roots: folders or files.
+        include, exclude: globs, as for `Walk`.
+        max_file_kb, max_document_kb: larger files are skipped, KiB; the second is for notebooks, HTML and PDF.
+        on_skip: called with root, path below it and reason.
+
+    Raises:
+        HomegroundError: a root does not exist or may not be read.
+    """
+
+    def __init__(
+        self,
+        roots: Sequence[Path],
+        *,
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        max_file_kb: int = MAX_BYTES // 1024,
+        max_document_kb: int = MAX_DOCUMENT_BYTES // 1024,
+        on_skip: Callable[[Path, str, Skip], None] | None = None,
+    ) -> None:
+        include, exclude = tuple(include), tuple(exclude)
+        walks: dict[tuple[Path, str | None], Walk] = {}
+        for root in roots:
+            walk = Walk(root, exclude, max_file_kb * 1024, include, max_document_kb * 1024)
+            walks.setdefault((walk.root, walk.only), walk)
+        self._walks = list(walks.values())
+        self.on_skip = on_skip
+        for number, walk in enumerate(self._walks):
+            walk.on_skip = functools.partial(self.leave_out, number)
+        self.roots = [walk.root for walk in self._walks]
+        self.skipped: Counter[str] = Counter()
+
+    def __iter__(self) -> Iterator[tuple[int, SourceFile]]:
+        seen: set[Path] | None = set() if self._overlap() else None
+        for number, walk in enumerate(self._walks):
+            for file in walk:
+                if seen is not None:
+                    place = file.root / file.path
+                    if place in seen:
+                        self.leave_out(number, file.path, Skip.DUPLICATE)
+                        continue
+                    seen.add(place)
+                yield number, file
+
+    def leave_out(self, number: int, path: str, reason: Skip) -> None:
+        """Counts a file that a reader of this corpus had to give up."""
+        self.skipped[reason] += 1
+        if self.on_skip is not None:
+            self.on_skip(self.roots[number], path, reason)
+
+    def _overlap(self) -> bool:
+        return any(
+            one.root.is_relative_to(other.root) for one in self._walks for other in self._walks if one is not other
+        )

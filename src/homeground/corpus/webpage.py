@@ -1,0 +1,147 @@
+"""HTML: the text that a reader sees, by heading."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+from homeground.corpus.sections import Section, Trail
+from homeground.corpus.skip import LeftOutError, Skip
+
+if TYPE_CHECKING:
+    from selectolax.lexbor import LexborNode
+
+_UNSEEN = frozenset({
+    "script", "style", "template", "noscript", "svg", "math", "canvas", "iframe", "object", "audio", "video", "head",
+    "select", "datalist", "button", "input",
+})  # fmt: skip
+_INLINE = frozenset({
+    "a", "abbr", "acronym", "b", "bdi", "bdo", "big", "cite", "code", "data", "del", "dfn", "em", "font", "i", "ins",
+    "kbd", "label", "mark", "q", "s", "samp", "small", "span", "strike", "strong", "sub", "sup", "time", "tt", "u",
+    "var", "wbr", "img",
+})  # fmt: skip
+_CELLS = frozenset({"td", "th"})
+_HEADINGS = {f"h{level}": level for level in range(1, 7)}
+_WIDTH = 100  # a paragraph is one line in HTML's eyes; here it must be possible to cut it
+
+
+def read_html(text: str) -> tuple[list[str], tuple[Section, ...]]:
+    """Lines of visible text and a section for each heading.
+
+    Paragraphs are filled to 100 columns, `pre` keeps its lines, a table's row is one line.
+
+    Raises:
+        LeftOutError: there is nothing to see.
+    """
+    from selectolax.lexbor import LexborHTMLParser
+
+    tree = LexborHTMLParser(text)
+    page = _Page()
+    root = tree.body or tree.root
+    if root is not None:
+        _visit(root, page)
+    page.end_block()
+    if not any(line.strip() for line in page.lines):
+        raise LeftOutError(Skip.EMPTY)
+    title = tree.css_first("title")
+    return page.lines, page.sections(title.text(deep=True) if title is not None else "")
+
+
+class _Page:
+    """Lines as they come, the block that is being written, and where headings stand."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.marks: list[tuple[int, int, str]] = []
+        self.preformatted = 0
+        self._block: list[str] = []
+        self._level: int | None = None
+
+    def write(self, text: str) -> None:
+        self._block.append(text)
+
+    def heading(self, level: int | None) -> None:
+        """From here on the text is a heading of that level, or no longer is."""
+        self._level = level
+
+    def end_block(self, *, as_it_is: bool = False) -> None:
+        text = "".join(self._block)
+        self._block.clear()
+        if not text.strip():
+            return
+        if as_it_is:
+            lines = [line.rstrip() for line in text.strip("\n").replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+        else:
+            lines = textwrap.wrap(" ".join(text.split()), _WIDTH, break_long_words=False, break_on_hyphens=False)
+        if self._level is not None:
+            self.marks.append((len(self.lines) + bool(self.lines), self._level, " ".join(lines)))
+        if self.lines and (self._level is not None or self._spaced):
+            self.lines.append("")
+        self._spaced = self._level is not None or as_it_is
+        self.lines += lines
+
+    _spaced = False
+
+    def paragraph(self) -> None:
+        """What follows stands apart."""
+        self._spaced = True
+
+    def sections(self, title: str) -> tuple[Section, ...]:
+        trail = Trail()
+        found: list[Section] = []
+        if not self.marks or self.marks[0][0] > 0:
+            found.append(Section(0, " ".join(title.split())))
+        for row, level, name in self.marks:
+            trail.enter(level, name)
+            found.append(Section(row, trail.symbol))
+        return tuple(found)
+
+
+def _visit(root: LexborNode, page: _Page) -> None:
+    """Writes all below a node, without recursion: pages nest deeper than Python's stack."""
+    ahead: list[tuple[LexborNode, bool]] = [(root, False)]
+    while ahead:
+        node, is_end = ahead.pop()
+        tag = node.tag or ""
+        if is_end:
+            _close(tag, page)
+        elif tag == "-text":
+            page.write(node.text_content or "")
+        elif tag not in _UNSEEN and not tag.startswith(("-", "!")) and "hidden" not in node.attributes:
+            _open(tag, page)
+            ahead.append((node, True))
+            child = node.last_child
+            while child is not None:
+                ahead.append((child, False))
+                child = child.prev
+
+
+def _open(tag: str, page: _Page) -> None:
+    if tag == "br":
+        page.write("\n" if page.preformatted else "")  # elsewhere its end ends the line
+    elif tag not in _INLINE and tag not in _CELLS and not page.preformatted:
+        page.end_block()
+    if tag in _HEADINGS:
+        page.heading(_HEADINGS[tag])
+    elif tag == "p":
+        page.paragraph()
+    elif tag == "li":
+        page.write("- ")
+    elif tag == "pre":
+        page.paragraph()
+        page.preformatted += 1
+
+
+def _close(tag: str, page: _Page) -> None:
+    if tag == "pre":
+        page.preformatted -= 1
+        if not page.preformatted:
+            page.end_block(as_it_is=True)
+    elif tag in _CELLS:
+        page.write(" \t ")
+    elif tag not in _INLINE and not page.preformatted:
+        page.end_block()
+        if tag in ("p", "ul", "ol", "table", "dl", "blockquote"):
+            page.paragraph()
+    if tag in _HEADINGS:
+        page.heading(None)
