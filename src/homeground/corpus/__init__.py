@@ -3,6 +3,7 @@
 from homeground.corpus.chunk import Chunk, digest
 from homeground.corpus.chunker import approximate_tokens, breadcrumb, chunk_lines
 from homeground.corpus.languages import LANGUAGES, Language, language_of
+from homeground.corpus.outline import Definition, Import, Outline, Reference, outline
 from homeground.corpus.pieces import TokenCounter
 from homeground.corpus.reading import MAX_BYTES, MAX_DOCUMENT_BYTES, SourceFile, Text, read_text, text_of
 from homeground.corpus.roots import Corpus
@@ -21,9 +22,13 @@ __all__ = [
     "STDLIB_EXCLUDES",
     "Chunk",
     "Corpus",
+    "Definition",
     "FoundSecret",
+    "Import",
     "Language",
     "LeftOutError",
+    "Outline",
+    "Reference",
     "Secret",
     "Section",
     "Skip",
@@ -37,6 +42,7 @@ __all__ = [
     "digest",
     "find_secrets",
     "language_of",
+    "outline",
     "read_text",
     "redact",
     "redact_lines",

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from functools import cache
 
 from homeground.corpus.chunk import Chunk, digest
-from homeground.corpus.languages import Language, parser_for
+from homeground.corpus.grammar import parse
+from homeground.corpus.languages import Language
 from homeground.corpus.pieces import Piece, Ruler, TokenCounter
 from homeground.corpus.prose import split_prose, split_sections
 from homeground.corpus.sections import Section
@@ -89,10 +90,9 @@ def chunk_lines(
 
 
 def _pieces(lines: Sequence[str], language: Language, ruler: Ruler) -> list[Piece]:
-    parser = parser_for(language)
-    if parser is not None:
-        tree = parser.parse("\n".join(lines).encode("utf-8", "replace"))
-        pieces = SyntaxSplitter(language, lines, ruler).split(tree.root_node, len(lines))
+    syntax = parse(lines, language)
+    if syntax is not None:
+        pieces = SyntaxSplitter(syntax, ruler).split(len(lines))
         if _is_partition(pieces, len(lines)):
             return pieces
     return split_prose(lines, language.headings, ruler)

@@ -1,20 +1,14 @@
 """Which files are read, as what, and with which grammar.
 
-A language with a grammar is one row: the module of its tree-sitter wheel and the node types that
-define something. A language without one is cut at headings (`section`) or at blank lines (`lines`).
+A language with a grammar is one row and one query: the row names the module of its tree-sitter wheel, the query
+(`grammars/NAME.scm`, see `grammar.py`) says what defines, calls and imports something. A language without one is cut at
+headings (`section`) or at blank lines (`lines`).
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from tree_sitter import Parser
 
 
 @dataclass(frozen=True)
@@ -26,9 +20,8 @@ class Language:
         suffixes: file suffixes, lower case, with the dot.
         names: whole file names ("Makefile").
         grammar: module of the grammar wheel; None cuts by lines or headings.
-        definitions: node type -> "function" or "class".
-        wrappers: node types that wrap a definition (decorators).
-        comments: how a line that is a comment begins.
+        entry: the module's function that gives the grammar.
+        query: name of the query, where it is not that of the language.
         headings: "markdown" or "rst" for prose that is cut at headings.
     """
 
@@ -36,31 +29,25 @@ class Language:
     suffixes: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     grammar: str | None = None
-    definitions: Mapping[str, str] = field(default_factory=dict[str, str])
-    wrappers: frozenset[str] = frozenset()
-    comments: tuple[str, ...] = ("#",)
+    entry: str = "language"
+    query: str | None = None
     headings: str | None = None
 
 
 LANGUAGES: tuple[Language, ...] = (
-    Language(
-        "python",
-        (".py", ".pyi", ".pyw"),
-        grammar="tree_sitter_python",
-        definitions={"function_definition": "function", "class_definition": "class"},
-        wrappers=frozenset({"decorated_definition"}),
-    ),
+    Language("python", (".py", ".pyi", ".pyw"), grammar="tree_sitter_python"),
     Language("markdown", (".md", ".markdown"), headings="markdown"),
     Language("rst", (".rst",), headings="rst"),
     Language("notebook", (".ipynb",)),
     Language("html", (".html", ".htm", ".xhtml")),
     Language("pdf", (".pdf",)),
     Language("text", (".txt", ".text"), ("LICENSE", "README", "NOTICE", "AUTHORS")),
-    Language("javascript", (".js", ".mjs", ".cjs", ".jsx")),
-    Language("typescript", (".ts", ".mts", ".cts", ".tsx")),
-    Language("go", (".go",)),
-    Language("rust", (".rs",)),
-    Language("java", (".java",)),
+    Language("javascript", (".js", ".mjs", ".cjs", ".jsx"), grammar="tree_sitter_javascript"),
+    Language("typescript", (".ts", ".mts", ".cts"), grammar="tree_sitter_typescript", entry="language_typescript"),
+    Language("tsx", (".tsx",), grammar="tree_sitter_typescript", entry="language_tsx", query="typescript"),
+    Language("go", (".go",), grammar="tree_sitter_go"),
+    Language("rust", (".rs",), grammar="tree_sitter_rust"),
+    Language("java", (".java",), grammar="tree_sitter_java"),
     Language("kotlin", (".kt", ".kts")),
     Language("scala", (".scala",)),
     Language("c", (".c", ".h")),
@@ -94,24 +81,3 @@ def language_of(path: str) -> Language | None:
     if pure.name.startswith(".env."):  # .env.local, .env.production, .env.example
         return _BY_NAME[".env"]
     return _BY_NAME.get(pure.name) or _BY_SUFFIX.get(pure.suffix.lower())
-
-
-@cache
-def _grammar(module: str) -> object | None:
-    try:
-        return importlib.import_module(module).language()
-    except ImportError:
-        return None
-
-
-def parser_for(language: Language) -> Parser | None:
-    """A new parser, or None where the language has no grammar or its wheel is not installed."""
-    if language.grammar is None:
-        return None
-    capsule = _grammar(language.grammar)
-    if capsule is None:
-        return None
-    from tree_sitter import Language as Grammar
-    from tree_sitter import Parser
-
-    return Parser(Grammar(capsule))

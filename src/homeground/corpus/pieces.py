@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
 TokenCounter = Callable[[Sequence[str]], list[int]]
 """Tokens of each of the given lines, without special tokens. Must be additive over lines, as WordPiece is."""
+
+
+_CLOSING = re.compile(r"\s*[\])}>;,]*(?:end\w*|fi|done|esac)?[\])};,.\s]*(?:(?://|--|#|/\*|\(\*).*)?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class Ruler:
         self.blank = [not line.strip() for line in lines]
         self.indent = [len(line) - len(line.lstrip()) for line in lines]
         self.budget = budget
+        self._lines = lines
         self._sums = [0, *accumulate(count(lines))]
 
     def tokens(self, span: Span | Piece) -> int:
@@ -94,3 +99,29 @@ class Ruler:
             held += size
         pieces.append(Piece(start, small[-1].stop, symbol, kind))
         return pieces
+
+    def join(self, pieces: Sequence[Piece], alike: bool = False) -> list[Piece]:
+        """Joins to the piece before it, where the budget allows, what nobody wants to find alone.
+
+        Args:
+            pieces: pieces that follow one another.
+            alike: join pieces of one symbol without a blank line between them (overloads, equations of a function);
+                else lines that only close something ("}", "end").
+        """
+        joined: list[Piece] = []
+        for piece in pieces:
+            last = joined[-1] if joined else None
+            if last is not None and (self._continues(last, piece) if alike else self._closes(piece)):
+                whole = Piece(last.start, piece.stop, last.symbol, last.kind)
+                if self.fits(Span(whole.start, whole.stop), whole.symbol):
+                    joined[-1] = whole
+                    continue
+            joined.append(piece)
+        return joined
+
+    def _closes(self, piece: Piece) -> bool:
+        return all(_CLOSING.match(line) for line in self._lines[piece.start : piece.stop])
+
+    def _continues(self, last: Piece, piece: Piece) -> bool:
+        same = (last.symbol, last.kind) == (piece.symbol, piece.kind)
+        return same and not self.blank[last.stop - 1] and not self.blank[piece.start]

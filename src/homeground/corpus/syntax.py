@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from homeground.corpus.languages import Language
+from homeground.corpus.grammar import CLASSES, CONTAINERS, Defined, Holdings, Syntax, body_of, rows
 from homeground.corpus.pieces import Piece, Ruler, Span
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
 _MAX_DEPTH = 60
-_COMPOUND_DEPTH = 8
+_HEADLESS = CONTAINERS - CLASSES | {
+    "impl"
+}  # nobody looks for the first line of a namespace: it stays with what follows
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class _Scope:
 
 @dataclass(slots=True)
 class _Part:
-    """Lines [start, stop) and the node they hold, if one holds them alone."""
+    """Lines [start, stop) and the node to cut them at, if any."""
 
     start: int
     stop: int
@@ -45,14 +47,16 @@ class _Part:
 class SyntaxSplitter:
     """Splits one file's tree into pieces that partition its lines."""
 
-    def __init__(self, language: Language, lines: Sequence[str], ruler: Ruler) -> None:
-        self._language = language
+    def __init__(self, syntax: Syntax, ruler: Ruler) -> None:
+        self._syntax = syntax
         self._ruler = ruler
-        self._is_comment = [line.lstrip().startswith(language.comments) for line in lines]
+        self._held = Holdings(syntax.definitions)
+        self._leading = syntax.comments | syntax.leads
 
-    def split(self, root: Node, stop: int) -> list[Piece]:
+    def split(self, stop: int) -> list[Piece]:
         """Pieces of the lines [0, stop), in order."""
-        return self._container(Span(0, stop), root.named_children, _Scope("", "module"), 0)
+        pieces = self._container(Span(0, stop), self._syntax.root.named_children, _Scope("", "module"), 0)
+        return self._ruler.join(pieces)
 
     def _container(
         self, span: Span, nodes: Sequence[Node], scope: _Scope, depth: int, compound: bool = False
@@ -60,37 +64,50 @@ class SyntaxSplitter:
         pieces: list[Piece] = []
         loose: list[Span] = []
 
+        clauses: list[Piece] = []
+
+        def settle() -> None:
+            pieces.extend(self._ruler.join(clauses, alike=True))
+            clauses.clear()
+
         def flush() -> None:
+            if loose:
+                settle()
             pieces.extend(self._ruler.pack(loose, scope.symbol, scope.kind))
             loose.clear()
 
         for part in self._parts(span, nodes, with_head=compound):
             node = part.node
             if node is not None and depth < _MAX_DEPTH:
-                definition = self._definition(node)
-                if definition is not None:
+                defined = self._held.defined(node)
+                if defined is not None:
                     flush()
-                    pieces.extend(self._define(part.span, definition, scope, depth + 1))
+                    found = self._define(part.span, defined, scope, depth + 1)
+                    if len(found) == 1:
+                        clauses.extend(found)
+                    else:
+                        settle()
+                        pieces.extend(found)
                     continue
-                if self._holds_definition(node, 0):
+                if self._held.hold(node):
                     flush()
-                    pieces.extend(self._container(part.span, _without_condition(node), scope, depth + 1, compound=True))
+                    settle()
+                    pieces.extend(self._container(part.span, self._inner(node), scope, depth + 1, compound=True))
                     continue
                 loose.extend(self._explode(part, scope.symbol, depth + 1))
             else:
                 loose.append(part.span)
         flush()
+        settle()
         return pieces
 
-    def _define(self, span: Span, node: Node, scope: _Scope, depth: int) -> list[Piece]:
-        named = node.child_by_field_name("name")
-        name = named.text.decode("utf-8", "replace") if named is not None and named.text else "?"
-        symbol = f"{scope.symbol}.{name}" if scope.symbol else name
-        body = node.child_by_field_name("body")
-        nodes = body.named_children if body is not None else []
-        if self._language.definitions[node.type] == "class":
-            return self._container(span, nodes, _Scope(symbol, "class"), depth)
-        kind = "method" if scope.kind == "class" else "function"
+    def _define(self, span: Span, defined: Defined, scope: _Scope, depth: int) -> list[Piece]:
+        symbol = f"{scope.symbol}.{defined.name}" if scope.symbol else defined.name
+        body = body_of(defined.node)
+        nodes = body.named_children if body is not None else defined.node.named_children
+        kind = defined.kind
+        if kind in CONTAINERS:
+            return self._container(span, nodes, _Scope(symbol, kind), depth, compound=kind in _HEADLESS)
         if self._ruler.fits(span, symbol):
             return [Piece(span.start, span.stop, symbol, kind)]
         parts = self._with_head(self._parts(span, nodes))
@@ -127,21 +144,20 @@ class SyntaxSplitter:
         parts: list[_Part] = []
         cursor = span.start
         for node in nodes:
-            if "comment" in node.type:
+            if node.id in self._syntax.asides:
                 continue
-            start, stop = _rows(node)
+            start, stop = rows(node)
             start, stop = max(start, span.start), min(stop, span.stop)
             if stop <= start:
                 continue
             if start < cursor:  # shares a line with the node before
                 if parts:
-                    parts[-1].stop = max(parts[-1].stop, stop)
-                    parts[-1].node = parts[-1].node if stop <= cursor else None
-                    cursor = parts[-1].stop
+                    parts[-1].node = self._weightier(parts[-1].node, node)
+                    parts[-1].stop = cursor = max(cursor, stop)
                 continue
             cursor = self._give_back(parts, cursor, start, node.start_point.column)
             lead = start
-            while lead > cursor and (self._is_comment[lead - 1] or (with_head and not ruler.blank[lead - 1])):
+            while lead > cursor and (lead - 1 in self._leading or (with_head and not ruler.blank[lead - 1])):
                 lead -= 1
             self._gap(parts, cursor, lead)
             parts.append(_Part(lead, stop, node))
@@ -171,36 +187,20 @@ class SyntaxSplitter:
         if start < stop and not self._ruler.is_blank(start, stop):
             parts.append(_Part(start, stop, None))
 
-    def _definition(self, node: Node) -> Node | None:
-        if node.type in self._language.definitions:
-            return node
-        if node.type in self._language.wrappers:
-            for child in reversed(node.named_children):
-                if child.type in self._language.definitions:
-                    return child
-        return None
-
-    def _holds_definition(self, node: Node, depth: int) -> bool:
-        if depth >= _COMPOUND_DEPTH or node.end_point.row == node.start_point.row:
-            return False
-        return any(
-            self._definition(child) is not None or self._holds_definition(child, depth + 1)
+    def _inner(self, node: Node) -> list[Node]:
+        """Children but those behind a keyword in the first row: a condition belongs to what it introduces."""
+        row, column = node.start_point
+        return [
+            child
             for child in node.named_children
-        )
+            if child.start_point.row > row or child.start_point.column == column or self._held.hold(child)
+        ]
 
-
-def _without_condition(node: Node) -> list[Node]:
-    """Children but those behind a keyword in the first row: a condition belongs to what it introduces."""
-    row, column = node.start_point
-    return [child for child in node.named_children if child.start_point.row > row or child.start_point.column == column]
-
-
-def _rows(node: Node) -> tuple[int, int]:
-    """First row and the row after the last one; a node that ends at column 0 does not touch that row."""
-    last = node.end_point.row
-    if node.end_point.column == 0 and last > node.start_point.row:
-        last -= 1
-    return node.start_point.row, last + 1
+    def _weightier(self, one: Node | None, other: Node) -> Node:
+        """Of two nodes that share a line, the one to cut at: what holds a definition, else what has more lines."""
+        if one is None:
+            return other
+        return max(one, other, key=lambda node: (self._held.hold(node), node.end_point.row - node.start_point.row))
 
 
 def _is_string(node: Node | None) -> bool:

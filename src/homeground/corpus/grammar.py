@@ -1,0 +1,315 @@
+"""What a grammar finds in a file: definitions with their symbols, calls and imports.
+
+Each language is one query in `grammars/NAME.scm`, in tree-sitter's own query language. Its captures:
+
+- `@function`, `@class` and the other kinds below: a node that defines something; `@name` holds its name, `@owner` the
+  type that it belongs to where that stands elsewhere (a receiver in Go). `@member` is declared without a body: it is
+  listed, and stays in the chunk around it.
+- `@comment`, `@lead`: what stays with the definition below it; a lead (decorator, attribute, signature) is also counted
+  among the definition's own lines.
+- `@call` with `@qualifier`: what is called or made, and what stands before its dot.
+- `@module`, `@import`, `@alias`: what is imported, and the name it has here. `(#set! binds "first")` says that a plain
+  import binds the first part of the module's name and not the last.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from homeground.corpus.languages import Language
+
+if TYPE_CHECKING:
+    from tree_sitter import Language as Grammar
+    from tree_sitter import Node, Query, Tree
+
+CLASSES = frozenset({"class", "struct", "interface", "enum", "trait", "impl", "object"})
+"""Kinds whose functions are methods."""
+
+CONTAINERS = CLASSES | {"module", "section"}
+"""Kinds that are cut at the definitions inside them."""
+
+KINDS = CONTAINERS | {"function", "method", "macro", "type", "constant", "member", "query", "rule"}
+
+_MATCHES_AT_ONCE = 1024
+_SAMPLE = 1000
+_MAX_DEPTH = 10_000
+_MAX_CHILDREN = 4000
+_MAX_ANCESTORS = 100
+_ARGUMENTS = re.compile(r"<[^<>]*>|\[[^\[\]]*\]|\s+")
+_NOISE = re.compile(r"^(?:module\.)?exports\.|^this\.|\bprototype\.")
+_OWNER = re.compile(r"[^\W\d][\w.]*")
+
+
+@dataclass(slots=True)
+class Defined:
+    """A definition: rows are 0-based, `stop` is the row after the last one."""
+
+    node: Node
+    name: str
+    symbol: str
+    kind: str
+    start: int
+    stop: int
+    row: int
+
+
+@dataclass(slots=True)
+class Called:
+    """A call: its name, what stands before it, and where."""
+
+    name: str
+    qualifier: str
+    row: int
+    byte: int
+
+
+@dataclass(slots=True)
+class Imported:
+    """An import: `alias` is the name it has in this file, "" where that is not known."""
+
+    module: str
+    name: str
+    alias: str
+    row: int
+
+    @property
+    def label(self) -> str:
+        """Module and name with a dot between."""
+        return f"{self.module}.{self.name}" if self.name else self.module
+
+
+@dataclass(slots=True)
+class Syntax:
+    """A parsed file.
+
+    Attributes:
+        root: the tree's root.
+        definitions: outer ones before inner ones, in the order of their lines.
+        calls: in order; empty unless they were asked for.
+        imports: in order.
+        asides: nodes that are comments or leads.
+        comments: rows that begin with a comment.
+        leads: rows that belong to a lead.
+    """
+
+    root: Node
+    definitions: list[Defined] = field(default_factory=list["Defined"])
+    calls: list[Called] = field(default_factory=list["Called"])
+    imports: list[Imported] = field(default_factory=list["Imported"])
+    asides: set[int] = field(default_factory=set[int])
+    comments: set[int] = field(default_factory=set[int])
+    leads: set[int] = field(default_factory=set[int])
+
+
+def parse(lines: Sequence[str], language: Language, *, calls: bool = False) -> Syntax | None:
+    """What the language's grammar finds in the lines.
+
+    Args:
+        lines: without terminators.
+        language: its row in the table.
+        calls: whether calls are wanted too; they take as long as the rest.
+
+    Returns:
+        None where there is no grammar (or its wheel is not installed), and for trees that no code has: nested ten
+        thousand deep, or one error over thousands of tokens.
+    """
+    if language.grammar is None:
+        return None
+    grammar = _grammar(language.grammar, language.entry)
+    if grammar is None:
+        return None
+    from tree_sitter import Parser, QueryCursor
+
+    tree = Parser(grammar).parse("\n".join(lines).encode("utf-8", "replace"))
+    if not _is_tame(tree):
+        return None
+    query = _query(language.grammar, language.entry, language.query or language.name, calls)
+    syntax = Syntax(tree.root_node)
+    for pattern, captures in QueryCursor(query, match_limit=_MATCHES_AT_ONCE).matches(tree.root_node):
+        _keep(syntax, captures, lines, query.pattern_settings(pattern) if "module" in captures else {})
+    _name_symbols(syntax)
+    return syntax
+
+
+@cache
+def _grammar(module: str, entry: str) -> Grammar | None:
+    from tree_sitter import Language as Grammar
+
+    try:
+        capsule: object = getattr(importlib.import_module(module), entry)()
+    except ImportError:
+        return None
+    return Grammar(capsule)
+
+
+@cache
+def _query(module: str, entry: str, name: str, calls: bool) -> Query:
+    from tree_sitter import Query
+
+    grammar = _grammar(module, entry)
+    assert grammar is not None
+    text = resources.files("homeground.corpus").joinpath("grammars", f"{name}.scm").read_text("utf-8")
+    query = Query(grammar, text)
+    if not calls:
+        data = text.encode()
+        for pattern in range(query.pattern_count):
+            if b"@call" in data[query.start_byte_for_pattern(pattern) : query.end_byte_for_pattern(pattern)]:
+                query.disable_pattern(pattern)
+    return query
+
+
+def _is_tame(tree: Tree) -> bool:
+    """False where a query would take quadratic time: very deep trees, and error nodes with thousands of children.
+
+    Every thousandth node is looked at, in the order of the text: from one node to the next the depth grows by one at
+    most, and an error node with that many children cannot lie between two of them.
+    """
+    root = tree.root_node
+    if root.descendant_count < _MAX_CHILDREN:
+        return True
+    cursor = tree.walk()
+    for index in range(0, root.descendant_count, _SAMPLE):
+        cursor.goto_descendant(index)
+        if cursor.depth > _MAX_DEPTH:
+            return False
+        if root.has_error:
+            for _ in range(_MAX_ANCESTORS):
+                node = cursor.node
+                if node is not None and node.is_error and node.child_count > _MAX_CHILDREN:
+                    return False
+                if not cursor.goto_parent():
+                    break
+    return True
+
+
+def _keep(
+    syntax: Syntax, captures: Mapping[str, list[Node]], lines: Sequence[str], settings: Mapping[str, str | None]
+) -> None:
+    """Adds what one match has found."""
+    if (found := captures.get("comment") or captures.get("lead")) is not None:
+        for node in found:
+            syntax.asides.add(node.id)
+            row, column = node.start_point
+            if not lines[row].encode("utf-8", "replace")[:column].strip():
+                (syntax.comments if "comment" in captures else syntax.leads).update(range(*rows(node)))
+    elif "name" in captures:
+        kind = next((kind for kind in captures if kind in KINDS), "")
+        name = captures["name"][0]
+        if not kind:
+            return
+        node = captures[kind][0]
+        text = clean_name(_text(name))
+        if (owner := captures.get("owner")) and (match := _OWNER.search(_text(owner[0]))):
+            text = f"{match[0]}.{text}"
+        start, stop = rows(node)
+        syntax.definitions.append(Defined(node, text, text, kind, start, stop, name.start_point.row))
+    elif "call" in captures:
+        node = captures["call"][0]
+        qualifier = _text(captures["qualifier"][0]) if "qualifier" in captures else ""
+        if "\n" in qualifier or len(qualifier) > 80:
+            qualifier = "?"
+        syntax.calls.append(Called(_text(node), qualifier, node.start_point.row, node.start_byte))
+    elif "module" in captures:
+        syntax.imports.append(_imported(captures, settings))
+
+
+def _imported(captures: Mapping[str, list[Node]], settings: Mapping[str, str | None]) -> Imported:
+    node = captures["module"][0]
+    module = _text(node).strip("\"'`<>;")
+    name = _text(captures["import"][0]) if "import" in captures else ""
+    if "import" in captures and not name.isidentifier() and "*" in name:
+        name = "*"
+    if "alias" in captures:
+        alias = _text(captures["alias"][0])
+    elif name:
+        alias = "" if name == "*" else re.split(r"[./:\\]+", name)[-1]
+    else:
+        parts = [part for part in re.split(r"[./:\\]+", module) if part]
+        alias = parts[0 if settings.get("binds") == "first" else -1] if parts else ""
+    return Imported(module, name, alias, node.start_point.row)
+
+
+def clean_name(text: str) -> str:
+    """A definition's name as a symbol: one separator in every language, without type arguments, quotes and spaces."""
+    text = text.removeprefix("[").removesuffix("]") if text.startswith("[") else text
+    while (shorter := _ARGUMENTS.sub("", text)) != text:
+        text = shorter
+    return _NOISE.sub("", text.replace("::", ".").strip("\"'`:")) or "?"
+
+
+def _name_symbols(syntax: Syntax) -> None:
+    """Sorts the definitions and puts the names of those around each in front of its own."""
+    unique = {one.node.id: one for one in reversed(syntax.definitions)}
+    syntax.definitions = sorted(unique.values(), key=lambda one: (one.node.start_byte, -one.node.end_byte))
+    around: list[Defined] = []
+    for one in syntax.definitions:
+        while around and around[-1].node.end_byte <= one.node.start_byte:
+            around.pop()
+        if around:
+            one.symbol = f"{around[-1].symbol}.{one.name}"
+            if one.kind == "function" and around[-1].kind in CLASSES:
+                one.kind = "method"
+        around.append(one)
+
+
+def enclosing(definitions: Sequence[Defined], positions: Sequence[int]) -> Iterator[Defined | None]:
+    """The innermost definition around each of the byte positions, which ascend."""
+    around: list[Defined] = []
+    at = 0
+    for position in positions:
+        while at < len(definitions) and definitions[at].node.start_byte <= position:
+            around.append(definitions[at])
+            at += 1
+        while around and around[-1].node.end_byte <= position:
+            around.pop()
+        yield around[-1] if around else None
+
+
+class Holdings:
+    """Tells which nodes hold a definition that is cut out as a chunk of its own."""
+
+    def __init__(self, definitions: Sequence[Defined]) -> None:
+        self._starts = [one.node.start_byte for one in definitions if one.kind != "member"]
+        self._by_node = {one.node.id: one for one in definitions if one.kind != "member"}
+
+    def defined(self, node: Node) -> Defined | None:
+        """What the node itself defines."""
+        return self._by_node.get(node.id)
+
+    def hold(self, node: Node) -> bool:
+        """Whether a definition begins in the node (itself included)."""
+        at = bisect_left(self._starts, node.start_byte)
+        return at < len(self._starts) and self._starts[at] < node.end_byte
+
+
+def body_of(node: Node) -> Node | None:
+    """The node with a definition's statements or members, None where there is none."""
+    for _ in range(4):
+        body = node.child_by_field_name("body")
+        if body is not None:
+            return body
+        count = node.named_child_count
+        last = node.named_child(count - 1) if count else None
+        if last is None:
+            return None
+        node = last
+    return None
+
+
+def rows(node: Node) -> tuple[int, int]:
+    """First row and the row after the last one; a node that ends at column 0 does not touch that row."""
+    first, (last, column) = node.start_point.row, node.end_point
+    if column == 0 and last > first:
+        last -= 1
+    return first, last + 1
+
+
+def _text(node: Node) -> str:
+    return (node.text or b"").decode("utf-8", "replace")
