@@ -358,14 +358,6 @@ def test_search_prints_hits_that_exist(run, indexed):
     assert "\n".join(lines) == first["text"]
 
 
-def test_search_is_readable(run, indexed):
-    _, home, _ = indexed
-    code, out, _ = run("search", "copy [a] folder", "-k", 1, "--home", home)
-    assert code == 0
-    assert out.splitlines()[0].startswith(" 1  files.py:")
-    assert "copy_tree" in out
-
-
 def test_tasks_are_written_and_counted(run, indexed):
     from homeground.tasks import TaskSet
 

@@ -22,6 +22,7 @@ from homeground.base.fulldisk import full_disk
 from homeground.cli import (  # each module of verbs adds its own to the app, in this order
     data,
     export,
+    find,
     machine,
     plan,
     search,
@@ -30,7 +31,7 @@ from homeground.cli import (  # each module of verbs adds its own to the app, in
 )
 from homeground.cli.verb import app, is_resumable
 
-__all__ = ["data", "export", "machine", "main", "plan", "search", "train", "use"]
+__all__ = ["data", "export", "find", "machine", "main", "plan", "search", "train", "use"]
 
 # Nothing leaves the machine unasked, and nothing but our own progress is drawn.
 _LIBRARY_SETTINGS = {
@@ -58,6 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, _interrupt)
     try:
         code: object = app(given or ["--help"], prog_name="homeground", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read us (head, a pager) has seen enough. What is still buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1  # as typer ends when it is the one to notice
     except RunInterruptedError as stop:
         _tell(_interrupted(given, stop.run), wants_json)
         return stop.exit_code

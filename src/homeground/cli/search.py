@@ -1,21 +1,14 @@
-"""Verbs of the search wing: `index`, `search` and `tasks`."""
+"""Verbs that make what is searched and trained on: `index` and `tasks`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from homeground.cli.listing import list_files, secret_lines
 from homeground.cli.verb import Common, verb
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from homeground.index import Hit
-
-_SHOWN_LINES = 3
 
 
 @verb(example="homeground index .")
@@ -56,22 +49,6 @@ def index(
     )
 
 
-@verb(example="homeground search 'parse an HTTP date'")
-def search(
-    common: Common,
-    query: Annotated[str, typer.Argument(help="Words or code.")],
-    hits: Annotated[int | None, typer.Option("--hits", "-k", min=1, help="How many (else the index's top_k).")] = None,
-) -> None:
-    """Find code and text in the index, with file and lines."""
-    workspace = common.workspace(create=False)
-
-    from homeground.index import Index
-
-    found = Index.open(workspace.index).search(query, hits)
-    shown: list[RenderableType] = [part for number, hit in enumerate(found, 1) for part in _hit_lines(number, hit)]
-    common.show({"query": query, "hits": [hit.to_json() for hit in found]}, *(shown or ["nothing found"]))
-
-
 @verb(example="homeground tasks")
 def tasks(common: Common) -> None:
     """Make verifiable look-up tasks from the docstrings of what is indexed, in train and held-out splits."""
@@ -105,16 +82,3 @@ def tasks(common: Common) -> None:
         f"left out: {found.removed_near_duplicates} near-duplicates of held-out questions, {removed}",
         f"written to {path}",
     )
-
-
-def _hit_lines(number: int, hit: Hit) -> list[RenderableType]:
-    from rich.text import Text
-
-    head = Text.assemble(
-        (f"{number:2d}  ", "dim"),
-        (f"{hit.path}:{hit.start}-{hit.end}", "bold"),
-        (f"  {hit.symbol or hit.kind}", "cyan"),
-        (f"  {hit.score:.3f}", "dim"),
-    )
-    lines = [line for line in hit.text.splitlines() if line.strip()][:_SHOWN_LINES]
-    return [head, *(Text(f"      {line}", style="dim") for line in lines)]

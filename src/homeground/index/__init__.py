@@ -1,8 +1,10 @@
 """Search over a corpus: dense vectors and BM25, fused, and reranked where that helps."""
 
 from homeground.index.embed import Embedder
+from homeground.index.filters import Filters
 from homeground.index.hit import Hit, Stage
 from homeground.index.index import Index
+from homeground.index.search import Explanation
 from homeground.index.settings import IndexReport, IndexSettings
 
-__all__ = ["Embedder", "Hit", "Index", "IndexReport", "IndexSettings", "Stage"]
+__all__ = ["Embedder", "Explanation", "Filters", "Hit", "Index", "IndexReport", "IndexSettings", "Stage"]

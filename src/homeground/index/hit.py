@@ -14,6 +14,7 @@ class Stage(StrEnum):
     LEXICAL = "lexical"
     FUSED = "fused"
     RERANK = "rerank"
+    SYMBOL = "symbol"
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,9 @@ class Hit:
         symbol: dotted name of the definition; "" at module level.
         kind: kind of the chunk.
         language: language of the file.
-        score: score of the last stage that ran; hits are sorted by it.
-        scores: raw score of every stage: dense (cosine), lexical (BM25), fused (0 to 1), rerank (logit).
+        score: score of the last stage that scored this hit.
+        scores: raw score of every stage: dense (cosine), lexical (BM25), fused (0 to 1), rerank (logit), symbol (how
+            well its name is the query: 1 the whole name, less for its end or in other letters).
         text: the lines.
         id: id of the chunk.
     """

@@ -5,27 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Self
-
-import numpy as np
 
 from homeground.base.errors import HomegroundError
 from homeground.base.progress import Progress
 from homeground.corpus import MAX_BYTES, MAX_DOCUMENT_BYTES, Chunk, Corpus, digest
 from homeground.index.build import commit, current_view, embed_missing, scan, stored, writing
 from homeground.index.embed import Embedder
-from homeground.index.fuse import fuse
+from homeground.index.filters import Filters
 from homeground.index.hit import Hit, Stage
 from homeground.index.manifest import Manifest
 from homeground.index.rerank import Reranker
+from homeground.index.search import Explanation, Searcher
 from homeground.index.settings import IndexReport, IndexSettings
 from homeground.index.view import View
 
 _MANIFEST = "manifest.sqlite"
-_CANDIDATES = 100
-_RERANKED = 30
 
 
 class Index:
@@ -167,73 +163,39 @@ class Index:
         """Every chunk, ordered by root, path and line."""
         return self._manifest.chunks()
 
-    def search(self, query: str, k: int | None = None, *, stages: Iterable[Stage] | None = None) -> list[Hit]:
+    def search(
+        self,
+        query: str,
+        k: int | None = None,
+        *,
+        filters: Filters | None = None,
+        stages: Iterable[Stage] | None = None,
+    ) -> list[Hit]:
         """The best hits for a query, best first, one for each symbol.
 
         Args:
-            query: words or code; only what the embedder can hold is read. Nothing is found for a blank query.
+            query: words, code or a name; only what the embedder can hold is read. Nothing is found for a blank query.
             k: how many; the settings' `top_k` if None.
-            stages: which of DENSE, LEXICAL and RERANK may score; None takes the two first with the settings' weights,
-                and RERANK where the settings name a reranker.
+            filters: what a hit must be; anything if None. They apply before ranking: k hits come back if they exist.
+            stages: which of DENSE, LEXICAL, RERANK and SYMBOL may score; None takes all, RERANK where the settings
+                name a reranker, SYMBOL where they say `exact_names`.
+
+        Raises:
+            UsageError: nothing in the index passes the filters.
         """
-        k = self.settings.top_k if k is None else k
-        if not query.strip() or k < 1:
-            return []
-        wanted = set(stages) if stages is not None else {Stage.DENSE, Stage.LEXICAL, Stage.RERANK}
-        candidates = self._candidates(query, wanted, max(_CANDIDATES, 4 * k))
-        best = self._one_a_symbol(candidates)
-        if Stage.RERANK in wanted and self._reranker is not None:
-            best = self._rerank(query, best)
-        return best[:k]
+        return self.explain(query, k, filters=filters, stages=stages).hits
 
-    def _candidates(self, query: str, wanted: set[Stage], count: int) -> dict[str, dict[str, float]]:
-        """Scores by stage of every candidate, by chunk id; the fused score is among them."""
-        view = self._view
-        dense: dict[str, float] = {}
-        lexical: dict[str, float] = {}
-        vector = None
-        if Stage.DENSE in wanted:
-            vector = self._embedder.encode_query(query)
-            dense = view.nearest(vector, count)
-        if Stage.LEXICAL in wanted:
-            scores = view.lexical(query)
-            top = np.argpartition(-scores, min(count, len(scores)) - 1)[:count]
-            lexical = {view.ids[row]: float(scores[row]) for row in top if scores[row] > 0}
-            lexical |= {key: float(scores[view.row[key]]) for key in dense}
-        if vector is not None and (missing := [key for key in lexical if key not in dense]):
-            vectors = self._manifest.vectors_of(missing)
-            dense |= {key: float(vectors[key] @ vector) for key in vectors}
-        if dense and Stage.LEXICAL in wanted:
-            both = {key: score for key, score in lexical.items() if key in dense}
-            fused = fuse(dense, both, self.settings.dense_weight, self.settings.lexical_weight)
-            return {key: {Stage.DENSE: dense[key], Stage.LEXICAL: both[key], Stage.FUSED: fused[key]} for key in fused}
-        if dense:
-            return {key: {Stage.DENSE: score} for key, score in dense.items()}
-        return {key: {Stage.LEXICAL: score} for key, score in lexical.items()}
-
-    def _one_a_symbol(self, candidates: Mapping[str, Mapping[str, float]]) -> list[Hit]:
-        chunks = {chunk.id: chunk for chunk in self._manifest.chunks(list(candidates))}
-        final = {key: list(scores.values())[-1] for key, scores in candidates.items()}
-        hits: list[Hit] = []
-        seen: set[tuple[str, str]] = set()
-        for key in sorted(chunks, key=lambda key: (-final[key], chunks[key].path, chunks[key].start)):
-            chunk = chunks[key]
-            name = (chunk.path, chunk.symbol or f":{chunk.start}")
-            if name in seen:
-                continue
-            seen.add(name)
-            hits.append(_hit(chunk, final[key], candidates[key]))
-        return hits
-
-    def _rerank(self, query: str, hits: list[Hit]) -> list[Hit]:
-        assert self._reranker is not None
-        head, tail = hits[:_RERANKED], hits[_RERANKED:]
-        scores = self._reranker.score(query, [f"{hit.path} {hit.symbol}\n{hit.text}" for hit in head])
-        scored = [
-            replace(hit, score=score, scores={**hit.scores, Stage.RERANK: score})
-            for hit, score in zip(head, scores, strict=True)
-        ]
-        return [*sorted(scored, key=lambda hit: -hit.score), *tail]
+    def explain(
+        self,
+        query: str,
+        k: int | None = None,
+        *,
+        filters: Filters | None = None,
+        stages: Iterable[Stage] | None = None,
+    ) -> Explanation:
+        """What `search` does, with weights, candidates and the time of each stage."""
+        searcher = Searcher(self._manifest, self._view, self._embedder, self._reranker, self.settings)
+        return searcher.search(query, self.settings.top_k if k is None else k, filters or Filters(), stages)
 
     def masked(self, folder: Path, replacements: Mapping[str, Chunk], progress: Progress | None = None) -> Index:
         """An index of the same corpus in which some chunks are replaced; this one is not touched.
@@ -286,21 +248,6 @@ class Index:
                 manifest.put("view", None)
             view = current_view(folder, manifest, progress, like=self._view.folder)
         return type(self)(folder, manifest, view, self._embedder)
-
-
-def _hit(chunk: Chunk, score: float, scores: Mapping[str, float]) -> Hit:
-    return Hit(
-        path=chunk.path,
-        start=chunk.start,
-        end=chunk.end,
-        symbol=chunk.symbol,
-        kind=chunk.kind,
-        language=chunk.language,
-        score=score,
-        scores={str(stage): value for stage, value in scores.items()},
-        text=chunk.text,
-        id=chunk.id,
-    )
 
 
 def _nothing(roots: Sequence[Path], skipped: Mapping[str, int]) -> HomegroundError:

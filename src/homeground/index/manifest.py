@@ -185,6 +185,20 @@ class Manifest:
             found.extend(Chunk(*row) for row in self._rows(f"{base} WHERE c.id IN ({marks}) {tail}", some))
         return found
 
+    def facts(self) -> list[tuple[str, str, str, str, str]]:
+        """(id, path, symbol, kind, language) of every chunk: what filters look at."""
+        sql = "SELECT c.id, f.path, c.symbol, c.kind, c.language FROM chunks c JOIN files f ON c.file = f.number"
+        return self._rows(sql)
+
+    def named(self, name: str) -> list[Chunk]:
+        """Chunks whose symbol is the dotted name or ends in it, in any case of letters; ordered by root, path, line."""
+        end = "%." + name.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%")
+        sql = (
+            f"SELECT {_CHUNK_COLUMNS} FROM chunks c JOIN files f ON c.file = f.number"
+            " WHERE c.symbol = ? COLLATE NOCASE OR c.symbol LIKE ? ESCAPE '\\' ORDER BY f.root, f.path, c.start"
+        )
+        return [Chunk(*row) for row in self._rows(sql, (name, end))]
+
     def terms_of(self, ids: Sequence[str]) -> list[str]:
         """Terms of each chunk, joined by blanks, in the order of the ids."""
         found = dict(self._contents("terms", ids))

@@ -17,6 +17,7 @@ class IndexSettings:
         max_tokens: tokens of a chunk, breadcrumb and special tokens included.
         dense_weight: weight of the normalised cosine in the fused score.
         lexical_weight: weight of the normalised BM25 score in the fused score.
+        exact_names: whether a query that is a name puts the definitions of that name first.
         rerank: cross-encoder that reorders the best hits; None leaves them.
         top_k: hits that a search returns unless it says otherwise.
         backend: number type of the embedder; "auto" takes bf16 where the processor computes in it.
@@ -26,6 +27,7 @@ class IndexSettings:
     max_tokens: int = 192
     dense_weight: float = 0.7
     lexical_weight: float = 0.3
+    exact_names: bool = True
     rerank: str | None = None
     top_k: int = 10
     backend: Literal["auto", "bf16", "fp32"] = "auto"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,24 +35,40 @@ class View:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._client = _client(folder)
-        self._collection = self._client.get_collection(_COLLECTION, embedding_function=None)
         self.ids: list[str] = read_json(folder / "ids.json")
         self.row = {key: row for row, key in enumerate(self.ids)}
         self._lexicon = Lexicon.load(folder / "bm25")
 
-    def close(self) -> None:
-        """Lets go of Chroma's files."""
-        self._client.close()
+    @cached_property
+    def _client(self) -> Any:
+        return _client(self.folder)
 
-    def nearest(self, vector: NDArray[np.float32], count: int) -> dict[str, float]:
-        """Cosine of the `count` chunks nearest to a unit vector, by chunk id."""
-        found = self._collection.query(
-            query_embeddings=[vector], n_results=min(count, len(self.ids)), include=["distances"]
-        )
-        distances = found["distances"]
-        assert distances is not None
-        return {key: 1.0 - distance for key, distance in zip(found["ids"][0], distances[0], strict=True)}
+    @cached_property
+    def _collection(self) -> Any:
+        return self._client.get_collection(_COLLECTION, embedding_function=None)
+
+    def close(self) -> None:
+        """Lets go of Chroma's files, where they were opened."""
+        if "_client" in self.__dict__:
+            self._client.close()
+
+    @cached_property
+    def vectors(self) -> NDArray[np.float32]:
+        """Unit vectors of all chunks, shape (chunks, dimension), in the order of `ids`."""
+        return np.load(self.folder / "vectors.npy").astype(np.float32)
+
+    def nearest(
+        self, vector: NDArray[np.float32], count: int, rows: NDArray[np.int64] | None = None
+    ) -> dict[str, float]:
+        """Cosine of the `count` chunks (of those rows only, if given) nearest to a unit vector, by chunk id."""
+        numbers = np.arange(len(self.ids)) if rows is None else rows
+        cosines = self.cosines(numbers, vector)
+        top = np.argpartition(-cosines, min(count, len(cosines)) - 1)[:count]
+        return {self.ids[numbers[at]]: float(cosines[at]) for at in top}
+
+    def cosines(self, rows: NDArray[np.int64], vector: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Cosine of a unit vector with each of the rows."""
+        return self.vectors[rows] @ vector
 
     def lexical(self, query: str) -> NDArray[np.float32]:
         """BM25 score of every chunk, in the order of `ids`."""
@@ -88,6 +105,8 @@ class View:
             bar.advance(len(some))
         client.close()
         Lexicon.build([words.split() for words in manifest.terms_of(ids)]).save(folder / "bm25")
+        vectors = manifest.vectors_of(ids)
+        np.save(folder / "vectors.npy", np.stack([vectors[key].astype(np.float16) for key in ids]))
         atomic_write_json(folder / "ids.json", ids)
         return cls(folder)
 

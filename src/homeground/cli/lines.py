@@ -1,0 +1,49 @@
+"""Lines as grep prints them: `path:line: text`, with colours on a terminal only."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+type Styled = tuple[str, str]
+"""A piece of a line and its style; "" is plain."""
+
+PATH, NUMBER, NAME, QUIET = "magenta", "green", "cyan", "dim"
+
+
+def print_lines(lines: Iterable[Iterable[Styled]]) -> None:
+    """Prints lines to stdout; never wraps or cuts them, whatever the window."""
+    if not sys.stdout.isatty():  # rich costs a tenth of a second, and a pipe wants plain text
+        for line in lines:
+            print("".join(_printable(text) for text, _ in line))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    for line in lines:
+        console.print(Text.assemble(*((_printable(text), style) for text, style in line)), soft_wrap=True)
+
+
+def place(path: str, line: int, mark: str = ":") -> list[Styled]:
+    """`path:line: `, or with "-" a line that only stands near."""
+    return [(path, PATH), (mark, QUIET), (str(line), NUMBER), (f"{mark} ", QUIET)]
+
+
+class Paths:
+    """Paths as a person in the current folder would write them, so that they can be opened."""
+
+    def __init__(self) -> None:
+        self._here = Path.cwd()
+
+    def shown(self, file: Path) -> str:
+        """Relative to the current folder when the file lies below it, else absolute."""
+        return str(file.relative_to(self._here)) if file.is_relative_to(self._here) else str(file)
+
+
+def _printable(text: str) -> str:
+    """Indexed text may hold anything; control characters would reach the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\t" else "�" for c in text)

@@ -1,0 +1,95 @@
+"""Queries that are names, and what a search tells about itself."""
+
+import pytest
+
+from homeground.index import Index, Stage
+from homeground.index.search import identifier
+
+SOURCE = '''
+class Server:
+    """Serves."""
+
+    def serve_forever(self):
+        """Serve until told to stop."""
+        parse_headers(self)
+        while True:
+            self.serve_once()
+
+
+class HTTPServer(Server):
+    def serve_forever(self):
+        return super().serve_forever()
+
+
+def handle(headers):
+    # parse_headers parse_headers parse_headers parse_headers
+    """Calls parse_headers, for parse_headers is what parses headers: parse_headers."""
+    return parse_headers(parse_headers(headers))
+
+
+def parse_headers(stream):
+%s
+    return stream
+'''
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("names")
+    body = "\n".join(f"    row_{n} = stream.readline().strip().partition(':')[{n % 3}]" for n in range(40))
+    (folder / "http.py").write_text(SOURCE % body)
+    return Index.build(tmp_path_factory.mktemp("index"), [folder])[0]
+
+
+@pytest.mark.parametrize(
+    ("query", "symbols"),
+    [
+        ("parse_headers", ["parse_headers"]),
+        (" parse_headers() ", ["parse_headers"]),
+        ("HTTPServer.serve_forever", ["HTTPServer.serve_forever"]),
+        ("HTTPServer::serve_forever", ["HTTPServer.serve_forever"]),
+        ("serve_forever", ["HTTPServer.serve_forever", "Server.serve_forever"]),
+        ("httpserver", ["HTTPServer"]),
+    ],
+)
+def test_a_name_finds_its_definition_first(index, query, symbols):
+    hits = index.search(query, 5)
+    assert sorted(hit.symbol for hit in hits[: len(symbols)]) == symbols
+    assert all("symbol" in hit.scores for hit in hits[: len(symbols)])
+    assert all("symbol" not in hit.scores for hit in hits[len(symbols) :])
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+def test_a_definition_is_shown_from_its_first_line(index):
+    hit = index.search("parse_headers", 1)[0]
+    assert hit.text.startswith("def parse_headers(stream):")
+
+
+def test_words_lift_nothing(index):
+    for query in ("parse headers", "serve_forever of HTTPServer", "parse_headers, please"):
+        assert all("symbol" not in hit.scores for hit in index.search(query, 10))
+
+
+def test_the_stage_can_be_left_out(index):
+    stages = [Stage.DENSE, Stage.LEXICAL]
+    assert all("symbol" not in hit.scores for hit in index.search("parse_headers", 10, stages=stages))
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("a.b_c", "a.b_c"), ("A::b", "A.b"), ("Set#add()", "Set.add"), ("größe", "größe"),
+        ("two words", ""), ("1st", ""), ("a.", ""), ("", ""), ("f(x)", ""),
+    ],
+)  # fmt: skip
+def test_a_name_is_one_dotted_word(query, name):
+    assert identifier(query) == name
+
+
+def test_a_search_explains_itself(index):
+    told = index.explain("how are headers parsed", 3)
+    assert told.hits == index.search("how are headers parsed", 3)
+    assert told.weights == {"dense": index.settings.dense_weight, "lexical": index.settings.lexical_weight}
+    assert set(told.seconds) >= {"dense", "lexical", "fused"}
+    assert told.searched == told.candidates == len(index.chunks())
+    assert set(told.to_json()) == {"weights", "seconds", "candidates", "searched"}

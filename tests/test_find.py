@@ -1,0 +1,124 @@
+"""The verbs that look into an index, from the command line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from homeground.base.workspace import open_workspace
+from homeground.cli import main
+from homeground.index import Index
+from tests.corpus.village import write_village
+
+SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with the village's sources and a workspace that holds their index."""
+    folder = write_village(tmp_path_factory.mktemp("village"))
+    Index.build(open_workspace(folder / ".homeground").index, [folder])
+    return folder
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, place):
+    """Run the command line in the village; returns exit code, stdout and stderr."""
+    monkeypatch.chdir(place)
+
+    def call(*arguments):
+        code = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+def document(run, name, *arguments):
+    """The document that a verb prints, checked against its schema."""
+    code, out, err = run(*arguments, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    jsonschema.validate(found, json.loads((SCHEMAS / f"{name}.json").read_text()))
+    return found
+
+
+def test_search_prints_what_grep_would(run, place):
+    code, out, err = run("search", "raise the heat", "-k", 2)
+    assert (code, err) == (0, "")
+    first, *rest = out.splitlines()
+    assert first == "bakery/oven.py:16: Oven.heat_up:     def heat_up(self, target=TEMPERATURE):"
+    source = (place / "bakery/oven.py").read_text().splitlines()
+    assert rest[:3] == [f"bakery/oven.py-17- {source[16]}", f"bakery/oven.py-18- {source[17]}", "--"]
+    assert "\x1b" not in out
+    assert run("search", "raise the heat", "-k", 1, "--lines", 1)[1] == first + "\n"
+
+
+def test_search_can_print_paths_only(run):
+    code, out, _ = run("search", "horse", "--files", "--path", "smithy/", "-k", 10)
+    assert code == 0
+    assert sorted(out.splitlines()) == ["smithy/forge.py", "smithy/horses.py"]
+
+
+def test_paths_outside_the_current_folder_are_whole(run, place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, out, _ = run("search", "raise the heat", "-k", 1, "--files", "--home", place / ".homeground")
+    assert out == f"{place / 'bakery/oven.py'}\n"
+
+
+def test_search_filters_before_it_ranks(run):
+    found = document(run, "search", "search", "bread", "--kind", "method", "--symbol", "Oven.*", "-k", 5)
+    assert {hit["symbol"] for hit in found["hits"]} == {"Oven.__init__", "Oven.heat_up", "Oven.put_in"}
+
+
+def test_search_explains_every_stage(run):
+    found = document(run, "search", "search", "heat_up", "-k", 2, "--explain")
+    assert found["hits"][0]["scores"].keys() == {"dense", "lexical", "fused", "symbol"}
+    assert found["explain"]["weights"].keys() == {"dense", "lexical"}
+    _, out, _ = run("search", "heat_up", "-k", 2, "--explain")
+    assert "symbol 0.900" in out
+    assert "candidates of" in out.splitlines()[-1]
+
+
+def test_any_number_of_hits_is_answered(run, place):
+    assert len(document(run, "search", "search", "horse", "-k", 10**9)["hits"]) > 10
+    code, _, err = run("search", "horse", "-k", 0)
+    assert code == 2
+    assert "greater than or equal to 1" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (["search", " "], "the query is blank", "say in words"),
+        (["search", "x", "--language", "pyton"], "no chunk has the language 'pyton'", "python ("),
+        (["search", "x", "--path", "attic/"], "no chunk has the path 'attic/'", "bakery/ ("),
+    ],
+)
+def test_a_mistake_is_told_with_what_to_do(run, arguments, message, hint):
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert hint in err
+
+
+def test_control_characters_of_a_source_do_not_reach_the_terminal(tmp_path, capsys, monkeypatch):
+    (tmp_path / "evil.py").write_text('def evil():\n    return "\x1b[2J\x07"\n')
+    Index.build(open_workspace(tmp_path / ".homeground").index, [tmp_path])
+    monkeypatch.chdir(tmp_path)
+    assert main(["search", "evil"]) == 0
+    out = capsys.readouterr().out
+    assert "�[2J�" in out
+    assert "\x1b" not in out
+
+
+def test_a_pipe_whose_reader_leaves_is_no_error(place):
+    command = [sys.executable, "-m", "homeground", "search", "horse"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=place) as child:
+        assert child.stdout is not None
+        child.stdout.close()
+        _, err = child.communicate()
+    assert (child.returncode, err) == (1, b"")
