@@ -9,7 +9,7 @@ Each language is one query in `grammars/NAME.scm`, in tree-sitter's own query la
   among the definition's own lines.
 - `@call` with `@qualifier`: what is called or made, and what stands before its dot.
 - `@module`, `@import`, `@alias`: what is imported, and the name it has here. `(#set! binds "first")` says that a plain
-  import binds the first part of the module's name and not the last.
+  import binds the first part of the module's name and not the last, "none" that it binds no name.
 """
 
 from __future__ import annotations
@@ -35,23 +35,25 @@ CLASSES = frozenset({"class", "struct", "interface", "enum", "trait", "impl", "o
 CONTAINERS = CLASSES | {"module", "section"}
 """Kinds that are cut at the definitions inside them."""
 
-KINDS = CONTAINERS | {"function", "method", "macro", "type", "constant", "member", "query", "rule"}
+KINDS = CONTAINERS | {"function", "method", "macro", "type", "table", "view", "rule", "member"}
 
 _MATCHES_AT_ONCE = 1024
 _SAMPLE = 1000
 _MAX_DEPTH = 10_000
 _MAX_CHILDREN = 4000
 _MAX_ANCESTORS = 100
-_ARGUMENTS = re.compile(r"<[^<>]*>|\[[^\[\]]*\]|\s+")
+_ARGUMENTS = re.compile(r"<[^<>]*>|\[[^\[\]]*\]")
 _NOISE = re.compile(r"^(?:module\.)?exports\.|^this\.|\bprototype\.")
+_BODY = re.compile(r"(?:^|_)(?:body|block|declarations)$|^(?:struct|enum|union)_declaration$")
 _OWNER = re.compile(r"[^\W\d][\w.]*")
 
 
 @dataclass(slots=True)
 class Defined:
-    """A definition: rows are 0-based, `stop` is the row after the last one."""
+    """A definition: rows are 0-based, `stop` is the row after the last one; of two patterns the earlier decides."""
 
     node: Node
+    pattern: int
     name: str
     symbol: str
     kind: str
@@ -133,7 +135,7 @@ def parse(lines: Sequence[str], language: Language, *, calls: bool = False) -> S
     query = _query(language.grammar, language.entry, language.query or language.name, calls)
     syntax = Syntax(tree.root_node)
     for pattern, captures in QueryCursor(query, match_limit=_MATCHES_AT_ONCE).matches(tree.root_node):
-        _keep(syntax, captures, lines, query.pattern_settings(pattern) if "module" in captures else {})
+        _keep(syntax, pattern, captures, lines, query)
     _name_symbols(syntax)
     return syntax
 
@@ -189,9 +191,7 @@ def _is_tame(tree: Tree) -> bool:
     return True
 
 
-def _keep(
-    syntax: Syntax, captures: Mapping[str, list[Node]], lines: Sequence[str], settings: Mapping[str, str | None]
-) -> None:
+def _keep(syntax: Syntax, pattern: int, captures: Mapping[str, list[Node]], lines: Sequence[str], query: Query) -> None:
     """Adds what one match has found."""
     if (found := captures.get("comment") or captures.get("lead")) is not None:
         for node in found:
@@ -201,28 +201,28 @@ def _keep(
                 (syntax.comments if "comment" in captures else syntax.leads).update(range(*rows(node)))
     elif "name" in captures:
         kind = next((kind for kind in captures if kind in KINDS), "")
-        name = captures["name"][0]
         if not kind:
             return
-        node = captures[kind][0]
-        text = clean_name(_text(name))
+        node, name = captures[kind][0], captures["name"][0]
+        text = ".".join(clean_name(_text(one)) for one in captures["name"])
         if (owner := captures.get("owner")) and (match := _OWNER.search(_text(owner[0]))):
             text = f"{match[0]}.{text}"
         start, stop = rows(node)
-        syntax.definitions.append(Defined(node, text, text, kind, start, stop, name.start_point.row))
+        syntax.definitions.append(Defined(node, pattern, text, text, kind, start, stop, name.start_point.row))
     elif "call" in captures:
         node = captures["call"][0]
-        qualifier = _text(captures["qualifier"][0]) if "qualifier" in captures else ""
+        qualifier = _text(captures["qualifier"][0]).rstrip(".") if "qualifier" in captures else ""
         if "\n" in qualifier or len(qualifier) > 80:
             qualifier = "?"
         syntax.calls.append(Called(_text(node), qualifier, node.start_point.row, node.start_byte))
     elif "module" in captures:
-        syntax.imports.append(_imported(captures, settings))
+        syntax.imports.append(_imported(captures, query.pattern_settings(pattern).get("binds")))
 
 
-def _imported(captures: Mapping[str, list[Node]], settings: Mapping[str, str | None]) -> Imported:
+def _imported(captures: Mapping[str, list[Node]], binds: str | None) -> Imported:
     node = captures["module"][0]
-    module = _text(node).strip("\"'`<>;")
+    module = ".".join(_text(one) for one in captures["module"]).strip("\"'`;")
+    module = module.removeprefix("<").removesuffix(">") if module.startswith("<") else module
     name = _text(captures["import"][0]) if "import" in captures else ""
     if "import" in captures and not name.isidentifier() and "*" in name:
         name = "*"
@@ -232,21 +232,26 @@ def _imported(captures: Mapping[str, list[Node]], settings: Mapping[str, str | N
         alias = "" if name == "*" else re.split(r"[./:\\]+", name)[-1]
     else:
         parts = [part for part in re.split(r"[./:\\]+", module) if part]
-        alias = parts[0 if settings.get("binds") == "first" else -1] if parts else ""
+        alias = parts[0 if binds == "first" else -1] if parts and binds != "none" else ""
     return Imported(module, name, alias, node.start_point.row)
 
 
 def clean_name(text: str) -> str:
-    """A definition's name as a symbol: one separator in every language, without type arguments, quotes and spaces."""
+    """A definition's name as a symbol: one separator in every language, without type arguments and quotes."""
+    if text[:1] in "\"'`":
+        return text.strip("\"'`") or "?"
     text = text.removeprefix("[").removesuffix("]") if text.startswith("[") else text
     while (shorter := _ARGUMENTS.sub("", text)) != text:
         text = shorter
-    return _NOISE.sub("", text.replace("::", ".").strip("\"'`:")) or "?"
+    return _NOISE.sub("", " ".join(text.replace("::", ".").split())) or "?"
 
 
 def _name_symbols(syntax: Syntax) -> None:
     """Sorts the definitions and puts the names of those around each in front of its own."""
-    unique = {one.node.id: one for one in reversed(syntax.definitions)}
+    unique: dict[int, Defined] = {}
+    for one in syntax.definitions:
+        if one.node.id not in unique or one.pattern < unique[one.node.id].pattern:
+            unique[one.node.id] = one
     syntax.definitions = sorted(unique.values(), key=lambda one: (one.node.start_byte, -one.node.end_byte))
     around: list[Defined] = []
     for one in syntax.definitions:
@@ -276,30 +281,40 @@ class Holdings:
     """Tells which nodes hold a definition that is cut out as a chunk of its own."""
 
     def __init__(self, definitions: Sequence[Defined]) -> None:
-        self._starts = [one.node.start_byte for one in definitions if one.kind != "member"]
-        self._by_node = {one.node.id: one for one in definitions if one.kind != "member"}
+        cut = [one for one in definitions if one.kind != "member"]
+        self._starts = [one.node.start_byte for one in cut]
+        self._ends = [one.node.end_byte for one in cut]
+        self._by_node = {one.node.id: one for one in cut}
 
     def defined(self, node: Node) -> Defined | None:
         """What the node itself defines."""
         return self._by_node.get(node.id)
 
     def hold(self, node: Node) -> bool:
-        """Whether a definition begins in the node (itself included)."""
+        """Whether the node holds a definition (itself included)."""
+        stop = node.end_byte
         at = bisect_left(self._starts, node.start_byte)
-        return at < len(self._starts) and self._starts[at] < node.end_byte
+        while at < len(self._starts) and self._starts[at] < stop:
+            if self._ends[at] <= stop:
+                return True
+            at += 1  # a definition around the node that begins where the node does
+        return False
 
 
 def body_of(node: Node) -> Node | None:
     """The node with a definition's statements or members, None where there is none."""
+    row = node.start_point.row
     for _ in range(4):
         body = node.child_by_field_name("body")
         if body is not None:
             return body
-        count = node.named_child_count
-        last = node.named_child(count - 1) if count else None
-        if last is None:
+        children = node.named_children
+        for child in reversed(children):
+            if _BODY.search(child.type):
+                return child
+        if not children or children[-1].start_point.row != row:
             return None
-        node = last
+        node = children[-1]
     return None
 
 

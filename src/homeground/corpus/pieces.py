@@ -12,7 +12,10 @@ TokenCounter = Callable[[Sequence[str]], list[int]]
 """Tokens of each of the given lines, without special tokens. Must be additive over lines, as WordPiece is."""
 
 
-_CLOSING = re.compile(r"\s*[\])}>;,]*(?:end\w*|fi|done|esac)?[\])};,.\s]*(?:(?://|--|#|/\*|\(\*).*)?$")
+_CLOSING = re.compile(
+    r"(?=\s*(?:[\])}>;,]|end|fi\b|done\b|esac\b|$))"
+    r"\s*[\])}>;,]*(?:end\w*|fi|done|esac)?[\])};,.\s]*(?:(?://|--|#|/\*|\(\*).*)?$"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,25 @@
+(comment) @comment
+(attribute_list) @lead
+
+(class_declaration name: (_) @name) @class
+(record_declaration name: (_) @name) @class
+(struct_declaration name: (_) @name) @struct
+(interface_declaration name: (_) @name) @interface
+(enum_declaration name: (_) @name) @enum
+(namespace_declaration name: (_) @name) @module
+(delegate_declaration name: (_) @name) @type
+(method_declaration name: (_) @name body: (_)) @method
+(constructor_declaration name: (_) @name) @method
+(destructor_declaration name: (_) @name) @method
+(property_declaration name: (_) @name accessors: (accessor_list (accessor_declaration body: (_)))) @method
+(local_function_statement name: (_) @name) @function
+
+(method_declaration name: (_) @name !body) @member
+
+(invocation_expression function: (identifier) @call)
+(invocation_expression function: (member_access_expression expression: (_) @qualifier name: (identifier) @call))
+(object_creation_expression type: (identifier) @call)
+(object_creation_expression type: (generic_name (identifier) @call))
+
+((using_directive !name [(identifier) (qualified_name)] @module) (#set! binds "none"))
+(using_directive name: (_) @alias (_) @module)

@@ -1,0 +1,5 @@
+(comment) @comment
+
+(config_file (body (block . (identifier) @name . (string_lit)* @name) @section))
+
+(function_call (identifier) @call)
