@@ -122,3 +122,82 @@ def test_a_pipe_whose_reader_leaves_is_no_error(place):
         child.stdout.close()
         _, err = child.communicate()
     assert (child.returncode, err) == (1, b"")
+
+
+def test_symbols_are_listed_with_their_signatures(run):
+    code, out, _ = run("symbols", "*_horse")
+    assert code == 0
+    assert out.splitlines() == [
+        "smithy/horses.py:4: shoe_horse: def shoe_horse(horse, nails=8):",
+        "smithy/horses.py:10: weigh_horse: def weigh_horse(horse):",
+    ]
+    assert run("symbols", "horse", "--files")[1] == "smithy/horses.py\n"
+    found = document(run, "symbols", "symbols", "--kind", "method", "-n", 1)
+    assert (len(found["symbols"]), found["total"]) == (1, 3)
+    _, out, err = run("symbols", "-n", 2)
+    assert len(out.splitlines()) == 2
+    assert "2 of " in err
+
+
+def test_a_trace_names_both_ends(run, place):
+    assert document(run, "trace", "trace", "Oven.heat_up")["external"] == ["time.sleep"]
+    _, out, _ = run("trace", "heat_up")
+    assert out.splitlines() == [
+        "bakery/oven.py:16: Oven.heat_up: def heat_up(self, target=TEMPERATURE):",
+        "callers: none",
+        "callees: none",
+        "outside of the index: time.sleep",
+    ]
+
+
+def test_a_skeleton_is_readable(run):
+    document(run, "skeleton", "skeleton", "bakery/oven.py")
+    _, out, _ = run("skeleton", "bakery/oven.py")
+    assert out.splitlines()[:3] == [" 8: class Oven:", "  :     A box that gets hot.", "13:     def __init__(self):"]
+
+
+def test_lines_are_printed_with_their_numbers(run, place, monkeypatch):
+    document(run, "read", "read", "bakery/oven.py:8-9")
+    assert run("read", "bakery/oven.py:8-9") == (0, '8: class Oven:\n9:     """A box that gets hot."""\n', "")
+    whole = run("read", "bakery/oven.py")[1]
+    assert whole.splitlines()[7] == " 8: class Oven:"
+    assert run("read", "bakery/oven.py:8-")[1].splitlines() == run("read", "bakery/oven.py:8")[1].splitlines()
+    monkeypatch.chdir(place / "bakery")
+    assert run("read", "oven.py:8-8")[1] == "8: class Oven:\n"
+
+
+def test_a_file_that_changed_is_shown_as_it_was_with_a_warning(tmp_path, capsys, monkeypatch):
+    (tmp_path / "a.py").write_text("def f():\n    return 1\n")
+    Index.build(open_workspace(tmp_path / ".homeground").index, [tmp_path])
+    (tmp_path / "a.py").write_text("def g():\n    return 2\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["read", "a.py:1-1"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "1: def f():\n"
+    assert "a.py has changed since it was indexed; 'homeground index' brings it up to date" in err
+
+
+@pytest.mark.parametrize("verb", ["symbols", "trace", "skeleton", "read", "mcp"])
+def test_without_an_index_every_verb_says_how_to_make_one(verb, tmp_path, monkeypatch, capsys):
+    open_workspace(tmp_path / ".homeground")
+    monkeypatch.chdir(tmp_path)
+    assert main([verb, *([] if verb in ("symbols", "mcp") else ["x"])]) == 1
+    err = capsys.readouterr().err
+    assert "there is no index here" in err
+    assert "homeground index FOLDER" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trace", "heatup"], "near: Oven.heat_up"),
+        (["read", "../../etc/passwd"], "lies outside of the indexed folders"),
+        (["read", "bakery/oven.py:900"], "there is no line 900"),
+        (["skeleton", "bakery/ofen.py"], "near: bakery/oven.py"),
+        (["symbols", "zzzz"], "no symbol matches 'zzzz'"),
+    ],
+)
+def test_a_wrong_name_is_answered_with_the_near_ones(run, arguments, message):
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert message in err

@@ -1,19 +1,22 @@
-"""Verbs that look into the index: `search`."""
+"""Verbs that look into the index: `search`, `symbols`, `trace`, `skeleton` and `read`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from homeground.base.errors import UsageError
-from homeground.cli.lines import NAME, QUIET, Paths, Styled, place, print_lines
+from homeground.cli.lines import NAME, NUMBER, QUIET, Paths, Styled, place, print_lines
 from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
-    from homeground.index import Explanation, Hit, Index
+    from homeground.index import Explanation, Hit, Index, Tools
 
+_PLACE = re.compile(r"(?P<path>.*?)(?::(?P<start>\d{1,9})(?:-(?P<end>\d{1,9})?)?)?", re.DOTALL)
 _FILTERS = "Filters (before ranking; repeat for alternatives)"
 
 PathOption = Annotated[
@@ -62,22 +65,151 @@ def search(
     elif not found.hits:
         common.tell("nothing found")
     elif files:
-        _print_files([hit.path for hit in found.hits], index)
+        _print_files((hit.path for hit in found.hits), index)
     else:
         print_lines(_hit_lines(found, index, lines, explain))
 
 
-def _print_files(paths: list[str], index: Index) -> None:
-    shown = Paths()
-    print_lines([(name, "")] for name in dict.fromkeys(shown.shown(index.resolve(path)) for path in paths))
+@verb(example="homeground symbols 'parse_*'")
+def symbols(
+    common: Common,
+    pattern: Annotated[str, typer.Argument(help="A glob over a dotted name or its end, or a part of a name.")] = "",
+    kind: KindOption = None,
+    path: PathOption = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=200, help="How many.")] = 50,
+    files: FilesOption = False,
+) -> None:
+    """List the functions, classes and other definitions of the index."""
+    tools = _tools(common)
+    found = tools.symbols(pattern, kind or (), path or (), limit)
+    if common.json:
+        common.show(found)
+    elif files:
+        _print_files((one["path"] for one in found["symbols"]), tools.index)
+    else:
+        shown = _Shown(tools.index)
+        print_lines(
+            [*place(shown(one["path"]), one["line"]), (one["symbol"], NAME), (f": {one['signature']}", "")]
+            for one in found["symbols"]
+        )
+        if found["total"] > len(found["symbols"]):
+            common.tell(f"{len(found['symbols'])} of {found['total']}; more with --limit, or narrow the pattern")
+
+
+@verb(example="homeground trace parse_headers")
+def trace(
+    common: Common,
+    symbol: Annotated[str, typer.Argument(help="A dotted name or its end; PATH:NAME where several have it.")],
+    files: FilesOption = False,
+) -> None:
+    """Show who calls a definition and what it calls; '?' marks what only the name says."""
+    tools = _tools(common)
+    found = tools.trace(symbol)
+    if common.json:
+        common.show(found)
+    elif files:
+        _print_files((one["path"] for one in [*found["callers"], *found["callees"]]), tools.index)
+    else:
+        print_lines(_trace_lines(found, _Shown(tools.index)))
+        if found["truncated"]:
+            common.tell("more calls than are shown")
+
+
+@verb(example="homeground skeleton http/client.py")
+def skeleton(
+    common: Common, file: Annotated[str, typer.Argument(help="An indexed file; bodies are left out.")]
+) -> None:
+    """Show what a file defines: signatures and the first words of their documentation."""
+    tools = _tools(common)
+    found = tools.skeleton(file)
+    _warn(common, found)
+    if common.json:
+        common.show(found)
+        return
+    if not found["entries"]:
+        common.tell(f"{found['path']} defines nothing that the index knows of")
+    width = len(str(found["lines"]))
+    for entry in found["entries"]:
+        indent = "    " * entry["depth"]
+        lines = [[(f"{entry['line']:>{width}}", NUMBER), (": ", QUIET), (indent + entry["signature"], "")]]
+        if entry["doc"]:
+            lines.append([(" " * width, ""), (": ", QUIET), (f"{indent}    {entry['doc']}", QUIET)])
+        print_lines(lines)
+
+
+@verb(example="homeground read http/client.py:10-20")
+def read(
+    common: Common,
+    place: Annotated[str, typer.Argument(metavar="PATH[:START[-END]]", help="As in hits; without END, to the end.")],
+) -> None:
+    """Print lines of an indexed file, as they were indexed."""
+    written = _PLACE.fullmatch(place)
+    assert written is not None  # it matches everything
+    tools = _tools(common)
+    end = written["end"]
+    found = tools.read(written["path"], int(written["start"] or 1), int(end) if end else None, None)
+    _warn(common, found)
+    if common.json:
+        common.show(found)
+        return
+    width = len(str(found["end"]))
+    print_lines(
+        [(f"{number:>{width}}", NUMBER), (": ", QUIET), (line, "")]
+        for number, line in enumerate(found["text"].split("\n"), found["start"])
+    )
+
+
+def _tools(common: Common) -> Tools:
+    workspace = common.workspace(create=False)
+
+    from homeground.index import Index, Tools
+
+    return Tools(Index.open(workspace.index), Path.cwd())
+
+
+def _warn(common: Common, found: dict[str, Any]) -> None:
+    if found["stale"]:
+        common.tell(f"{found['path']} has changed since it was indexed; 'homeground index' brings it up to date")
+
+
+class _Shown:
+    """Paths of the index as a person would open them."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._here = Paths()
+        self._known: dict[str, str] = {}
+
+    def __call__(self, path: str) -> str:
+        if path not in self._known:
+            self._known[path] = self._here.shown(self._index.resolve(path))
+        return self._known[path]
+
+
+def _trace_lines(found: dict[str, Any], shown: _Shown) -> Iterator[list[Styled]]:
+    of = found["symbol"]
+    yield [*place(shown(of["path"]), of["line"]), (of["symbol"], NAME), (f": {of['signature']}", "")]
+    for title, ends in (("callers", found["callers"]), ("callees", found["callees"])):
+        yield [(f"{title}: {len(ends) or 'none'}", QUIET)]
+        for one in ends:
+            name = one["symbol"] or "(module)"
+            mark = " ?" if one["via"] == "name" else ""
+            yield [*place(shown(one["path"]), one["line"]), (name, NAME), (mark, QUIET)]
+    if found["external"]:
+        yield [(f"outside of the index: {', '.join(found['external'])}", QUIET)]
+
+
+def _print_files(paths: Iterable[str], index: Index) -> None:
+    shown = _Shown(index)
+    print_lines([(name, "")] for name in dict.fromkeys(map(shown, paths)))
 
 
 def _hit_lines(found: Explanation, index: Index, most: int, explain: bool) -> Iterator[list[Styled]]:
-    shown = Paths()
+    shown = _Shown(index)
     for number, hit in enumerate(found.hits):
         if number and most > 1:
             yield [("--", QUIET)]
-        path = shown.shown(index.resolve(hit.path))
+        path = shown(hit.path)
         lines = [(row, line) for row, line in enumerate(hit.text.splitlines(), hit.start) if line.strip()][:most]
         for at, (row, line) in enumerate(lines):
             named = [(hit.symbol, NAME), (": ", QUIET)] if hit.symbol and not at else []

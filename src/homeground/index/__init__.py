@@ -6,5 +6,16 @@ from homeground.index.hit import Hit, Stage
 from homeground.index.index import Index
 from homeground.index.search import Explanation
 from homeground.index.settings import IndexReport, IndexSettings
+from homeground.index.tools import Tools
 
-__all__ = ["Embedder", "Explanation", "Filters", "Hit", "Index", "IndexReport", "IndexSettings", "Stage"]
+__all__ = [
+    "Embedder",
+    "Explanation",
+    "Filters",
+    "Hit",
+    "Index",
+    "IndexReport",
+    "IndexSettings",
+    "Stage",
+    "Tools",
+]

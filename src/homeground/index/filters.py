@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +46,7 @@ class Filters:
             UsageError: nothing passes; it names what the index has.
         """
         facts = manifest.facts()
-        path_passes = self._paths({path for _, path, *_ in facts})
+        path_passes = self.passing({path for _, path, *_ in facts})
         passed = {
             key
             for key, path, symbol, kind, language in facts
@@ -59,7 +59,8 @@ class Filters:
             raise self._nothing(facts, path_passes)
         return passed
 
-    def _paths(self, paths: set[str]) -> set[str]:
+    def passing(self, paths: set[str]) -> set[str]:
+        """Those of the paths that the filter of paths lets through."""
         if not self.paths:
             return paths
         from pathspec import GitIgnoreSpec
@@ -86,11 +87,6 @@ class Filters:
     def _text(self) -> str:
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         return "; ".join(f"{name} {', '.join(values)}" for name, values in given.items() if values)
-
-
-def filters_from(document: dict[str, Any]) -> Filters:
-    """Filters from lists, as options and tools give them; None is an empty filter."""
-    return Filters(**{name: tuple(values or ()) for name, values in document.items()})
 
 
 def symbol_matches(pattern: str, symbol: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -19,9 +20,11 @@ from homeground.index.manifest import Manifest
 from homeground.index.rerank import Reranker
 from homeground.index.search import Explanation, Searcher
 from homeground.index.settings import IndexReport, IndexSettings
+from homeground.index.symbols import Symbols
 from homeground.index.view import View
 
 _MANIFEST = "manifest.sqlite"
+_SYMBOLS = "symbols.sqlite"
 
 
 class Index:
@@ -94,6 +97,9 @@ class Index:
             embedded = embed_missing(manifest, chunks, embedder, progress)
             commit(manifest, found, settings)
             view = current_view(folder, manifest, progress)
+            symbols = Symbols(folder / _SYMBOLS)
+            symbols.update(manifest, progress)
+            symbols.close()
         files, total = manifest.counts()
         report = IndexReport(
             roots=[str(root) for root in found.roots],
@@ -133,6 +139,8 @@ class Index:
 
     def close(self) -> None:
         """Lets go of all files."""
+        if "symbols" in self.__dict__:
+            self.symbols.close()
         self._view.close()
         self._manifest.close()
 
@@ -158,6 +166,23 @@ class Index:
         raise HomegroundError(
             "the index knows no such file", where=path, hint="paths are relative to the indexed folder, as in hits"
         )
+
+    def files(self) -> list[tuple[int, str]]:
+        """Number of the root and path of every file, sorted."""
+        return sorted(self._manifest.files())
+
+    def file_chunks(self, root: int, path: str) -> list[Chunk]:
+        """The chunks of one file, in the order of their lines."""
+        return self._manifest.file_chunks(root, path)
+
+    @cached_property
+    def symbols(self) -> Symbols:
+        """Definitions, calls and imports of the indexed files; outlined now where an indexing run did not."""
+        found = Symbols(self.folder / _SYMBOLS)
+        if not found.covers(self._manifest):
+            with writing(self.folder):
+                found.update(self._manifest, Progress(quiet=True))
+        return found
 
     def chunks(self) -> list[Chunk]:
         """Every chunk, ordered by root, path and line."""

@@ -190,6 +190,14 @@ class Manifest:
         sql = "SELECT c.id, f.path, c.symbol, c.kind, c.language FROM chunks c JOIN files f ON c.file = f.number"
         return self._rows(sql)
 
+    def file_chunks(self, root: int, path: str) -> list[Chunk]:
+        """Chunks of one file, in the order of their lines."""
+        sql = (
+            f"SELECT {_CHUNK_COLUMNS} FROM chunks c JOIN files f ON c.file = f.number"
+            " WHERE f.root = ? AND f.path = ? ORDER BY c.start"
+        )
+        return [Chunk(*row) for row in self._rows(sql, (root, path))]
+
     def named(self, name: str) -> list[Chunk]:
         """Chunks whose symbol is the dotted name or ends in it, in any case of letters; ordered by root, path, line."""
         end = "%." + name.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%")

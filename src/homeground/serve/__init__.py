@@ -1,5 +1,1 @@
-"""Serving what was trained: one loopback process with the model server and search."""
-
-from homeground.serve.app import create_app, serve_forever
-
-__all__ = ["create_app", "serve_forever"]
+"""Serving: the trained model and search on loopback (`app`), and the index's tools over MCP (`mcp_server`)."""

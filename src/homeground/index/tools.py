@@ -1,0 +1,341 @@
+"""What the verbs, the MCP server and agents in training call: search, read, symbols, trace, skeleton.
+
+Everything is answered from the index. A path is looked up among the indexed files and never opened to be shown, so
+nothing outside of the indexed folders can be read, nor a file that was left out, nor a secret that was replaced. Every
+answer is a JSON document of bounded size; every error says what to ask instead.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from homeground.base.errors import HomegroundError, UsageError
+from homeground.corpus import read_text
+from homeground.index.filters import Filters
+from homeground.index.symbols import Symbol, lines_of
+from homeground.index.trace import Tracer
+
+if TYPE_CHECKING:
+    from homeground.index.index import Index
+
+MOST_HITS = 50
+MOST_SYMBOLS = 200
+MOST_LINKS = 200
+MOST_LINES = 400
+MOST_CHARACTERS = 40_000
+_NEAR = 5
+_LEAST_LIKENESS = 60
+_GLOB = frozenset("*?[")
+_QUOTES = ('"""', "'''", '"', "'")
+_COMMENTS = ("///", "//", "/**", "/*", "##", "#", "--", "*", ";")
+
+
+class Tools:
+    """The tools over one index. Safe to use from several threads.
+
+    Args:
+        index: what they look into.
+        here: paths may also be given relative to this folder, as a person in it would write them.
+    """
+
+    def __init__(self, index: Index, here: Path | None = None) -> None:
+        self.index = index
+        self._here = here
+
+    def search(self, query: str, k: int = 10, filters: Filters | None = None) -> dict[str, Any]:
+        """The best hits for words, code or a name: `{"query", "hits"}`; at most 50.
+
+        Raises:
+            UsageError: the query is blank, k is less than 1, or nothing passes the filters.
+        """
+        if not query.strip():
+            raise UsageError("the query is blank", where="search", hint="say in words what the code does, or a name")
+        if k < 1:
+            raise UsageError(f"k is {k}: it must be at least 1", where="search", hint="leave it out for 10 hits")
+        hits = self.index.search(query, min(k, MOST_HITS), filters=filters)
+        return {"query": query, "hits": [hit.to_json() for hit in hits]}
+
+    def symbols(
+        self,
+        pattern: str = "",
+        kinds: Sequence[str] = (),
+        paths: Sequence[str] = (),
+        limit: int = 50,
+    ) -> dict[str, Any]:
+        """Definitions whose name matches: `{"pattern", "symbols", "total"}`; exact names first.
+
+        Args:
+            pattern: a glob over a dotted name or its end, or a part of a name in any case; "" is all.
+            kinds: only these kinds.
+            paths: patterns of paths, as in a .gitignore.
+            limit: how many to list; `total` counts all.
+
+        Raises:
+            UsageError: nothing matches; it names what is near.
+        """
+        everything = self._definitions
+        found = [one for one in everything if _matches(pattern, one.symbol)]
+        if not found:
+            raise UsageError(
+                f"no symbol matches '{pattern}'" if everything else "the index holds no symbols",
+                where="symbols",
+                hint=self._near_names(pattern) if everything else "it has prose only; 'search' finds it",
+            )
+        if kinds:
+            there = sorted({one.kind for one in found})
+            found = [one for one in found if one.kind in kinds]
+            if not found:
+                raise UsageError(
+                    f"no symbol that matches is a {' or '.join(kinds)}",
+                    where="symbols",
+                    hint=f"kinds: {', '.join(there)}",
+                )
+        if paths:
+            passed = Filters(paths=tuple(paths)).passing({one.path for one in found})
+            if not passed:
+                raise UsageError(
+                    f"no symbol that matches lies in {' or '.join(paths)}",
+                    where="symbols",
+                    hint=f"they lie in: {_some(sorted({one.path for one in found}))}",
+                )
+            found = [one for one in found if one.path in passed]
+        exact = pattern.rpartition(".")[2].casefold()
+        found.sort(key=lambda one: one.symbol.rpartition(".")[2].casefold() != exact)
+        limit = max(1, min(limit, MOST_SYMBOLS))
+        return {"pattern": pattern, "symbols": [one.to_json() for one in found[:limit]], "total": len(found)}
+
+    def trace(self, symbol: str) -> dict[str, Any]:
+        """Who calls a definition and what it calls: `{"symbol", "callers", "callees", "external", "truncated"}`.
+
+        Args:
+            symbol: a dotted name or its end, with its file in front where that is needed: "PATH:NAME".
+
+        Raises:
+            UsageError: there is no such symbol, or there are several.
+        """
+        found = Tracer(self.index.symbols).trace(self.find(symbol))
+        return {
+            "symbol": found.of.to_json(),
+            "callers": [link.to_json() for link in found.callers[:MOST_LINKS]],
+            "callees": [link.to_json() for link in found.callees[:MOST_LINKS]],
+            "external": found.external[:MOST_LINKS],
+            "truncated": max(len(found.callers), len(found.callees), len(found.external)) > MOST_LINKS,
+        }
+
+    def find(self, symbol: str) -> Symbol:
+        """The one definition of this name.
+
+        Raises:
+            UsageError: there is none, or there are several.
+        """
+        given, _, name = symbol.strip().removesuffix("()").rpartition(":")
+        name = name.replace("#", ".")
+        if given.endswith(":"):  # A::b
+            given, name = "", symbol.strip().removesuffix("()").replace("::", ".")
+        last = name.rpartition(".")[2]
+        named = self.index.symbols.named(last) if last else []
+        if given:
+            path = self.file(given)[1]
+            named = [one for one in named if one.path == path]
+        for fits in (_is, _ends, _in_module, _folded):
+            if found := [one for one in named if fits(one, name)]:
+                break
+        else:
+            raise UsageError(f"no symbol is called '{symbol}'", where="trace", hint=self._near_names(name))
+        places = {(one.path, one.symbol): one for one in reversed(found)}
+        if len(places) > 1:
+            listed = _some([f"{one.path}:{one.symbol} (line {one.line})" for one in found])
+            raise UsageError(f"'{symbol}' is ambiguous", where="trace", hint=f"name one of them: {listed}")
+        return found[0]
+
+    def skeleton(self, path: str) -> dict[str, Any]:
+        """What a file defines: `{"path", "language", "lines", "entries", "stale"}`, bodies left out.
+
+        Raises:
+            UsageError: the index holds no such file.
+        """
+        root, name = self.file(path)
+        chunks = self.index.file_chunks(root, name)
+        lines = lines_of(chunks)
+        definitions = self.index.symbols.in_file(name)
+        entries = [
+            {
+                "line": one.line,
+                "end": one.end,
+                "depth": one.symbol.count("."),
+                "symbol": one.symbol,
+                "kind": one.kind,
+                "signature": one.signature,
+                "doc": _first_words(one, lines),
+            }
+            for one in definitions
+        ]
+        return {
+            "path": name,
+            "language": chunks[0].language if chunks else "",
+            "lines": len(lines),
+            "entries": entries,
+            "stale": self._stale(root, name, lines),
+        }
+
+    def read(
+        self, path: str, start: int = 1, end: int | None = None, most_lines: int | None = MOST_LINES
+    ) -> dict[str, Any]:
+        """Lines of a file as they were indexed: `{"path", "start", "end", "lines", "text", "truncated", "stale"}`.
+
+        Args:
+            path: of an indexed file.
+            start: first line, 1-based.
+            end: last line, inclusive; the file's last if None.
+            most_lines: more are left out, and characters over 40,000; None gives everything.
+
+        Raises:
+            UsageError: the index holds no such file, or the range holds no line of it.
+        """
+        root, name = self.file(path)
+        lines = lines_of(self.index.file_chunks(root, name))
+        if start < 1 or start > len(lines):
+            raise UsageError(
+                f"{name} has lines 1 to {len(lines)}: there is no line {start}", where=name, hint="ask for lines it has"
+            )
+        if end is not None and end < start:
+            raise UsageError(f"the range {start}-{end} ends before it begins", where=name, hint="write START-END")
+        wanted = min(len(lines) if end is None else end, len(lines))
+        stop = wanted if most_lines is None else _fitting(lines, start, wanted, most_lines)
+        return {
+            "path": name,
+            "start": start,
+            "end": stop,
+            "lines": len(lines),
+            "text": "\n".join(lines[start - 1 : stop]),
+            "truncated": stop < wanted,
+            "stale": self._stale(root, name, lines),
+        }
+
+    def file(self, path: str) -> tuple[int, str]:
+        """Number of the root and path of an indexed file.
+
+        Raises:
+            UsageError: the index holds no such file.
+        """
+        known = self.index.files()
+        clean = posixpath.normpath(path) if path.strip() else ""
+        for number, name in known:
+            if name == clean:
+                return number, name
+        roots = self.index.roots
+        given = Path(clean) if posixpath.isabs(clean) else (self._here / clean if self._here is not None else None)
+        if given is not None:
+            whole = Path(posixpath.normpath(given))
+            for number, root in enumerate(roots):
+                if whole.is_relative_to(root) and (number, whole.relative_to(root).as_posix()) in known:
+                    return number, whole.relative_to(root).as_posix()
+        within = given is not None and any(Path(posixpath.normpath(given)).is_relative_to(root) for root in roots)
+        if (posixpath.isabs(clean) or clean.startswith("..")) and not within:
+            raise UsageError(
+                f"'{path}' lies outside of the indexed folders",
+                where=", ".join(map(str, roots)),
+                hint="give a path below one of them, as in the hits of a search",
+            )
+        near = _near(clean, [name for _, name in known])
+        raise UsageError(
+            f"the index holds no file '{path}'",
+            where=", ".join(map(str, roots)),
+            hint=f"near: {', '.join(near)}" if near else "paths are those of hits; 'homeground index' reads new files",
+        )
+
+    @cached_property
+    def _definitions(self) -> list[Symbol]:
+        return self.index.symbols.all()
+
+    def _near_names(self, pattern: str) -> str:
+        near = _near(pattern, sorted({one.symbol for one in self._definitions}))
+        return f"near: {', '.join(near)}" if near else "search for what it does instead"
+
+    def _stale(self, root: int, path: str, lines: Sequence[str]) -> bool:
+        """Whether the file on disk says something else now, or is gone."""
+        file = self.index.roots[root] / path
+        if file.is_symlink() or not file.resolve().is_relative_to(self.index.roots[root]):
+            return True
+        try:
+            now = read_text(file)
+        except HomegroundError:
+            return True
+        return [line for line in now if line.strip()] != [line for line in lines if line.strip()]
+
+
+def _fitting(lines: Sequence[str], start: int, stop: int, most_lines: int) -> int:
+    """The last line that can be shown; one at least."""
+    held = 0
+    last = min(stop, start + most_lines - 1)
+    for number in range(start, last + 1):
+        held += len(lines[number - 1]) + 1
+        if held > MOST_CHARACTERS:
+            return max(start, number - 1)
+    return last
+
+
+def _matches(pattern: str, symbol: str) -> bool:
+    if _GLOB.intersection(pattern):
+        return fnmatchcase(symbol, pattern) or fnmatchcase(symbol, f"*.{pattern}")
+    return pattern.casefold() in symbol.casefold()
+
+
+def _is(one: Symbol, name: str) -> bool:
+    return one.symbol == name
+
+
+def _ends(one: Symbol, name: str) -> bool:
+    return one.symbol.endswith(f".{name}")
+
+
+def _in_module(one: Symbol, name: str) -> bool:
+    """Whether the name has the file's module in front: `http.client.parse_headers`."""
+    whole = f"{posixpath.splitext(one.path)[0].removesuffix('/__init__').replace('/', '.')}.{one.symbol}"
+    return "." in name and (whole == name or whole.endswith(f".{name}"))
+
+
+def _folded(one: Symbol, name: str) -> bool:
+    return f".{one.symbol}".casefold().endswith(f".{name}".casefold())
+
+
+def _near(wanted: str, known: Sequence[str]) -> list[str]:
+    from rapidfuzz import fuzz, process
+
+    found = process.extract(wanted, known, scorer=fuzz.WRatio, limit=_NEAR, score_cutoff=_LEAST_LIKENESS)
+    return [name for name, *_ in found]
+
+
+def _some(values: Iterable[str]) -> str:
+    listed = list(values)
+    return ", ".join(listed[:10]) + (f" and {len(listed) - 10} more" if len(listed) > 10 else "")
+
+
+def _first_words(one: Symbol, lines: Sequence[str]) -> str:
+    """First line of the docstring behind the head, else of the comment above the definition."""
+    for line in lines[one.head_end : one.end]:
+        text = line.strip()
+        if not text:
+            continue
+        bare = text.lstrip("rRbBuUfF")
+        quote = next((mark for mark in _QUOTES if bare.startswith(mark)), None)
+        if quote is None:
+            break
+        words = bare.removeprefix(quote).split(quote)[0].strip()
+        if words:
+            return words
+        rest = (later.strip().split(quote)[0].strip() for later in lines[one.head_end + 1 : one.end])
+        return next((later for later in rest if later), "")
+    row = one.start - 2
+    first = ""
+    while row >= 0 and lines[row].strip().startswith(_COMMENTS):
+        text = lines[row].strip()
+        mark = next(mark for mark in _COMMENTS if text.startswith(mark))
+        first = text.removeprefix(mark).removesuffix("*/").strip() or first
+        row -= 1
+    return first

@@ -1,0 +1,126 @@
+"""The tools of an index as an MCP server, for the agents of others; the official SDK speaks the protocol.
+
+Over stdio, stdout carries the protocol and nothing else: the SDK points what else is printed at stderr. Over HTTP the
+server listens on loopback only, and every request carries the token.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import anyio.to_thread
+from mcp.server import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.types import ToolAnnotations
+from pydantic import Field
+
+from homeground import __version__
+from homeground.base.errors import HomegroundError
+from homeground.index import Filters, Tools
+from homeground.index.tools import MOST_HITS, MOST_LINES, MOST_SYMBOLS
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+_INSTRUCTIONS = (
+    "Search over a person's own code and documents. Begin with `search` (words or a name); look closer with `read`; "
+    "`symbols` lists definitions by name, `trace` shows who calls one, `skeleton` what a file defines. Paths are "
+    "relative to an indexed folder, lines count from 1. An answer with stale: true is of a file that has changed since."
+)
+_READ_ONLY = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
+
+type Paths = Annotated[
+    list[str], Field(description="Only these paths, as in a .gitignore: 'src/', '*.py'; '!tests/' leaves out.")
+]
+type Languages = Annotated[list[str], Field(description="Only these languages, such as 'python'.")]
+type Kinds = Annotated[list[str], Field(description="Only these kinds: 'function', 'method', 'class', 'section', ...")]
+type Names = Annotated[list[str], Field(description="Only symbols that match: 'Oven.*', 'parse_*'.")]
+type Path = Annotated[str, Field(description="Of an indexed file, as in hits.")]
+
+
+def create_mcp_server(tools: Tools) -> MCPServer[Any]:
+    """A server with the tools search, read, symbols, trace and skeleton."""
+    server: MCPServer[Any] = MCPServer(
+        "homeground", version=__version__, instructions=_INSTRUCTIONS, log_level="WARNING"
+    )
+
+    async def search(
+        query: Annotated[str, Field(description="What the code does, in words; or code; or an exact name.")],
+        k: Annotated[int, Field(description="How many hits.", ge=1, le=MOST_HITS)] = 10,
+        paths: Paths = [],  # noqa: B006 # the schema shows it, nothing changes it
+        languages: Languages = [],  # noqa: B006
+        kinds: Kinds = [],  # noqa: B006
+        symbols: Names = [],  # noqa: B006
+    ) -> dict[str, Any]:
+        """Find code and text by meaning and by words. Each hit has path, start, end, symbol and text."""
+        filters = Filters(tuple(paths), tuple(languages), tuple(kinds), tuple(symbols))
+        return await _answer(partial(tools.search, query, k, filters))
+
+    async def read(
+        path: Path,
+        start: Annotated[int, Field(description="First line, from 1.", ge=1)] = 1,
+        end: Annotated[int | None, Field(description="Last line; the file's last if left out.", ge=1)] = None,
+    ) -> dict[str, Any]:
+        """Read lines of an indexed file. At most 400 lines come at once: go on behind `end` when `truncated`."""
+        return await _answer(partial(tools.read, path, start, end, MOST_LINES))
+
+    async def symbols(
+        pattern: Annotated[str, Field(description="A glob ('parse_*', 'Oven.*') or a part of a name.")],
+        kinds: Kinds = [],  # noqa: B006
+        paths: Paths = [],  # noqa: B006
+        limit: Annotated[int, Field(description="How many to list.", ge=1, le=MOST_SYMBOLS)] = 50,
+    ) -> dict[str, Any]:
+        """List definitions by name, with signature, path and line. `total` counts all that match."""
+        return await _answer(partial(tools.symbols, pattern, kinds, paths, limit))
+
+    async def trace(
+        symbol: Annotated[str, Field(description="A dotted name or its end; 'PATH:NAME' where several have it.")],
+    ) -> dict[str, Any]:
+        """Show who calls a definition and what it calls. `via: name` marks what only the name says."""
+        return await _answer(partial(tools.trace, symbol))
+
+    async def skeleton(path: Path) -> dict[str, Any]:
+        """Show what a file defines: signatures with their lines and first words of documentation, no bodies."""
+        return await _answer(partial(tools.skeleton, path))
+
+    for tool in (search, read, symbols, trace, skeleton):
+        server.add_tool(tool, annotations=_READ_ONLY)
+    return server
+
+
+async def _answer(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return await anyio.to_thread.run_sync(call)
+    except HomegroundError as error:
+        raise ToolError(str(error)) from None
+
+
+class Guarded:
+    """An app that answers only requests with the right bearer token."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app = app
+        self._wanted = f"Bearer {token}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            given = dict(scope["headers"]).get(b"authorization", b"")
+            if not secrets.compare_digest(given, self._wanted):
+                await _refuse(send)
+                return
+        await self._app(scope, receive, send)
+
+
+async def _refuse(send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
+    body = b'{"error": "this server wants the token that it printed: Authorization: Bearer TOKEN"}'
+    headers = [(b"content-type", b"application/json"), (b"www-authenticate", b"Bearer")]
+    await send({"type": "http.response.start", "status": 401, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def create_http_app(tools: Tools, token: str) -> Guarded:
+    """The server over streamable HTTP, at `/mcp`, behind the token."""
+    return Guarded(create_mcp_server(tools).streamable_http_app(), token)

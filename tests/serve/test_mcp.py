@@ -1,0 +1,162 @@
+"""The official client against a real process over a real index."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+
+import httpx2
+import pytest
+from mcp import Client, StdioServerParameters, stdio_client
+from mcp.client.streamable_http import streamable_http_client
+
+from homeground.base.workspace import open_workspace
+from homeground.index import Index
+from tests.corpus.village import write_village
+
+TOOLS = {"search", "read", "symbols", "trace", "skeleton"}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = write_village(tmp_path_factory.mktemp("village"))
+    (folder / ".env").write_text("PASSWORD=hunter2hunter2\n")
+    (folder / ".gitignore").write_text("hidden.py\n")
+    (folder / "hidden.py").write_text("def hidden():\n    pass\n")
+    Index.build(open_workspace(folder / ".homeground").index, [folder])
+    return folder
+
+
+def stdio(place):
+    return stdio_client(
+        StdioServerParameters(command=sys.executable, args=["-m", "homeground", "mcp"], cwd=place, env=dict(os.environ))
+    )
+
+
+async def ask(client, tool, **arguments):
+    done = await client.call_tool(tool, arguments)
+    text = done.content[0].text
+    return done.is_error, text if done.is_error else done.structured_content
+
+
+@pytest.fixture(scope="module")
+def answers(place):
+    """What one stdio session answered."""
+
+    async def session():
+        async with Client(stdio(place)) as client:
+            listed = (await client.list_tools()).tools
+            found = {
+                "search": await ask(client, "search", query="raise the heat", k=2),
+                "filtered": await ask(client, "search", query="bread", kinds=["method"], symbols=["Oven.*"]),
+                "read": await ask(client, "read", path="bakery/oven.py", start=8, end=12),
+                "symbols": await ask(client, "symbols", pattern="*_horse"),
+                "trace": await ask(client, "trace", symbol="heat_up"),
+                "skeleton": await ask(client, "skeleton", path="bakery/oven.py"),
+                "blank": await ask(client, "search", query=" "),
+                "many": await ask(client, "search", query="bread", k=10**9),
+                "language": await ask(client, "search", query="bread", languages=["pyton"]),
+                "unknown": await ask(client, "trace", symbol="heatup"),
+                "beyond": await ask(client, "read", path="bakery/oven.py", start=1000),
+                "no tool": await ask(client, "write", path="x"),
+            }
+            for number, path in enumerate(OUTSIDE):
+                found[f"outside {number}"] = await ask(client, "read", path=path.format(place=place))
+            return listed, found
+
+    return asyncio.run(session())
+
+
+OUTSIDE = [
+    "/etc/passwd",
+    "../../../../etc/passwd",
+    "bakery/../../../../etc/passwd",
+    "file:///etc/passwd",
+    "bakery/oven.py\0",
+    "hidden.py",
+    "{place}/hidden.py",
+    ".homeground/version.json",
+    "",
+    ".",
+]
+
+
+def test_every_tool_is_described_for_an_agent(answers):
+    listed, _ = answers
+    assert {tool.name for tool in listed} == TOOLS
+    for tool in listed:
+        assert tool.description
+        assert all("description" in one or "$ref" in one for one in tool.input_schema["properties"].values())
+        assert tool.annotations.read_only_hint
+
+
+def test_the_tools_answer(answers):
+    _, found = answers
+    assert not any(found[name][0] for name in ("search", "filtered", "read", "symbols", "trace", "skeleton"))
+    first = found["search"][1]["hits"][0]
+    assert (first["path"], first["symbol"]) == ("bakery/oven.py", "Oven.heat_up")
+    assert {hit["kind"] for hit in found["filtered"][1]["hits"]} == {"method"}
+    assert found["read"][1]["text"].startswith("class Oven:")
+    assert [one["symbol"] for one in found["symbols"][1]["symbols"]] == ["shoe_horse", "weigh_horse"]
+    assert found["trace"][1]["external"] == ["time.sleep"]
+    assert found["skeleton"][1]["entries"][0]["doc"] == "A box that gets hot."
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "hint"),
+    [
+        ("blank", "the query is blank", "say in words"),
+        ("many", "less than or equal to 50", ""),
+        ("language", "no chunk has the language 'pyton'", "python ("),
+        ("unknown", "no symbol is called 'heatup'", "near: Oven.heat_up"),
+        ("beyond", "has lines 1 to", "ask for lines it has"),
+        ("no tool", "Unknown tool", ""),
+    ],
+)
+def test_an_agent_is_told_what_to_do_instead(answers, name, message, hint):
+    failed, text = answers[1][name]
+    assert failed
+    assert message in text
+    assert hint in text
+
+
+@pytest.mark.parametrize("number", range(len(OUTSIDE)))
+def test_nothing_but_indexed_files_is_read(answers, number):
+    failed, text = answers[1][f"outside {number}"]
+    assert failed
+    assert "root:" not in text
+    assert "lies outside" in text or "holds no file" in text
+
+
+def test_over_http_with_the_token_and_not_without(place):
+    command = [sys.executable, "-m", "homeground", "mcp", "--http", "--port", "0", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=place, text=True) as child:
+        try:
+            assert child.stdout is not None
+            event = json.loads(child.stdout.readline())
+            assert event["url"].startswith("http://127.0.0.1:")
+
+            async def session():
+                async with httpx2.AsyncClient() as plain:
+                    for headers in ({}, {"Authorization": "Bearer wrong"}):
+                        refused = await plain.post(event["url"], json={}, headers=headers)
+                        assert refused.status_code == 401
+                    odd = await plain.post(
+                        event["url"],
+                        json={},
+                        headers={"Authorization": f"Bearer {event['key']}", "Host": "evil.example"},
+                    )
+                    assert odd.status_code in (403, 421)
+                async with (
+                    httpx2.AsyncClient(headers={"Authorization": f"Bearer {event['key']}"}) as http,
+                    Client(streamable_http_client(event["url"], http_client=http)) as client,
+                ):
+                    return await ask(client, "symbols", pattern="Oven")
+
+            failed, found = asyncio.run(session())
+            assert not failed
+            assert found["symbols"][0]["symbol"] == "Oven"
+        finally:
+            child.terminate()
+            child.communicate(timeout=20)
