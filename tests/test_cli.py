@@ -1,15 +1,18 @@
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from homeground.cli import main
 from homeground.cli.verb import Common, app
 
+SCHEMAS = Path(__file__).resolve().parents[1] / "docs" / "schemas"
 VERBS = [command.name for command in app.registered_commands]
 SOURCES = {
     "dates.py": '''
@@ -334,6 +337,29 @@ def test_index_in_a_dry_run_counts_files_and_makes_no_workspace(run, indexed, em
     assert document["skipped"] == {}
     assert document["left_out"] == document["secrets"] == []
     assert not (empty / ".homeground").exists()
+
+
+def test_index_in_a_dry_run_lists_what_is_left_out_and_where_secrets_are(run, tmp_path):
+    token = "gh" + "p_" + "a1B2" * 9
+    (tmp_path / "[red]a.py").write_text(f"x = 1\nlogin('{token}')\n")
+    (tmp_path / "line\nbreak.bin").write_bytes(b"x")
+    (tmp_path / os.fsdecode(b"\xff.py")).write_text("x = 1\n")
+    (tmp_path / ".gitignore").write_text("build/\n")
+    (tmp_path / "build").mkdir()
+    code, out, _ = run("index", tmp_path, "--dry-run", "--json")
+    document = json.loads(out)
+    jsonschema.validate(document, json.loads((SCHEMAS / "index_dry_run.json").read_text()))
+    assert (code, document["files"]) == (0, 1)
+    assert document["skipped"] == {"ignored": 1, "unreadable": 1, "unsupported": 1}
+    assert {(one["path"], one["reason"]) for one in document["left_out"]} == {
+        ("build/", "ignored"), ("\\udcff.py", "unreadable"), ("line\nbreak.bin", "unsupported")
+    }  # fmt: skip
+    assert document["secrets"] == [{"path": "[red]a.py", "line": 2, "kind": "GitHub Token"}]
+    code, words, _ = run("index", tmp_path, "--dry-run")
+    assert "left out, ignored: 1\n  build/\n" in words
+    assert "  line\\nbreak.bin\n" in words
+    assert "  [red]a.py:2  GitHub Token\n" in words
+    assert token not in out + words
 
 
 def test_index_takes_its_roots_from_the_recipe(run, indexed, empty):

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homeground.corpus.secrets import PLACEHOLDER, find_secrets, redact
+from homeground.corpus import STDLIB_EXCLUDES, Walk, secrets, stdlib_root
+from homeground.corpus.secrets import PLACEHOLDER, find_secrets, redact, redact_lines
 
 rng = random.Random(0)
 
@@ -84,6 +85,73 @@ def test_what_was_redacted_holds_no_token_any_more_and_places_are_in_order(piece
     text, found = redact(between.join(pieces))
     assert not any(token in text for token in [*TOKENS.values(), KEY])
     assert all(one.stop <= other.start for one, other in itertools.pairwise(found))
+
+
+NAMED = ["apikey", "API_KEY", "password", "pa\u017f\u017fword", "PRIVATE_KEY", "pr\u0131vate_key", "db_pass", "token",
+         "\u0130", "contrase\u00f1a", "=", ": ", " := ", "'", '"', "\n", " # c", "npm_", "_authToken=", "-us1", "x",
+         ".eyJ", "eyJ", "a1B2c3D4e5F6", drawn(32, "0123456789abcdef"), *TOKENS.values()]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(NAMED), max_size=30).map("".join))
+def test_looking_for_plain_words_first_misses_nothing(text):
+    def spans(matches):
+        return [match.span() for match in matches]
+
+    assert spans(secrets._named(text)) == spans(secrets._named_values().finditer(text))
+    for kind, pattern in [*secrets._TOKENS.items(), *secrets._known_tokens()]:
+        assert secrets._may_hold(text, kind) or not pattern.search(text)
+
+
+def test_looking_for_plain_words_first_misses_nothing_in_real_code():
+    for file in itertools.islice(Walk(stdlib_root(), STDLIB_EXCLUDES), 60):
+        text = file.data.decode("utf-8", "replace")
+        fast = [match.span() for match in secrets._named(text)]
+        assert fast == [match.span() for match in secrets._named_values().finditer(text)]
+
+
+def test_the_standard_library_holds_no_secrets():
+    found = [(file.path, file.text.secrets) for file in Walk(stdlib_root(), STDLIB_EXCLUDES) if file.text.secrets]
+    assert found == []
+
+
+def test_lines_keep_their_numbers_when_a_key_of_many_lines_goes():
+    before = ["first", *KEY.split("\n"), f"token = '{TOKENS['GitHub Token']}'", "last"]
+    after, found = redact_lines(before)
+    assert len(after) == len(before)
+    assert after == ["first", PLACEHOLDER, *[""] * 13, f"token = '{PLACEHOLDER}'", "last"]
+    assert [(secret.kind, secret.line) for secret in found] == [("Private Key", 2), ("GitHub Token", 16)]
+
+
+@pytest.mark.parametrize(("name", "hidden"), [
+    (".env", True), ("app/.env", True), (".env.local", True), ("prod.env", True), (".envrc", True),
+    (".env.example", False), (".env.sample", False), ("env.py", False), ("a.environment", False),
+])  # fmt: skip
+def test_every_value_of_an_environment_file_goes(name, hidden):
+    before = [
+        "# comment=kept",
+        "HOST=db.internal  # kept",
+        'NAME="two words"',
+        "export MODE='x'",
+        "EMPTY=",
+        "  PORT = 80",
+        "",
+    ]
+    after = ["# comment=kept", "HOST=<secret>  # kept", 'NAME="<secret>"', "export MODE='<secret>'", "EMPTY=",
+             "  PORT = <secret>", ""]  # fmt: skip
+    lines, found = redact_lines(before, name)
+    assert lines == (after if hidden else before)
+    assert [secret.line for secret in found] == ([2, 3, 4, 6] if hidden else [])
+
+
+@given(
+    st.lists(st.sampled_from([*PIECES, "\n", "a\n", "A=b\n", '"', "\n\n"])).map("".join),
+    st.sampled_from([".env", "a.py"]),
+)
+def test_redacting_lines_never_changes_their_number(text, name):
+    lines = text.split("\n")
+    after, found = redact_lines(lines, name)
+    assert len(after) == len(lines)
+    assert all(1 <= secret.line <= len(lines) and PLACEHOLDER in after[secret.line - 1] for secret in found)
 
 
 @pytest.mark.parametrize(

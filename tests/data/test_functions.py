@@ -41,6 +41,13 @@ def of(text, path="house/room.py"):
     return functions(SourceFile(Path(), path, language_of(path), text.encode()))
 
 
+def test_a_function_comes_without_its_secrets():
+    token = "gh" + "p_" + "a1B2" * 9
+    (one,) = of(f"def login():\n    client = connect('{token}')\n    return client\n")
+    assert one.body == "    client = connect('<secret>')\n    return client\n"
+    assert token not in repr(one)
+
+
 def test_a_function_is_signature_docstring_and_body():
     area, door = of(SOURCE)
     assert (area.symbol, area.start, area.end) == ("area", 4, 12)

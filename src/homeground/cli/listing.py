@@ -26,7 +26,7 @@ def list_files(common: Common, corpus: Corpus) -> None:
     left_out: list[dict[str, str]] = []
 
     def note(root: Path, path: str, reason: Skip) -> None:
-        left_out.append({"root": str(root), "path": printable(path) or "./", "reason": str(reason)})
+        left_out.append({"root": str(root), "path": _encodable(path) or "./", "reason": str(reason)})
 
     corpus.on_skip = note
     files, size = 0, 0
@@ -62,13 +62,13 @@ def secret_lines(secrets: Sequence[FoundSecret]) -> list[Text]:
     """Where secrets stand, a line each: never what they are."""
     if not secrets:
         return []
-    places = [f"{printable(one.path)}:{one.line}  {one.kind}" for one in secrets]
+    places = [f"{one.path}:{one.line}  {one.kind}" for one in secrets]
     return _listed("secrets that what is indexed does not hold", places)
 
 
-def printable(path: str) -> str:
-    """A path as one line of text, whatever bytes its name has."""
-    return path.encode("utf-8", "backslashreplace").decode("utf-8").replace("\r", "\\r").replace("\n", "\\n")
+def _encodable(path: str) -> str:
+    """A path that can be printed, whatever bytes its name has."""
+    return path.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _left_out_lines(corpus: Corpus, left_out: Sequence[dict[str, str]]) -> list[Text]:
@@ -83,4 +83,5 @@ def _listed(title: str, places: Sequence[str]) -> list[Text]:
     from rich.text import Text  # not plain strings: in a path, brackets are no markup
 
     more = [f"  and {len(places) - _SHOWN} more (--json lists all)"] if len(places) > _SHOWN else []
-    return [Text(line) for line in (f"{title}: {len(places)}", *(f"  {one}" for one in places[:_SHOWN]), *more)]
+    shown = ["  " + place.replace("\r", "\\r").replace("\n", "\\n") for place in places[:_SHOWN]]
+    return [Text(line) for line in (f"{title}: {len(places)}", *shown, *more)]

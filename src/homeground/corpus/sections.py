@@ -32,7 +32,7 @@ class Trail:
 
     @property
     def titles(self) -> list[str]:
-        return [title for _, title in self._titles]
+        return [title for _, title in self._titles if title]
 
     @property
     def symbol(self) -> str:

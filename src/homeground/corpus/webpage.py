@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from homeground.corpus.sections import Section, Trail
@@ -22,6 +24,13 @@ _INLINE = frozenset({
 })  # fmt: skip
 _CELLS = frozenset({"td", "th"})
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
+_TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
+_NOT_NESTED = frozenset({
+    "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr",
+    "p", "li", "dt", "dd", "tr", "td", "th", "thead", "tbody", "tfoot", "colgroup", "option", "optgroup", "rb", "rt",
+})  # fmt: skip
+"""Empty, or ended by what follows: their end is often left out."""
+_DEEPEST = 512  # as in browsers; a parser's time grows with length times depth
 _WIDTH = 100  # a paragraph is one line in HTML's eyes; here it must be possible to cut it
 
 
@@ -31,8 +40,10 @@ def read_html(text: str) -> tuple[list[str], tuple[Section, ...]]:
     Paragraphs are filled to 100 columns, `pre` keeps its lines, a table's row is one line.
 
     Raises:
-        LeftOutError: there is nothing to see.
+        LeftOutError: there is nothing to see, or elements nest deeper than in any page that people read.
     """
+    if _depth(text) > _DEEPEST:
+        raise LeftOutError(Skip.DAMAGED)
     from selectolax.lexbor import LexborHTMLParser
 
     tree = LexborHTMLParser(text)
@@ -45,6 +56,20 @@ def read_html(text: str) -> tuple[list[str], tuple[Section, ...]]:
         raise LeftOutError(Skip.EMPTY)
     title = tree.css_first("title")
     return page.lines, page.sections(title.text(deep=True) if title is not None else "")
+
+
+def _depth(text: str) -> int:
+    """How deep the elements of a page nest, or a little more."""
+    deepest = depth = 0
+    unended: Counter[str] = Counter()
+    for end, name in _TAG.findall(text):
+        tag = name.lower()
+        if tag not in _NOT_NESTED and (not end or unended[tag]):
+            step = -1 if end else 1
+            unended[tag] += step
+            depth += step
+            deepest = max(deepest, depth)
+    return deepest
 
 
 class _Page:
