@@ -9,6 +9,7 @@ Raw measurements are kept in ``benchmarks/results/qlora.json``; a run replaces t
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from statistics import mean, stdev
 from typing import Any
@@ -17,6 +18,7 @@ from scipy import stats
 
 from benchmarks.sides import results
 from benchmarks.sides.children import end_with_parent, run
+from benchmarks.sides.qlora import RUNS
 
 BENCH = "qlora"
 SEEDS = (0, 1, 2)
@@ -29,7 +31,8 @@ def main() -> None:
     """Measure what was asked for, merge, write, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bases", default="none,nf4", help=f"trained on; comma-separated, of: {', '.join(BASES)}")
-    parser.add_argument("--limit", type=float, default=420, help="seconds after which one process is stopped")
+    parser.add_argument("--limit", type=float, default=900, help="seconds after which one process is stopped")
+    parser.add_argument("--run", choices=RUNS, default="long", help="short takes 10 minutes, on a fifth of the rows")
     options = parser.parse_args()
     wanted = options.bases.split(",")
     if unknown := sorted(set(wanted) - set(BASES)):
@@ -37,7 +40,11 @@ def main() -> None:
     end_with_parent()
     measurements = results.read_measurements(BENCH)
     plan: dict[str, tuple[object, ...]] = {f"weights: {base}": ("--base", base, "--weights") for base in PACKED}
-    plan |= {_key(base, seed): ("--base", base, "--seed", seed) for seed in SEEDS for base in wanted}
+    plan |= {
+        _key(options.run, base, seed): ("--base", base, "--run", options.run, "--seed", seed)
+        for seed in SEEDS
+        for base in wanted
+    }
     complete = True
     for key, arguments in plan.items():
         measured = run("benchmarks.sides.qlora", *arguments, limit_s=options.limit)
@@ -50,20 +57,21 @@ def main() -> None:
     sys.exit(0 if complete else 1)
 
 
-def _key(base: str, seed: int) -> str:
-    return f"{base}, seed {seed}"
+def _key(run: str, base: str, seed: int) -> str:
+    return f"{run}: {base}, seed {seed}"
 
 
 def rows_of(measurements: dict[str, Any]) -> list[dict[str, Any]]:
     """The claims that the measurements allow."""
     rows: list[dict[str, Any]] = []
-    losses = {base: _losses(measurements, base) for base in BASES}
-    if all(losses[SIXTEEN]):
-        rows += [
-            _compared(base, losses[base], losses[SIXTEEN], target=1.0 if base == "nf4" else None)
-            for base in BASES[1:]
-            if all(losses[base])
-        ]
+    for name in RUNS:
+        losses = {base: _losses(measurements, name, base) for base in BASES}
+        if all(losses[SIXTEEN]):
+            rows += [
+                _compared(f"{name}: {base} against 16 bits", losses[base], losses[SIXTEEN], base == "nf4")
+                for base in BASES[1:]
+                if all(losses[base])
+            ]
     nf4, fp4 = (measurements.get(f"weights: {base}") for base in ("nf4", "fp4"))
     if nf4 and fp4:
         pair = nf4["error_mean"], fp4["error_mean"]
@@ -72,12 +80,12 @@ def rows_of(measurements: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _losses(measurements: dict[str, Any], base: str) -> list[float]:
-    found = [measurements.get(_key(base, seed)) for seed in SEEDS]
+def _losses(measurements: dict[str, Any], name: str, base: str) -> list[float]:
+    found = [measurements.get(_key(name, base, seed)) for seed in SEEDS]
     return [m["after"] for m in found if m] if all(found) else [0.0]
 
 
-def _compared(base: str, mine: list[float], sixteen: list[float], target: float | None) -> dict[str, Any]:
+def _compared(setting: str, mine: list[float], sixteen: list[float], claimed: bool) -> dict[str, Any]:
     """The difference of the means against the seed band: where the mean of three more 16-bit runs would lie.
 
     Student's t with n - 1 degrees of freedom times the 16-bit runs' standard deviation times the root of 2/n.
@@ -86,16 +94,16 @@ def _compared(base: str, mine: list[float], sixteen: list[float], target: float 
     band = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * stdev(sixteen) * (2 / n) ** 0.5
     # Only a loss above the band would speak against the claim.
     worse = max(mean(mine) - mean(sixteen), 1e-9)
-    setting = f"{base} against 16 bits"
-    return results.smaller(setting, "held-out loss above, against the seed band", "nats", worse, band, "limit", target)
+    metric, target = "held-out loss above, against the seed band", 1.0 if claimed else None
+    return results.smaller(setting, metric, "nats", worse, band, "limit", target)
 
 
 def print_losses(measurements: dict[str, Any]) -> None:
     """Mean and standard deviation over seeds for each base."""
-    for base in BASES:
-        if all(losses := _losses(measurements, base)):
-            before = measurements[_key(base, SEEDS[0])]["before"]
-            print(f"{base:<6} before {before:.4f}  after {mean(losses):.4f} (sd {stdev(losses):.4f})")
+    for name, base in itertools.product(RUNS, BASES):
+        if all(losses := _losses(measurements, name, base)):
+            before = measurements[_key(name, base, SEEDS[0])]["before"]
+            print(f"{name:<6} {base:<6} before {before:.4f}  after {mean(losses):.4f} (sd {stdev(losses):.4f})")
     for base in PACKED:
         if found := measurements.get(f"weights: {base}"):
             words = f"{found['error_mean']:.4f} (worst {found['error_worst']:.4f})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from time import perf_counter
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 
 from benchmarks.sides.docstrings import docstring_split
-from benchmarks.sides.workload import LORA_ALPHA, LORA_R, MODEL
+from benchmarks.sides.workload import LORA_R, MODEL
 from homeground.base.hardware import usable_cores
 from homeground.base.weights import resolve_model
 from homeground.policy import LoraSettings, load_policy
@@ -24,29 +25,48 @@ from homeground.policy.quantize_report import quantization_report
 from homeground.training import OptimizerSettings, SftSettings, train_sft
 from homeground.training.heldout import HeldOut
 
-TRAIN, HELD_OUT, BATCH, LEARNING_RATE = 128, 64, 8, 5e-4
+HELD_OUT, BATCH, LEARNING_RATE = 64, 8, 5e-4
 FOREST_TOKENS = 2048
+
+
+@dataclass(frozen=True)
+class Run:
+    """How much an adapter may learn.
+
+    Attributes:
+        rows: of its one epoch.
+        rank: of the adapter; alpha is twice that.
+    """
+
+    rows: int
+    rank: int
+
+
+RUNS = {"short": Run(128, LORA_R), "long": Run(640, 64)}
+"""The rank of 64 is the paper's."""
 
 
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base", type=Quantization, required=True, help="nf4, fp4, int8 or none")
+    parser.add_argument("--run", choices=RUNS, default="long")
     parser.add_argument("--seed", type=int, default=0, help="of the adapter's first values and of the order")
     parser.add_argument("--weights", action="store_true", help="measure the error of the weights instead")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     torch.set_num_threads(usable_cores())
-    measured = weight_error(options.base) if options.weights else held_out_loss(options.base, options.seed)
+    measured = (
+        weight_error(options.base) if options.weights else held_out_loss(options.base, RUNS[options.run], options.seed)
+    )
     options.out.write_text(json.dumps(measured))
 
 
-def held_out_loss(base: Quantization, seed: int) -> dict[str, Any]:
+def held_out_loss(base: Quantization, run: Run, seed: int) -> dict[str, Any]:
     """Loss on functions of other modules before and after one epoch, nats a token, in bf16."""
-    policy = load_policy(
-        MODEL, quantization=base, dtype=torch.bfloat16, lora=LoraSettings(r=LORA_R, alpha=LORA_ALPHA), seed=seed
-    )
-    train, heldout = docstring_split(policy.tokenizer, TRAIN, HELD_OUT)
+    lora = LoraSettings(r=run.rank, alpha=2 * run.rank)
+    policy = load_policy(MODEL, quantization=base, dtype=torch.bfloat16, lora=lora, seed=seed)
+    train, heldout = docstring_split(policy.tokenizer, run.rows, HELD_OUT)
     judge = HeldOut(policy, heldout, every=10**9, forest_tokens=FOREST_TOKENS)
     settings = SftSettings(
         epochs=1,

@@ -76,9 +76,9 @@ def test_a_curve_outside_the_peers_band_is_seen(moved, inside):
 
 
 def test_a_loss_is_compared_with_the_band_of_sixteen_bit_seeds():
-    runs = {f"none, seed {s}": {"after": 2.0 + 0.01 * s, "before": 3.0} for s in qlora.SEEDS}
-    near = {f"nf4, seed {s}": {"after": 2.02 + 0.01 * s, "before": 3.0} for s in qlora.SEEDS}
-    far = {f"nf4, seed {s}": {"after": 2.2 + 0.01 * s, "before": 3.0} for s in qlora.SEEDS}
+    runs = {f"long: none, seed {s}": {"after": 2.0 + 0.01 * s, "before": 3.0} for s in qlora.SEEDS}
+    near = {f"long: nf4, seed {s}": {"after": 2.02 + 0.01 * s, "before": 3.0} for s in qlora.SEEDS}
+    far = {f"long: nf4, seed {s}": {"after": 2.2 + 0.01 * s, "before": 3.0} for s in qlora.SEEDS}
     assert [row["met"] for row in qlora.rows_of(runs | near)] == [True]
     assert [row["met"] for row in qlora.rows_of(runs | far)] == [False]
     errors = {"weights: nf4": {"error_mean": 0.09, "bits": 4.127}, "weights: fp4": {"error_mean": 0.11, "bits": 4.127}}
