@@ -135,6 +135,20 @@ def test_a_tracked_file_is_never_ignored(tmp_path):
     assert read(tmp_path / "vendor") == {"lib/c.py", "lib/d.py", "e.py"}, "a root was named: it is not ignored itself"
 
 
+def test_a_walk_started_by_a_hook_of_another_repository_reads_its_own(tmp_path, monkeypatch):
+    other, mine = tmp_path / "other", tmp_path / "mine"
+    for folder in (other, mine):
+        folder.mkdir()
+        git(folder, "init", "-q")
+        write(folder, "a.py")
+        write(folder, ".gitignore", "*.py\n")
+    git(mine, "add", "-f", "a.py")
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git" / "index"))
+    assert read(mine) == {"a.py"}
+    assert read(other) == set()
+
+
 def test_a_nested_repository_has_its_own_rules(tmp_path):
     git(tmp_path, "init", "-q")
     write(tmp_path, ".gitignore", "*.py\n!inner/\n!top.py\n")

@@ -63,7 +63,7 @@ def secret_lines(secrets: Sequence[FoundSecret]) -> list[Text]:
     if not secrets:
         return []
     places = [f"{one.path}:{one.line}  {one.kind}" for one in secrets]
-    return _listed("secrets that what is indexed does not hold", places)
+    return _listed("secrets, replaced in what is indexed", places)
 
 
 def _encodable(path: str) -> str:

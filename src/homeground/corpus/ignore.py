@@ -27,6 +27,7 @@ ATTRIBUTES_FILE = ".gitattributes"
 _BELOW = "(?:(?P<ps_d>/)|$)"  # how pathspec ends a pattern that also speaks of what lies below a folder
 _LONGEST_FILE = 1 << 20
 _GIT_PATIENCE_S = 20
+_OF_A_HOOK = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX"})
 
 
 class Patterns:
@@ -257,9 +258,13 @@ def _git(folder: Path, *arguments: str) -> str:
     """What git prints; "" where it is not installed or fails. Nothing that the repository configures is run."""
     if not _git_installed():
         return ""
+    # What a hook of git is started with names another repository.
+    environment = {name: value for name, value in os.environ.items() if name not in _OF_A_HOOK}
     command = ["git", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false", *arguments]
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, timeout=_GIT_PATIENCE_S, check=False)
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, timeout=_GIT_PATIENCE_S, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else ""

@@ -27,6 +27,7 @@ from homeground.corpus.webpage import read_html
 
 MAX_BYTES = 512 * 1024
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
+_MOST_BYTES = 64 * 1024 * 1024  # of a file that somebody asks for by name, whatever the recipe's limits were
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -111,7 +112,7 @@ def read_text(file: Path) -> list[str]:
     """
     language = language_of(file.as_posix()) or Language("text")
     try:
-        data = read_bytes(file, most_bytes(language))
+        data = read_bytes(file, _MOST_BYTES)
         if language.name not in DOCUMENTS and is_binary(data):
             raise LeftOutError(Skip.BINARY)
         return text_of(file.as_posix(), data, language).lines
@@ -124,7 +125,7 @@ def read_text(file: Path) -> list[str]:
     )
 
 
-def most_bytes(language: Language, most: int = MAX_BYTES, most_of_document: int = MAX_DOCUMENT_BYTES) -> int:
+def most_bytes(language: Language, most: int, most_of_document: int) -> int:
     """The size above which a file of the language is left out."""
     return most_of_document if language.name in DOCUMENTS else most
 

@@ -280,5 +280,6 @@ def _nothing(roots: Sequence[Path], skipped: Mapping[str, int]) -> HomegroundErr
     return HomegroundError(
         f"no file to index ({reasons})",
         where=", ".join(map(str, roots)),
-        hint="give a folder with source or text files, or loosen corpus.exclude and corpus.max_file_kb",
+        hint="give a folder with source or text files, or loosen corpus.exclude and corpus.max_file_kb; "
+        "homeground index --dry-run lists what is left out",
     )
