@@ -188,3 +188,41 @@ def test_prose_is_packed_by_paragraph():
         lines += [" ".join(rng.choices(["bread", "iron", "horse"], k=6)) for _ in range(3)] + [""]
     for chunk in check_invariants(lines, language_of("x.txt"), 60):
         assert chunk.end == len(lines) - 1 or lines[chunk.end] == "", "a paragraph was cut"
+
+
+USING = """import json
+import os.path as osp
+from pathlib import Path
+
+
+def load(name):
+    return json.loads(Path(name).read_text())
+
+
+def shout(name):
+    return name.upper()
+
+
+def json_of(name):
+    import json
+
+    return json
+""".split("\n")
+
+
+def test_the_header_names_the_imports_that_the_chunk_uses():
+    chunks = by_symbol(chunk_lines("a.py", USING, PYTHON))
+    assert chunks["load"].header == "a.py load\nuses json, pathlib.Path"
+    assert chunks["shout"].header == "a.py shout"
+    assert chunks[""].header == "a.py", "an import needs no naming where it stands"
+    assert chunks["load"].indexed_text.startswith("a.py load\nuses json, pathlib.Path\ndef load(name):")
+
+
+def test_imports_are_named_only_where_the_budget_leaves_room():
+    chunk = by_symbol(chunk_lines("a.py", USING, PYTHON, max_tokens=33))["load"]
+    assert chunk.text.split("\n") == USING[5:7], "the text comes first"
+    assert chunk.header == "a.py load\nuses json"
+    many = [f"import module{n}" for n in range(40)]
+    body = ["", "def f():", *(f"    module{n}" for n in range(40))]
+    header = by_symbol(chunk_lines("a.py", [*many, *body], PYTHON, max_tokens=2000))["f"].header
+    assert 3 < header.count("module") < 20

@@ -9,18 +9,20 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
 
 from homeground.corpus.chunk import Chunk, digest
-from homeground.corpus.grammar import parse
+from homeground.corpus.grammar import Defined, Imported, Syntax, parse
 from homeground.corpus.languages import Language
-from homeground.corpus.pieces import Piece, Ruler, TokenCounter
+from homeground.corpus.pieces import Piece, Ruler, Span, TokenCounter
 from homeground.corpus.prose import split_prose, split_sections
 from homeground.corpus.sections import Section
 from homeground.corpus.syntax import SyntaxSplitter
 
 _SPECIAL_TOKENS = 2
 _LEAST_BUDGET = 16
+_USES = "uses"
+_IMPORT_TOKENS = 32  # a chunk that uses twenty modules is about none of them
+_NAMES = re.compile(r"\w+")
 _WORDS = re.compile(r"[^\W_]+|[^\w\s]|_")
 
 
@@ -49,19 +51,20 @@ def chunk_lines(
         path: posix path relative to the root; part of every breadcrumb and id.
         lines: the file's lines without terminators (`Text.lines`).
         language: how to cut it.
-        max_tokens: budget of a chunk: breadcrumb, text and the two special tokens of the embedder.
+        max_tokens: budget of a chunk: header, text and the two special tokens of the embedder. The header is the
+            breadcrumb, and where room is left a second line with the imports that the chunk uses.
         count: tokens of each line, from the embedder's tokenizer.
         sections: where to cut a document, if its reader said so (`Text.sections`).
     """
-
-    @cache
-    def budget(symbol: str) -> int:
-        return max(max_tokens - _SPECIAL_TOKENS - count([breadcrumb(path, symbol)])[0], _LEAST_BUDGET)
-
-    ruler = Ruler(lines, count, budget)
+    syntax = parse(lines, language) if sections is None else None
+    headers = _Headers(path, count, syntax.definitions if syntax is not None else (), max_tokens)
+    ruler = Ruler(lines, count, headers.budget)
+    imports = _Imports(syntax.imports if syntax is not None else (), count)
     chunks: list[Chunk] = []
     seen: Counter[str] = Counter()
-    pieces = _pieces(lines, language, ruler) if sections is None else split_sections(len(lines), sections, ruler)
+    pieces = (
+        _pieces(lines, language, syntax, ruler) if sections is None else split_sections(len(lines), sections, ruler)
+    )
     for piece in pieces:
         start, stop = piece.start, piece.stop
         while start < stop and ruler.blank[start]:
@@ -73,6 +76,7 @@ def chunk_lines(
         text = "\n".join(lines[start:stop])
         content = digest(path, piece.symbol, text)
         seen[content] += 1
+        room = headers.budget(piece.symbol) - ruler.tokens(Span(start, stop))
         chunks.append(
             Chunk(
                 id=digest(content, str(seen[content])),
@@ -82,15 +86,61 @@ def chunk_lines(
                 symbol=piece.symbol,
                 kind=piece.kind,
                 language=language.name,
-                header=breadcrumb(path, piece.symbol),
+                header="\n".join([breadcrumb(path, piece.symbol), *imports.used(text, range(start, stop), room)]),
                 text=text,
             )
         )
     return chunks
 
 
-def _pieces(lines: Sequence[str], language: Language, ruler: Ruler) -> list[Piece]:
-    syntax = parse(lines, language)
+class _Headers:
+    """Room for text under the breadcrumb of each symbol; the breadcrumbs of a file are counted together."""
+
+    def __init__(self, path: str, count: TokenCounter, definitions: Sequence[Defined], max_tokens: int) -> None:
+        self._path = path
+        self._count = count
+        self._room = max_tokens - _SPECIAL_TOKENS
+        symbols = list(dict.fromkeys(one.symbol for one in definitions))
+        counted = count([breadcrumb(path, symbol) for symbol in symbols])
+        self._tokens = dict(zip(symbols, counted, strict=True))
+
+    def budget(self, symbol: str) -> int:
+        """Most tokens of text that a chunk of the symbol may have."""
+        if symbol not in self._tokens:
+            self._tokens[symbol] = self._count([breadcrumb(self._path, symbol)])[0]
+        return max(self._room - self._tokens[symbol], _LEAST_BUDGET)
+
+
+class _Imports:
+    """What a file imports, to be named in the headers of the chunks that use it."""
+
+    def __init__(self, imports: Sequence[Imported], count: TokenCounter) -> None:
+        self._known = [(one.alias, one.label, one.row) for one in imports if one.alias.isidentifier()]
+        labels = [f"{_USES} {label}," for _, label, _ in self._known]
+        self._tokens = count(labels) if labels else []
+
+    def used(self, text: str, rows: range, room: int) -> list[str]:
+        """The line that names the imports used in the text, as far as there is room; no line where there are none.
+
+        Args:
+            text: the chunk's lines.
+            rows: their rows; what is imported there needs no naming.
+            room: tokens that the budget leaves.
+        """
+        if not self._known:
+            return []
+        words = set(_NAMES.findall(text))
+        labels: list[str] = []
+        words -= {alias for alias, _, row in self._known if row in rows}
+        room = min(room, _IMPORT_TOKENS)
+        for (alias, label, _), tokens in zip(self._known, self._tokens, strict=True):
+            if alias in words and label not in labels and tokens <= room:
+                labels.append(label)
+                room -= tokens
+        return [f"{_USES} {', '.join(labels)}"] if labels else []
+
+
+def _pieces(lines: Sequence[str], language: Language, syntax: Syntax | None, ruler: Ruler) -> list[Piece]:
     if syntax is not None:
         pieces = SyntaxSplitter(syntax, ruler).split(len(lines))
         if _is_partition(pieces, len(lines)):

@@ -50,7 +50,9 @@ class Ruler:
         self.indent = [len(line) - len(line.lstrip()) for line in lines]
         self.budget = budget
         self._lines = lines
-        self._sums = [0, *accumulate(count(lines))]
+        distinct = list(dict.fromkeys(lines))
+        tokens = dict(zip(distinct, count(distinct), strict=True))
+        self._sums = [0, *accumulate(tokens[line] for line in lines)]
 
     def tokens(self, span: Span | Piece) -> int:
         """Tokens of the span's lines."""
