@@ -100,3 +100,12 @@ def test_symbols_of_chunks_are_symbols_of_definitions(name):
 
 def test_a_language_without_a_grammar_has_an_empty_outline():
     assert outline(["all:", "\techo"], language_of("Makefile")) == Outline()
+
+
+def test_a_header_in_cpp_is_read_as_cpp():
+    lines = ["namespace library {", "class Shelf {", "  int free() const { return 1; }", "};", "}"]
+    symbols = [one.symbol for one in outline(lines, language_of("shelf.h")).definitions]
+    assert symbols == ["library", "library.Shelf", "library.Shelf.free"]
+    assert [
+        one.symbol for one in outline(["int class;", "int f(void) { return 1; }"], language_of("a.h")).definitions
+    ] == ["f"]

@@ -23,7 +23,7 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from homeground.corpus.languages import Language
+from homeground.corpus.languages import LANGUAGE_BY_NAME, Language
 
 if TYPE_CHECKING:
     from tree_sitter import Language as Grammar
@@ -124,15 +124,18 @@ def parse(lines: Sequence[str], language: Language, *, calls: bool = False) -> S
     """
     if language.grammar is None:
         return None
-    grammar = _grammar(language.grammar, language.entry)
-    if grammar is None:
+    source = "\n".join(lines).encode("utf-8", "replace")
+    tree = _tree(source, language)
+    if tree is not None and tree.root_node.has_error and language.fallback is not None:
+        other = LANGUAGE_BY_NAME[language.fallback]
+        second = _tree(source, other)
+        if second is not None and _faults(second) < _faults(tree):
+            tree, language = second, other
+    if tree is None or not _is_tame(tree):
         return None
-    from tree_sitter import Parser, QueryCursor
+    from tree_sitter import QueryCursor
 
-    tree = Parser(grammar).parse("\n".join(lines).encode("utf-8", "replace"))
-    if not _is_tame(tree):
-        return None
-    query = _query(language.grammar, language.entry, language.query or language.name, calls)
+    query = _query(language, calls)
     syntax = Syntax(tree.root_node)
     for pattern, captures in QueryCursor(query, match_limit=_MATCHES_AT_ONCE).matches(tree.root_node):
         _keep(syntax, pattern, captures, lines, query)
@@ -140,24 +143,39 @@ def parse(lines: Sequence[str], language: Language, *, calls: bool = False) -> S
     return syntax
 
 
+def _tree(source: bytes, language: Language) -> Tree | None:
+    from tree_sitter import Parser
+
+    grammar = _grammar(language)
+    return None if grammar is None else Parser(grammar).parse(source)
+
+
+def _faults(tree: Tree) -> int:
+    """How many of the outermost nodes hold a syntax error."""
+    return sum(child.has_error for child in tree.root_node.children) + tree.root_node.is_error
+
+
 @cache
-def _grammar(module: str, entry: str) -> Grammar | None:
+def _grammar(language: Language) -> Grammar | None:
     from tree_sitter import Language as Grammar
 
+    if language.grammar is None:
+        return None
     try:
-        capsule: object = getattr(importlib.import_module(module), entry)()
+        capsule: object = getattr(importlib.import_module(language.grammar), language.entry)()
     except ImportError:
         return None
     return Grammar(capsule)
 
 
 @cache
-def _query(module: str, entry: str, name: str, calls: bool) -> Query:
+def _query(language: Language, calls: bool) -> Query:
     from tree_sitter import Query
 
-    grammar = _grammar(module, entry)
+    grammar = _grammar(language)
     assert grammar is not None
-    text = resources.files("homeground.corpus").joinpath("grammars", f"{name}.scm").read_text("utf-8")
+    name = f"{language.query or language.name}.scm"
+    text = resources.files("homeground.corpus").joinpath("grammars", name).read_text("utf-8")
     query = Query(grammar, text)
     if not calls:
         data = text.encode()

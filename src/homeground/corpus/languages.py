@@ -22,6 +22,7 @@ class Language:
         grammar: module of the grammar wheel; None cuts by lines or headings.
         entry: the module's function that gives the grammar.
         query: name of the query, where it is not that of the language.
+        fallback: the language to try where this one's grammar finds errors (a header may be C or C++).
         headings: "markdown" or "rst" for prose that is cut at headings.
     """
 
@@ -31,6 +32,7 @@ class Language:
     grammar: str | None = None
     entry: str = "language"
     query: str | None = None
+    fallback: str | None = None
     headings: str | None = None
 
 
@@ -50,7 +52,7 @@ LANGUAGES: tuple[Language, ...] = (
     Language("java", (".java",), grammar="tree_sitter_java"),
     Language("kotlin", (".kt", ".kts"), grammar="tree_sitter_kotlin"),
     Language("scala", (".scala",), grammar="tree_sitter_scala"),
-    Language("c", (".c", ".h"), grammar="tree_sitter_c"),
+    Language("c", (".c", ".h"), grammar="tree_sitter_c", fallback="cpp"),
     Language("cpp", (".cc", ".cpp", ".cxx", ".hpp", ".hh"), grammar="tree_sitter_cpp"),
     Language("csharp", (".cs",), grammar="tree_sitter_c_sharp"),
     Language("ruby", (".rb",), ("Rakefile", "Gemfile"), grammar="tree_sitter_ruby"),
@@ -75,6 +77,7 @@ LANGUAGES: tuple[Language, ...] = (
     Language("docker", (".dockerfile",), ("Dockerfile",)),
 )
 
+LANGUAGE_BY_NAME = {language.name: language for language in LANGUAGES}
 _BY_SUFFIX = {suffix: language for language in LANGUAGES for suffix in language.suffixes}
 _BY_NAME = {name: language for language in LANGUAGES for name in language.names}
 

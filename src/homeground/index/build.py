@@ -22,7 +22,7 @@ from homeground.index.manifest import Manifest, StoredChunk
 from homeground.index.settings import IndexSettings
 from homeground.index.view import View
 
-_CHUNKER_VERSION = "6"
+_CHUNKER_VERSION = "7"
 _CONTENT_VERSION = "2"  # changes with what is embedded or counted as a term
 _COMMIT_EVERY = 2048
 _LOCK_WAIT_S = 60.0
