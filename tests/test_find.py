@@ -201,3 +201,19 @@ def test_a_wrong_name_is_answered_with_the_near_ones(run, arguments, message):
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
     assert message in err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["symbols", "horse"], ["trace", "heat_up"], ["skeleton", "bakery/oven.py"], ["read", "README.md"]]
+)
+def test_looking_something_up_loads_no_model(place, arguments):
+    script = f"""
+import sys
+from homeground.cli import main
+code = main({arguments!r})
+heavy = ("torch", "transformers", "sentence_transformers", "chromadb")
+print(code, [name for name in heavy if name in sys.modules], file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=place)
+    assert done.stderr == "0 []\n"
+    assert done.stdout

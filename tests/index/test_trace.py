@@ -58,6 +58,8 @@ def end(till, count):
     "go/main.go": 'package main\n\nimport "example.com/go/shelf"\n\nfunc main() { shelf.New() }\n',
     "web/util.js": "export function twice(x) { return x + x }\n",
     "web/app.js": "import { twice as double } from './util.js';\n\nexport function run() { return double(2) }\n",
+    "bells.py": "".join(f"class Bell{n}:\n    def ring(self):\n        pass\n\n\n" for n in range(4))
+    + "def rush(bell):\n    bell.ring()\n",
     "notes.md": "# Notes\n\nNothing here.\n",
 }
 
@@ -108,6 +110,12 @@ def test_what_only_the_name_says_is_marked(tools):
 
 def test_what_the_index_does_not_define_is_named_only(tools):
     assert tools.trace("Till.close")["external"] == ["print"]
+
+
+def test_a_name_that_many_have_is_counted_not_listed(tools):
+    found = tools.trace("rush")
+    assert found["unclear"] == [{"name": "bell.ring", "candidates": 4}]
+    assert found["callees"] == []
 
 
 def test_go_sees_its_package_and_what_it_imports(tools):

@@ -195,6 +195,9 @@ def _trace_lines(found: dict[str, Any], shown: _Shown) -> Iterator[list[Styled]]
             name = one["symbol"] or "(module)"
             mark = " ?" if one["via"] == "name" else ""
             yield [*place(shown(one["path"]), one["line"]), (name, NAME), (mark, QUIET)]
+    if found["unclear"]:
+        names = ", ".join(f"{one['name']} ({one['candidates']})" for one in found["unclear"])
+        yield [(f"could be any of several: {names}", QUIET)]
     if found["external"]:
         yield [(f"outside of the index: {', '.join(found['external'])}", QUIET)]
 

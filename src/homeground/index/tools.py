@@ -21,6 +21,7 @@ from homeground.index.symbols import Symbol, lines_of
 from homeground.index.trace import Tracer
 
 if TYPE_CHECKING:
+    from homeground.index.hit import Hit
     from homeground.index.index import Index
 
 MOST_HITS = 50
@@ -48,7 +49,11 @@ class Tools:
         self._here = here
 
     def search(self, query: str, k: int = 10, filters: Filters | None = None) -> dict[str, Any]:
-        """The best hits for words, code or a name: `{"query", "hits"}`; at most 50.
+        """What `hits` finds, as a document: `{"query", "hits"}`."""
+        return {"query": query, "hits": [hit.to_json() for hit in self.hits(query, k, filters)]}
+
+    def hits(self, query: str, k: int = 10, filters: Filters | None = None) -> list[Hit]:
+        """The best hits for words, code or a name; at most 50.
 
         Raises:
             UsageError: the query is blank, k is less than 1, or nothing passes the filters.
@@ -57,8 +62,7 @@ class Tools:
             raise UsageError("the query is blank", where="search", hint="say in words what the code does, or a name")
         if k < 1:
             raise UsageError(f"k is {k}: it must be at least 1", where="search", hint="leave it out for 10 hits")
-        hits = self.index.search(query, min(k, MOST_HITS), filters=filters)
-        return {"query": query, "hits": [hit.to_json() for hit in hits]}
+        return self.index.search(query, min(k, MOST_HITS), filters=filters)
 
     def symbols(
         self,
@@ -110,7 +114,7 @@ class Tools:
         return {"pattern": pattern, "symbols": [one.to_json() for one in found[:limit]], "total": len(found)}
 
     def trace(self, symbol: str) -> dict[str, Any]:
-        """Who calls a definition and what it calls: `{"symbol", "callers", "callees", "external", "truncated"}`.
+        """Who calls a definition and what it calls: `{"symbol", "callers", "callees", "unclear", "external", ...}`.
 
         Args:
             symbol: a dotted name or its end, with its file in front where that is needed: "PATH:NAME".
@@ -123,6 +127,7 @@ class Tools:
             "symbol": found.of.to_json(),
             "callers": [link.to_json() for link in found.callers[:MOST_LINKS]],
             "callees": [link.to_json() for link in found.callees[:MOST_LINKS]],
+            "unclear": [{"name": name, "candidates": count} for name, count in found.unclear.items()][:MOST_LINKS],
             "external": found.external[:MOST_LINKS],
             "truncated": max(len(found.callers), len(found.callees), len(found.external)) > MOST_LINKS,
         }

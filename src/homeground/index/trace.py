@@ -19,8 +19,9 @@ from typing import Any
 from homeground.corpus import Import
 from homeground.index.symbols import Call, Symbol, Symbols
 
+_MOST_BY_NAME = 3
 _SELF = frozenset({"self", "cls", "this", "super()", "super", "Self", "@self", "$this", "static", "parent"})
-_CLASSES = frozenset({"class", "struct", "interface", "trait", "enum", "type", "object", "record", "protocol"})
+_CLASSES = frozenset({"class", "struct", "interface", "trait", "enum", "type", "object", "record", "protocol", "impl"})
 _SEPARATORS = str.maketrans({"/": ".", "\\": ".", ":": "."})
 _INDEX_FILES = frozenset({"__init__", "index", "mod", "lib"})
 _OWN_ROOT = frozenset({"crate", "super", "self"})
@@ -61,11 +62,20 @@ class Link:
 
 @dataclass(frozen=True)
 class Trace:
-    """Callers and callees of one definition; `external` are names it calls that the index does not define."""
+    """Callers and callees of one definition.
+
+    Attributes:
+        of: the definition.
+        callers: those that are resolved first, then those by name.
+        callees: in the order of their calls.
+        unclear: names it calls that too many definitions have, with their number.
+        external: names it calls that the index does not define.
+    """
 
     of: Symbol
     callers: list[Link] = field(default_factory=list[Link])
     callees: list[Link] = field(default_factory=list[Link])
+    unclear: dict[str, int] = field(default_factory=dict[str, int])
     external: list[str] = field(default_factory=list[str])
 
 
@@ -78,7 +88,7 @@ class Tracer:
         self._named: dict[str, list[Symbol]] = {}
 
     def trace(self, of: Symbol) -> Trace:
-        """Callers and callees of a definition, in the order of path and line."""
+        """Callers and callees of a definition."""
         found = Trace(of)
         name = of.symbol.rpartition(".")[2]
         for called in (name, *self._symbols.renamed(name)):
@@ -86,12 +96,17 @@ class Tracer:
                 targets, via = self.resolve(call)
                 if of in targets:
                     found.callers.append(Link(call.symbol, call.path, call.line, call.line, via))
+        found.callers.sort(key=lambda link: link.via is Via.NAME)
         seen: set[Symbol] = set()
         external: dict[str, None] = {}
         for call in self._symbols.calls_in(of):
             targets, via = self.resolve(call)
+            written = f"{call.qualifier}.{call.name}" if call.qualifier not in ("", "?") else call.name
             if not targets:
-                external[f"{call.qualifier}.{call.name}" if call.qualifier not in ("", "?") else call.name] = None
+                external[written] = None
+            if via is Via.NAME and len(targets) > _MOST_BY_NAME:
+                found.unclear[written] = len(targets)
+                continue
             for target in targets:
                 if target not in seen:
                     seen.add(target)

@@ -92,9 +92,11 @@ class Workbench:
 
     def search(self, query: str, k: int) -> list[Hit]:
         """The agents' tool: search the masked index while the model waits."""
+        from homeground.index import Tools
+
         with self.compute:
             try:
-                return self.masked.search(query, k)
+                return Tools(self.masked).hits(query, k)
             finally:
                 release_workers()
 
