@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homeground.index.fuse import fuse
+from homeground.index.fuse import blend, fuse
 
 SCORES = st.lists(
     st.tuples(st.integers(-100, 100).map(lambda n: n / 100), st.integers(0, 300).map(lambda n: n / 10)),
@@ -37,3 +37,11 @@ def test_a_weight_of_zero_leaves_the_order_to_the_other_stage(pairs):
 def test_stages_count_by_their_weights():
     fused = fuse({"a": 0.2, "b": 0.6, "c": 0.4}, {"a": 10, "b": 0, "c": 5}, 0.75, 0.25)
     assert fused == pytest.approx({"a": 0.25, "b": 0.75, "c": 0.5})
+
+
+def test_a_later_stage_is_mixed_by_its_weight():
+    first, second = [1.0, 0.5, 0.0], [-4.0, 6.0, 1.0]
+    assert blend(first, second, 0.0) == [1.0, 0.5, 0.0]
+    assert blend(first, second, 1.0) == [0.0, 1.0, 0.5]
+    assert blend(first, second, 0.5) == [0.5, 0.75, 0.25]
+    assert blend([2.0], [3.0], 0.5) == [0.0]

@@ -118,6 +118,15 @@ def best_device() -> Device:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def bf16_is_fast() -> bool:
+    """Whether the best device multiplies in bf16; a processor that emulates it is slower than in fp32."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return bool(_cpu_flags() & {"amx_bf16", "avx512_bf16"})
+
+
 def found_device(name: str) -> str:
     """A torch device's name that is known to be there; ``auto`` takes :func:`best_device`.
 

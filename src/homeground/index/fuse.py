@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 
 def fuse(
@@ -24,7 +24,19 @@ def fuse(
     return {key: (dense_weight * one[key] + lexical_weight * other[key]) / total for key in dense}
 
 
-def _scaled(scores: Mapping[str, float]) -> dict[str, float]:
+def blend(first: Sequence[float], second: Sequence[float], weight: float) -> list[float]:
+    """Weighted mean of two lists of scores of the same hits, each scaled to [0, 1] over them.
+
+    Args:
+        first: score of each hit so far.
+        second: the later stage's.
+        weight: of the second, from 0 to 1.
+    """
+    one, other = _scaled(dict(enumerate(first))), _scaled(dict(enumerate(second)))
+    return [(1 - weight) * one[at] + weight * other[at] for at in range(len(first))]
+
+
+def _scaled[K](scores: Mapping[K, float]) -> dict[K, float]:
     low, high = min(scores.values(), default=0.0), max(scores.values(), default=0.0)
     if high <= low:
         return dict.fromkeys(scores, 0.0)

@@ -222,6 +222,10 @@ class Index:
         searcher = Searcher(self._manifest, self._view, self._embedder, self._reranker, self.settings)
         return searcher.search(query, self.settings.top_k if k is None else k, filters or Filters(), stages)
 
+    def candidates(self, query: str) -> dict[str, dict[str, float]]:
+        """Scores by stage of every chunk that a search weighs, by chunk id; the fused score is among them."""
+        return Searcher(self._manifest, self._view, self._embedder, self._reranker, self.settings).candidates(query)
+
     def masked(self, folder: Path, replacements: Mapping[str, Chunk], progress: Progress | None = None) -> Index:
         """An index of the same corpus in which some chunks are replaced; this one is not touched.
 

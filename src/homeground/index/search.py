@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from homeground.corpus import Chunk
 from homeground.index.filters import Filters, rows_of
-from homeground.index.fuse import fuse
+from homeground.index.fuse import blend, fuse
 from homeground.index.hit import Hit, Stage
+from homeground.index.rerank import RERANKED, reranked_text
 
 if TYPE_CHECKING:
     from homeground.index.embed import Embedder
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from homeground.index.view import View
 
 CANDIDATES = 100
-_RERANKED = 30
 _IDENTIFIER = re.compile(r"[^\W\d]\w*(?:(?:\.|::|#)[^\W\d]\w*)*")
 _EXACT, _TAIL, _FOLDED = 1.0, 0.9, 0.5
 
@@ -187,12 +187,13 @@ class Searcher:
         return hits
 
     def _rerank(self, reranker: Reranker, query: str, hits: list[Hit]) -> list[Hit]:
-        """The best hits in the reranker's order; those behind them keep their places and their scores."""
-        head, tail = hits[:_RERANKED], hits[_RERANKED:]
-        scores = reranker.score(query, [f"{hit.path} {hit.symbol}\n{hit.text}" for hit in head])
+        """The best hits by the weighted mean of both scores; those behind them keep their places and their scores."""
+        head, tail = hits[:RERANKED], hits[RERANKED:]
+        scores = reranker.score(query, [reranked_text(hit.path, hit.symbol, hit.text) for hit in head])
+        mixed = blend([hit.score for hit in head], scores, self.settings.rerank_weight)
         scored = [
-            replace(hit, score=score, scores={**hit.scores, Stage.RERANK: score})
-            for hit, score in zip(head, scores, strict=True)
+            replace(hit, score=both, scores={**hit.scores, Stage.RERANK: score})
+            for hit, both, score in zip(head, mixed, scores, strict=True)
         ]
         return [*sorted(scored, key=lambda hit: -hit.score), *tail]
 

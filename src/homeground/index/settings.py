@@ -18,17 +18,19 @@ class IndexSettings:
         dense_weight: weight of the normalised cosine in the fused score.
         lexical_weight: weight of the normalised BM25 score in the fused score.
         exact_names: whether a query that is a name puts the definitions of that name first.
-        rerank: cross-encoder that reorders the best hits; None leaves them.
+        rerank: cross-encoder or late-interaction model that reorders the best hits; None leaves them.
+        rerank_weight: weight of its score beside the fused one, both scaled to [0, 1]; 1 forgets the fused one.
         top_k: hits that a search returns unless it says otherwise.
         backend: number type of the embedder; "auto" takes bf16 where the processor computes in it.
     """
 
     embedder: str = "all-minilm-l6-v2"
     max_tokens: int = 192
-    dense_weight: float = 0.7
-    lexical_weight: float = 0.3
+    dense_weight: float = 0.6
+    lexical_weight: float = 0.4
     exact_names: bool = True
     rerank: str | None = None
+    rerank_weight: float = 0.5
     top_k: int = 10
     backend: Literal["auto", "bf16", "fp32"] = "auto"
 

@@ -14,10 +14,16 @@ class IndexSection(Section):
 
     embedder: str = Field(default="all-minilm-l6-v2", description="bundled name, local folder or hub id")
     max_tokens: int = Field(default=192, ge=16, description="tokens of a chunk that the embedder reads")
-    dense_weight: float = Field(default=0.7, ge=0, description="weight of the embedding's score in the fusion")
-    lexical_weight: float = Field(default=0.3, ge=0, description="weight of the BM25 score in the fusion")
+    dense_weight: float = Field(default=0.6, ge=0, description="weight of the embedding's score in the fusion")
+    lexical_weight: float = Field(default=0.4, ge=0, description="weight of the BM25 score in the fusion")
     exact_names: bool = Field(default=True, description="a query that is a name puts its definitions first")
-    rerank: str | None = Field(default=None, description="cross-encoder that reorders the best hits; null leaves them")
+    rerank: str | None = Field(
+        default=None,
+        description="cross-encoder or late-interaction model that reorders the best hits; null leaves them",
+    )
+    rerank_weight: float = Field(
+        default=0.5, ge=0, le=1, description="weight of its score beside the fused one; 1 forgets the fused one"
+    )
     top_k: int = Field(default=10, ge=1, description="hits returned")
     backend: Literal["auto", "bf16", "fp32"] = Field(default="auto", description="number type it computes in")
 
