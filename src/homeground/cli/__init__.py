@@ -24,6 +24,7 @@ from homeground.cli import (  # each module of verbs adds its own to the app, in
     export,
     find,
     machine,
+    measure,
     plan,
     search,
     train,
@@ -31,7 +32,7 @@ from homeground.cli import (  # each module of verbs adds its own to the app, in
 )
 from homeground.cli.verb import app, is_resumable
 
-__all__ = ["data", "export", "find", "machine", "main", "plan", "search", "train", "use"]
+__all__ = ["data", "export", "find", "machine", "main", "measure", "plan", "search", "train", "use"]
 
 # Nothing leaves the machine unasked, and nothing but our own progress is drawn.
 _LIBRARY_SETTINGS = {

@@ -1,8 +1,18 @@
-"""What `homeground eval search` does and prints."""
+"""The verb `tune`, and what `homeground eval search` does and prints."""
 
 from __future__ import annotations
 
-from homeground.cli.verb import Common
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from homeground.base.errors import RunInterruptedError, UsageError
+from homeground.cli.verb import Common, verb
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_TUNE_RUN = "tune"
 
 
 def evaluate_search(common: Common) -> None:
@@ -29,3 +39,58 @@ def evaluate_search(common: Common) -> None:
         table.add_row(*row, end_section=row[2] == search_eval.SEARCH)
     missing = [f"no {kind} queries: {why}" for kind, why in result["metrics"]["missing"].items()]
     common.show(result, table, *missing, f"plot: {result['plot']}", "try: homeground tune")
+
+
+@verb(example="homeground tune", resumable=True)
+def tune(
+    common: Common,
+    resume: Annotated[bool, typer.Option("--resume", help="Take the models that an interrupted run finished.")] = False,
+) -> None:
+    """Train the search on the indexed corpus, and keep what finds more on files that were held out."""
+    recipe = common.load_recipe()
+    workspace = common.workspace(create=False)
+    run = workspace.run(recipe.run or _TUNE_RUN)
+    if "tune" in run.finished() and not common.dry_run:
+        raise UsageError(
+            f"the run '{run.name}' has tuned already, and starting over would lose its models",
+            where=str(run.path),
+            hint="name another run with --run",
+        )
+    if common.dry_run:
+        models = ", ".join(recipe.tune.models) or "no model"
+        words = f"would fit the fusion and train {models} on up to {recipe.tune.pairs} questions, into {run.path}"
+        common.show({"run": run.name, "plan": words}, words)
+        return
+
+    from homeground.pipeline import tuning
+
+    with common.progress() as progress:
+        try:
+            result = tuning.tune(recipe, workspace, run, progress, resume=resume)
+        except KeyboardInterrupt:
+            raise RunInterruptedError(run.name) from None
+    found = result["metrics"]
+    if found["index"]:
+        lines = [f"  {name}: {value}" for name, value in found["index"].items()]
+        last = ["kept, as lines of a recipe:", "index:", *lines, f"use it: homeground index --recipe {found['recipe']}"]
+    else:
+        last = ["nothing was kept: the search stays as it is"]
+    common.show(result, _steps(found), *last)
+
+
+def _steps(found: dict[str, Any]) -> Table:
+    from rich.table import Table
+
+    table = Table("step", "MRR@10", "gain", "kept", "seconds", title_justify="left")
+    table.title = f"{found['questions']['heldout']} held-out questions, mean [95% interval]"
+    table.add_row("as it is", _interval(found["before"]), "", "", "")
+    for step in found["steps"]:
+        kept = "yes" if step["kept"] else "no"
+        cells = [_interval(step["mrr"]), _interval(step["gain"], "+"), kept, f"{step['seconds']:.0f}"]
+        table.add_row(step["name"], *cells)
+    return table
+
+
+def _interval(found: dict[str, float], sign: str = "") -> str:
+    form = f"{sign}.3f"
+    return f"{found['value']:{form}} [{found['low']:{form}}, {found['high']:{form}}]"

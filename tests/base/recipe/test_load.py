@@ -95,7 +95,8 @@ def test_an_unknown_key_names_the_nearest_known_one(refused):
 
 
 def test_a_key_in_the_wrong_section_is_told_where_it_belongs(refused):
-    assert refused("learning_rate: 0.1")[0].hint == "did you mean 'sft.learning_rate' or 'rl.learning_rate'?"
+    every = "did you mean 'sft.learning_rate' or 'rl.learning_rate' or 'tune.learning_rate'?"
+    assert refused("learning_rate: 0.1")[0].hint == every
     assert refused("sft: {group_siz: 4}")[0].hint == "did you mean 'rl.group_size'?"
 
 

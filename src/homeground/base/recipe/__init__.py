@@ -10,6 +10,7 @@ from homeground.base.recipe.recipe import Recipe
 from homeground.base.recipe.rl import RlSection
 from homeground.base.recipe.sft import SftSection
 from homeground.base.recipe.tasks import TasksSection
+from homeground.base.recipe.tune import TuneSection
 
 __all__ = [
     "CorpusSection",
@@ -25,6 +26,7 @@ __all__ = [
     "SftSection",
     "SourceSection",
     "TasksSection",
+    "TuneSection",
     "bundled_recipes",
     "load_recipe",
 ]

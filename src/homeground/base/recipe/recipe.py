@@ -14,6 +14,7 @@ from homeground.base.recipe.rl import RlSection
 from homeground.base.recipe.section import Section
 from homeground.base.recipe.sft import SftSection
 from homeground.base.recipe.tasks import TasksSection
+from homeground.base.recipe.tune import TuneSection
 
 
 class Recipe(Section):
@@ -26,6 +27,7 @@ class Recipe(Section):
     data: DataSection = DataSection()
     sft: SftSection = SftSection()
     rl: RlSection = RlSection()
+    tune: TuneSection = TuneSection()
     eval: EvalSection = EvalSection()
     seed: int = Field(default=0, ge=0, lt=2**32, description="seed of every random choice")
     run: str | None = Field(default=None, description="the run's name; null lets the verb choose")
