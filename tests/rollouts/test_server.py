@@ -162,12 +162,9 @@ def test_a_malformed_request_is_400_and_says_where(served, body, words):
 
 
 @pytest.mark.parametrize(("options", "name"), [
-    ({"stream": True}, "stream"),
-    ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
-    ({"response_format": {"type": "json_object"}}, "response_format"),
+    ({"presence_penalty": 0.5}, "presence_penalty"),
     ({"frequency_penalty": 0.5}, "frequency_penalty"),
     ({"logit_bias": {"5": 10}}, "logit_bias"),
-    ({"logprobs": True, "top_logprobs": 3}, "top_logprobs"),
     ({"extra_body": {"best_of": 2}}, "best_of"),
 ])  # fmt: skip
 def test_what_is_not_supported_is_refused_by_name(served, options, name):

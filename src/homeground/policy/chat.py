@@ -23,6 +23,7 @@ from typing import Any, cast
 from transformers import PreTrainedTokenizerBase
 
 from homeground.base.errors import HomegroundError
+from homeground.policy.tool_text import as_text, knows_tools
 
 type Message = dict[str, Any]
 """``role`` and ``content`` as OpenAI has them, perhaps ``tool_calls`` (arguments as an object) and ``tool_call_id``."""
@@ -58,10 +59,11 @@ def prompt_text(
             where=str(tokenizer.name_or_path),
             hint="use an instruct model, or put a chat_template.jinja beside its tokenizer",
         )
-    safe = [_defused(tokenizer, message) for message in messages]
+    shown, native = (messages, tools) if knows_tools(tokenizer) else (as_text(messages, tools), ())
+    safe = [_defused(tokenizer, message) for message in shown]
     try:
         text = tokenizer.apply_chat_template(
-            safe, tools=list(tools) or None, add_generation_prompt=open_turn, tokenize=False
+            safe, tools=list(native) or None, add_generation_prompt=open_turn, tokenize=False
         )
     except Exception as cause:  # jinja raises its own family for raise_exception() in templates
         raise HomegroundError(
@@ -118,19 +120,24 @@ def render(
 
 
 def extend(
-    tokenizer: PreTrainedTokenizerBase, history: Sequence[Message], history_ids: list[int], messages: Sequence[Message]
+    tokenizer: PreTrainedTokenizerBase,
+    history: Sequence[Message],
+    history_ids: list[int],
+    messages: Sequence[Message],
+    tools: Tools = (),
 ) -> list[int] | None:
     """Prompt ids of ``messages`` that keep the ids of a turn that was sampled before.
 
     Args:
         history: the messages of that turn, its assistant message last; a prefix of ``messages``.
         history_ids: prompt ids + sampled ids of that turn.
+        tools: that the template shows.
 
     Returns:
         ids that begin with ``history_ids``, or None when the template does not let the texts line up.
     """
-    now = prompt_text(tokenizer, messages)
-    behind = _behind(tokenizer, history, prompt_text(tokenizer, history[:-1]), now)
+    now = prompt_text(tokenizer, messages, tools=tools)
+    behind = _behind(tokenizer, history, prompt_text(tokenizer, history[:-1], tools=tools), now)
     if behind is None:
         return None
     end = end_token(tokenizer)
@@ -217,7 +224,7 @@ def _written(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], op
                 hint="use a model whose template knows tool calls, or write them into the message's content",
             )
         return written
-    content = defuse(tokenizer, message["content"])
+    content = defuse(tokenizer, message["content"] or "")
     return written if content.strip() in written else content
 
 
@@ -238,6 +245,6 @@ def _behind(tokenizer: PreTrainedTokenizerBase, history: Sequence[Message], befo
         return None
     turn, end, behind = now.removeprefix(before).partition(token_text(tokenizer, end_token(tokenizer)))
     message = next(m for m in reversed(history) if m["role"] == "assistant")
-    shown = [defuse(tokenizer, message["content"]).strip()]
+    shown = [defuse(tokenizer, message["content"] or "").strip()]
     shown += [call["function"]["name"] for call in message.get("tool_calls") or []]
     return behind if end and all(text in turn for text in shown) else None

@@ -5,24 +5,23 @@ No HTTP and no extra install. Each client belongs to one rollout; its calls are 
 
 from __future__ import annotations
 
-import time
-import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from homeground.base.errors import HomegroundError
-from homeground.policy import chat
-from homeground.rollouts.conversation import (
-    DEFAULT_MAX_TOKENS,
-    MOST_CHOICES,
-    Call,
-    Conversations,
-    refused,
-    stop_strings,
-)
-from homeground.rollouts.sampling import SamplingParams, call_seed
+from homeground.rollouts.conversation import DEFAULT_MAX_TOKENS, Call, Conversations
+from homeground.rollouts.responses import Response
+from homeground.rollouts.sampling import call_seed
 from homeground.rollouts.trajectory import Turn
+
+if TYPE_CHECKING:
+    from openai.types.chat import ChatCompletion
+
+    from homeground.rollouts.requests import ChatRequest
+
+MODEL = "policy"
+_HTTP = {"extra_body", "extra_headers", "extra_query", "timeout"}
 
 
 @dataclass(frozen=True)
@@ -42,51 +41,6 @@ class Identity:
     def name(self) -> str:
         """Unique in a run of one seed."""
         return f"{self.step}-{self.task}-{self.sibling}"
-
-
-@dataclass(frozen=True)
-class _Record:
-    def model_dump(self) -> dict[str, Any]:
-        """As plain data, like the records of OpenAI's client."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class ChatMessage(_Record):
-    """What the model wrote."""
-
-    role: str
-    content: str
-
-
-@dataclass(frozen=True)
-class Choice(_Record):
-    """One answer."""
-
-    index: int
-    message: ChatMessage
-    finish_reason: str
-
-
-@dataclass(frozen=True)
-class Usage(_Record):
-    """Tokens of one call."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-
-
-@dataclass(frozen=True)
-class ChatCompletion(_Record):
-    """The answer to one call."""
-
-    id: str
-    created: int
-    model: str
-    choices: list[Choice]
-    usage: Usage
-    object: str = "chat.completion"
 
 
 class LocalClient:
@@ -118,64 +72,58 @@ class LocalClient:
         self.turns: list[Turn] = []
         self.chat = _Chat(self)
 
-    async def complete(
-        self,
-        *,
-        messages: Sequence[Any],
-        model: str = "policy",
-        max_tokens: int | None = None,
-        max_completion_tokens: int | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        stop: str | Sequence[str] | None = None,
-        seed: int | None = None,
-        n: int | None = None,
-        extra_body: Mapping[str, Any] | None = None,
-        **others: Any,
-    ) -> ChatCompletion:
+    async def complete(self, *, messages: Sequence[Any], **fields: Any) -> ChatCompletion:
         """See ``openai.AsyncOpenAI().chat.completions.create``; ``extra_body`` takes top_k and min_p.
 
         Raises:
             HomegroundError: a parameter that is not supported, a prompt that does not fit, or a refusing template.
         """
-        del temperature
-        extra = dict(extra_body or {})
-        top_k, min_p = extra.pop("top_k", 0), extra.pop("min_p", 0.0)
-        # The same effect-free fields as the server's, and what only an HTTP client has.
-        ignored = {"logprobs", "return_token_ids", "timeout", "extra_headers", "extra_query"}
-        asked = refused({name: value for name, value in (others | extra).items() if name not in ignored})
-        if asked:
-            raise HomegroundError(f"the local client does not support {', '.join(asked)} yet", where="an agent's call")
+        from openai.types.chat import ChatCompletion
+
+        from homeground.rollouts.requests import ApiError
+
         call, self._calls = self._calls, self._calls + 1
-        params = SamplingParams(
-            self._temperature,
-            1.0 if top_p is None else top_p,
-            top_k,
-            self._identity.call_seed(call) if seed is None else seed,
-            min_p,
-        )
-        request = Call(
-            [_plain(m) for m in messages],
-            max_completion_tokens or max_tokens or self._max_tokens,
-            params,
-            stop_strings(stop),
-            min(n or 1, MOST_CHOICES),
-            self._identity.name,
-        )
-        prompt = self._conversations.prompt(request.messages, request.owner)
         try:
+            body = _request(messages, fields)
+            told = body.said()
+            tools = body.offered()
+            limit = body.limit if body.max_tokens or body.max_completion_tokens else self._max_tokens
+            seed = self._identity.call_seed(call) if body.seed is None else body.seed
+            params = replace(body.params(seed), temperature=self._temperature)
+            request = Call(told, limit, params, body.stops, body.n, self._identity.name, tools, body.grammar())
+            prompt = self._conversations.prompt(told, request.owner, tools)
             answers = await self._conversations.answer(request, prompt)
-        except ValueError as error:
+        except (ApiError, ValueError) as error:
             raise HomegroundError(str(error), where="an agent's call") from error
-        choices: list[Choice] = []
-        for index, answer in enumerate(answers):
+        for answer in answers:
             done = answer.generation
-            reason = done.finish_reason.value
-            self.turns.append(Turn(done.prompt_ids, done.ids, done.logprobs, reason, done.weights_version))
-            choices.append(Choice(index, ChatMessage("assistant", answer.text), reason))
-        written = sum(len(a.generation.ids) for a in answers)
-        usage = Usage(len(prompt), written, len(prompt) + written)
-        return ChatCompletion(f"chatcmpl-{uuid.uuid4().hex}", int(time.time()), model, choices, usage)
+            self.turns.append(
+                Turn(done.prompt_ids, done.ids, done.logprobs, done.finish_reason.value, done.weights_version)
+            )
+        response = Response(
+            body.model, self._conversations.tokenizer, chat=True, likeliest=body.likeliest, ids=body.return_token_ids
+        )
+        return ChatCompletion.model_validate(response.whole(answers))
+
+
+def _request(messages: Sequence[Any], fields: Mapping[str, Any]) -> ChatRequest:
+    """An agent's call as a request, without what only HTTP has."""
+    from pydantic import ValidationError
+
+    from homeground.rollouts.requests import ApiError, ChatRequest
+
+    given = {name: value for name, value in fields.items() if name not in _HTTP and value is not None}
+    given |= dict(fields.get("extra_body") or {})
+    said = [message if isinstance(message, Mapping) else message.model_dump() for message in messages]
+    try:
+        body = ChatRequest.model_validate({"model": MODEL, **given, "messages": said})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ApiError(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    body.check(body.model)
+    if body.stream:
+        raise ApiError(400, "the local client does not support stream yet")
+    return body
 
 
 class _Chat:
@@ -186,16 +134,3 @@ class _Chat:
 class _Completions:
     def __init__(self, client: LocalClient) -> None:
         self.create = client.complete
-
-
-def _plain(message: Any) -> chat.Message:
-    """A message given as a dictionary or as a record of this client's or of OpenAI's."""
-    fields = message if isinstance(message, Mapping) else message.model_dump()
-    content = fields.get("content")
-    if not isinstance(content, str):
-        raise HomegroundError(
-            f"the content of a message must be text, not {type(content).__name__}",
-            where=f"a message of role {fields.get('role')!r}",
-            hint="join the parts of a message before sending it",
-        )
-    return {"role": str(fields["role"]), "content": content}

@@ -7,19 +7,25 @@ When a conversation comes back with an earlier answer of ours in it, its prompt 
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedTokenizerBase
 
 from homeground.policy import chat
 from homeground.rollouts.engine import Engine, Generation
+from homeground.rollouts.messages import plain
 from homeground.rollouts.sampling import SamplingParams, call_seed
 from homeground.rollouts.stopping import cut
+from homeground.rollouts.tool_calls import ToolCall, find_calls
+
+if TYPE_CHECKING:
+    from homeground.rollouts.grammar import Grammar
 
 REMEMBERED_TURNS = 4096
 DEFAULT_MAX_TOKENS = 256
@@ -33,13 +39,17 @@ class Call:
     """One request for chat completions.
 
     Attributes:
-        messages: plain-text messages.
+        messages: as :mod:`homeground.rollouts.messages` makes them.
         max_tokens: of each answer.
         params: of the first answer; the others differ in the seed.
         stop: strings that end an answer.
         n: how many answers.
         owner: who holds this conversation (a rollout), so that its history is built from its own sampled ids even
             when a sibling wrote the same text with other ids.
+        tools: schemas of the functions that an answer may call.
+        grammar: what an answer has to follow (:mod:`homeground.rollouts.grammar`); empty is free.
+        remembered: its answers may come back as a history.
+        listen: gets the number of an answer and each token of it as it is sampled, from the sampler's thread.
     """
 
     messages: Sequence[chat.Message]
@@ -48,14 +58,41 @@ class Call:
     stop: Sequence[str] = ()
     n: int = 1
     owner: str = ""
+    tools: chat.Tools = ()
+    grammar: str = ""
+    listen: Callable[[int, int], None] | None = None
+    remembered: bool = True
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One choice: its text without end token or stop string, and what was sampled."""
+    """One choice: its text without end token, stop string and calls; its calls; and what was sampled."""
 
     text: str
     generation: Generation
+    calls: Sequence[ToolCall] = ()
+
+    @property
+    def finish_reason(self) -> str:
+        """In OpenAI's words."""
+        return "tool_calls" if self.calls else self.generation.finish_reason.value
+
+    def message(self, name: str = "call") -> dict[str, Any]:
+        """As OpenAI has it.
+
+        Args:
+            name: what the calls' ids begin with.
+        """
+        calls = [
+            {
+                "id": f"{name}_{number}",
+                "type": "function",
+                "function": {"name": call.name, "arguments": json.dumps(call.arguments, ensure_ascii=False)},
+            }
+            for number, call in enumerate(self.calls)
+        ]
+        content = None if calls and not self.text else self.text
+        return {"role": "assistant", "content": content, **({"tool_calls": calls} if calls else {})}
 
 
 class Conversations:
@@ -71,7 +108,7 @@ class Conversations:
         self.tokenizer = tokenizer
         self._turns: OrderedDict[bytes, list[int]] = OrderedDict()
 
-    def prompt(self, messages: Sequence[chat.Message], owner: str = "") -> list[int]:
+    def prompt(self, messages: Sequence[chat.Message], owner: str = "", tools: chat.Tools = ()) -> list[int]:
         """Prompt ids of a conversation; its last answered turn keeps its sampled ids.
 
         Raises:
@@ -79,10 +116,10 @@ class Conversations:
         """
         last = max((i for i, m in enumerate(messages) if m["role"] == "assistant"), default=None)
         if last is not None and (known := self._turns.get(_key(owner, messages[: last + 1]))) is not None:
-            extended = chat.extend(self.tokenizer, messages[: last + 1], known, messages)
+            extended = chat.extend(self.tokenizer, messages[: last + 1], known, messages, tools)
             if extended is not None:
                 return extended
-        return chat.encode(self.tokenizer, chat.prompt_text(self.tokenizer, messages))
+        return chat.encode(self.tokenizer, chat.prompt_text(self.tokenizer, messages, tools=tools))
 
     async def answer(self, call: Call, prompt: list[int]) -> list[Answer]:
         """Sample the answers of a call; cancelling the task ends their requests.
@@ -99,7 +136,13 @@ class Conversations:
         try:
             for number in range(call.n):
                 params = call.params if number == 0 else _another(call.params, number)
-                futures.append(self.engine.submit(prompt, call.max_tokens, params, [end], call.stop))
+                listen = functools.partial(call.listen, number) if call.listen is not None else None
+                grammar = self._grammar(call.grammar, end)
+                futures.append(
+                    self.engine.submit(
+                        prompt, call.max_tokens, params, [end], call.stop, grammar=grammar, listen=listen
+                    )
+                )
             generations = await asyncio.gather(*(asyncio.wrap_future(f) for f in futures))
         except BaseException:
             for future in futures:
@@ -107,16 +150,34 @@ class Conversations:
             raise
         answers: list[Answer] = []
         for generation in generations:
-            written = generation.ids[:-1] if generation.ids[-1] == end else generation.ids
-            text = self.tokenizer.decode(written, skip_special_tokens=True)
-            assert isinstance(text, str)
-            answers.append(Answer(cut(text, call.stop), generation))
-            self._remember(call, answers[-1])
+            answers.append(self._read(call, generation, end))
+            if call.remembered:
+                self._remember(call, answers[-1])
         return answers
+
+    def _grammar(self, text: str, end: int) -> Grammar | None:
+        if not text:
+            return None
+        from homeground.rollouts.grammar import Grammar
+
+        return Grammar(self.tokenizer, text, end)
+
+    def _read(self, call: Call, generation: Generation, end: int) -> Answer:
+        written = generation.ids[:-1] if generation.ids[-1] == end else generation.ids
+        text = self.tokenizer.decode(written, skip_special_tokens=True)
+        assert isinstance(text, str)
+        if call.tools:
+            # Some families mark calls with special tokens.
+            marked = self.tokenizer.decode(written)
+            assert isinstance(marked, str)
+            beside, calls = find_calls(marked, {tool["function"]["name"] for tool in call.tools})
+            if calls:
+                return Answer(cut(beside, call.stop), generation, calls)
+        return Answer(cut(text, call.stop), generation)
 
     def _remember(self, call: Call, answer: Answer) -> None:
         """Keep a turn; where one owner was answered the same text with other ids, either is a valid history."""
-        key = _key(call.owner, [*call.messages, {"role": "assistant", "content": answer.text}])
+        key = _key(call.owner, [*call.messages, plain(answer.message())])
         self._turns[key] = answer.generation.prompt_ids + answer.generation.ids
         self._turns.move_to_end(key)
         if len(self._turns) > REMEMBERED_TURNS:
@@ -145,9 +206,13 @@ def stop_strings(stop: str | Sequence[str] | None) -> list[str]:
 
 def _another(params: SamplingParams, number: int) -> SamplingParams:
     seed = call_seed(params.seed, 0, 0, number, 0)
-    return SamplingParams(params.temperature, params.top_p, params.top_k, seed, params.min_p)
+    return replace(params, seed=seed)
 
 
 def _key(owner: str, messages: Sequence[chat.Message]) -> bytes:
-    plain = [owner, *([m["role"], m["content"]] for m in messages)]
-    return hashlib.blake2b(json.dumps(plain).encode(), digest_size=16).digest()
+    told = [owner, *([m["role"], m["content"], _calls_of(m)] for m in messages)]
+    return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=16).digest()
+
+
+def _calls_of(message: chat.Message) -> list[list[Any]]:
+    return [[call["function"]["name"], call["function"]["arguments"]] for call in message.get("tool_calls") or []]

@@ -7,10 +7,10 @@ turn of an agent computes only what is new.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -28,6 +28,9 @@ from homeground.rollouts.sampling import SamplingParams
 from homeground.rollouts.stopping import StopWatch
 from homeground.rollouts.tails import Tails
 
+if TYPE_CHECKING:
+    from homeground.rollouts.grammar import Grammar
+
 PREFILL_TOKENS = 2048
 
 
@@ -38,6 +41,8 @@ class Row:
     Attributes:
         version: of the weights when it started.
         state: what its decoder keeps for it.
+        grammar: what it may say.
+        listen: gets every token as it is sampled, in the sampler's thread.
     """
 
     prompt_ids: list[int]
@@ -48,9 +53,12 @@ class Row:
     future: Future[Generation]
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    likeliest: list[list[tuple[int, float]]] = field(default_factory=list)
     version: int = 0
     stopped: bool = False
     state: Any = None
+    grammar: Grammar | None = None
+    listen: Callable[[int], None] | None = None
 
     @property
     def next_input(self) -> int:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from homeground.rollouts.sampling import SamplingParams
+
+if TYPE_CHECKING:
+    from homeground.rollouts.grammar import Grammar
 
 
 class FinishReason(StrEnum):
@@ -28,6 +31,7 @@ class Generation:
         logprobs: the policy's log-probability of each.
         finish_reason: an end token or a stop string, or the limit.
         weights_version: how many times the policy had been published when the request began.
+        likeliest: of each sampled token the likeliest ones in its place, as far as asked for.
     """
 
     prompt_ids: list[int]
@@ -35,6 +39,7 @@ class Generation:
     logprobs: list[float]
     finish_reason: FinishReason
     weights_version: int
+    likeliest: list[list[tuple[int, float]]] = field(default_factory=list[list[tuple[int, float]]])
 
 
 class Engine(Protocol):
@@ -52,6 +57,9 @@ class Engine(Protocol):
         params: SamplingParams | None = None,
         stop_ids: Sequence[int] = (),
         stop: Sequence[str] = (),
+        *,
+        grammar: Grammar | None = None,
+        listen: Callable[[int], None] | None = None,
     ) -> Future[Generation]:
         """Queue a request; cancelling the future ends it."""
         ...

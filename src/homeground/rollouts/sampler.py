@@ -11,8 +11,9 @@ import contextlib
 import queue
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -23,8 +24,11 @@ from homeground.rollouts.decoder import Decoder, Row, TrieDecoder
 from homeground.rollouts.engine import FinishReason, Generation, check_request
 from homeground.rollouts.fixed import FixedDecoder, PlainDecoder
 from homeground.rollouts.heads import HeadShape, context_of, head_shape
-from homeground.rollouts.sampling import SamplingParams, choose
+from homeground.rollouts.sampling import SamplingParams, choose, likeliest
 from homeground.rollouts.stopping import StopWatch
+
+if TYPE_CHECKING:
+    from homeground.rollouts.grammar import Grammar
 
 GATHER_SECONDS = 0.004
 _NOBODY = SamplingParams(temperature=0)
@@ -110,6 +114,9 @@ class Sampler:
         params: SamplingParams | None = None,
         stop_ids: Sequence[int] = (),
         stop: Sequence[str] = (),
+        *,
+        grammar: Grammar | None = None,
+        listen: Callable[[int], None] | None = None,
     ) -> Future[Generation]:
         """Queue a request; cancelling the future takes it out of the batch before the next step.
 
@@ -119,13 +126,18 @@ class Sampler:
             params: temperature 1 when not given.
             stop_ids: sampling one of these ends the row; it is kept.
             stop: the row ends when its decoded text contains one of these; the token that completes it is kept.
+            grammar: what the row may say; used up by this request.
+            listen: called with each token as it is sampled, from the sampler's thread: return at once.
 
         Raises:
             ValueError: empty prompt, or prompt and answer do not fit the model's context.
         """
         check_request(prompt_ids, max_tokens, stop, self._context)
         watch = StopWatch(self._policy.tokenizer, stop) if stop else None
-        row = Row(list(prompt_ids), params or SamplingParams(), max_tokens, frozenset(stop_ids), watch, Future())
+        row = Row(
+            list(prompt_ids), params or SamplingParams(), max_tokens, frozenset(stop_ids), watch, Future(),
+            grammar=grammar, listen=listen,
+        )  # fmt: skip
         with self._door:
             if self._closed:
                 raise RuntimeError("the sampler is closed")
@@ -216,15 +228,25 @@ class Sampler:
         logits = self._decoder.logits()
         padding = len(logits) - len(rows)
         params = [row.params for row in rows] + [_NOBODY] * padding
-        ids, logprobs = choose(logits, params, [len(row.ids) for row in rows] + [0] * padding)
+        for row, scores in zip(rows, logits, strict=False):
+            if row.params.likeliest:
+                row.likeliest.append(likeliest(scores, row.params))
+        allowed = {
+            index: row.grammar.allowed(logits.shape[1]) for index, row in enumerate(rows) if row.grammar is not None
+        }
+        ids, logprobs = choose(logits, params, [len(row.ids) for row in rows] + [0] * padding, allowed)
         self.sampled_tokens += len(rows)
         ended: list[int] = []
         for index, (row, token, logprob) in enumerate(zip(rows, ids.tolist(), logprobs.tolist(), strict=False)):
             row.ids.append(token)
             row.logprobs.append(logprob)
+            if row.listen is not None:
+                row.listen(token)
             row.stopped = token in row.stop_ids or (row.watch is not None and row.watch.completed_by(row.ids))
             if row.stopped or len(row.ids) >= row.max_tokens:
                 ended.append(index)
+            elif row.grammar is not None:
+                row.grammar.add(token)
         self._finish(ended)
 
     def _finish(self, ended: list[int]) -> None:
@@ -237,4 +259,6 @@ class Sampler:
             reason = FinishReason.STOP if row.stopped else FinishReason.LENGTH
             # A future that never starts "running" can be cancelled at any time; a client may have hung up just now.
             with contextlib.suppress(InvalidStateError):
-                row.future.set_result(Generation(row.prompt_ids, row.ids, row.logprobs, reason, row.version))
+                row.future.set_result(
+                    Generation(row.prompt_ids, row.ids, row.logprobs, reason, row.version, row.likeliest)
+                )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +23,7 @@ class SamplingParams:
         top_k: keep this many tokens; 0 keeps all.
         seed: the same seed, prompt and weights give the same tokens, whatever runs beside them.
         min_p: keep tokens at least this share as likely as the likeliest.
+        likeliest: how many of the likeliest tokens are told at each step, with their log-probabilities.
     """
 
     temperature: float = 1.0
@@ -30,6 +31,7 @@ class SamplingParams:
     top_k: int = 0
     seed: int = 0
     min_p: float = 0.0
+    likeliest: int = 0
 
     @property
     def truncates(self) -> bool:
@@ -57,13 +59,31 @@ def call_seed(seed: int, step: int, task: int, sibling: int, call: int) -> int:
     return int.from_bytes(digest, "big") >> 11
 
 
-def choose(logits: Tensor, params: Sequence[SamplingParams], counters: Sequence[int]) -> tuple[Tensor, Tensor]:
+def likeliest(logits: Tensor, params: SamplingParams) -> list[tuple[int, float]]:
+    """The likeliest tokens of one row, best first, and their log-probabilities at its temperature.
+
+    Args:
+        logits: (vocabulary,), float32; left as they are.
+        params: of the row.
+    """
+    scores = torch.log_softmax(logits / (params.temperature if params.temperature > 0 else 1.0), -1)
+    best = scores.topk(params.likeliest)
+    return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+
+
+def choose(
+    logits: Tensor,
+    params: Sequence[SamplingParams],
+    counters: Sequence[int],
+    allowed: Mapping[int, Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
     """One token a row.
 
     Args:
         logits: (rows, vocabulary), float32; overwritten.
         params: of each row.
         counters: which token of its row this is, from 0.
+        allowed: of rows that must not take every token, those that they may take, (vocabulary,), bool.
 
     Returns:
         ids (rows,), int64, and their log-probabilities (rows,), float32. Log-probabilities are the policy's own at
@@ -76,12 +96,18 @@ def choose(logits: Tensor, params: Sequence[SamplingParams], counters: Sequence[
         temperature = torch.tensor([p.temperature if p.temperature > 0 else 1.0 for p in params], device=device)
         logits /= temperature[:, None]
     normaliser = torch.logsumexp(logits, -1)
+    # What is drawn from; log-probabilities stay the policy's own.
+    scale = normaliser
+    for row, some in (allowed or {}).items():
+        logits[row].masked_fill_(~some.to(device), -torch.inf)
+        scale = scale if scale is not normaliser else normaliser.clone()
+        scale[row] = torch.logsumexp(logits[row], -1)
     drawn = [i for i, p in enumerate(params) if p.temperature > 0]
     everyone = len(drawn) == len(params)
     ids = logits.argmax(-1) if not everyone else torch.empty(0, dtype=torch.long, device=device)
     if drawn:
         some = logits if everyone else logits[drawn]
-        kept = torch.exp(some - (normaliser if everyone else normaliser[drawn])[:, None])
+        kept = torch.exp(some - (scale if everyone else scale[drawn])[:, None])
         cut = [at for at, i in enumerate(drawn) if params[i].truncates]
         if cut:
             kept[cut] = _truncate(kept[cut], [params[drawn[at]] for at in cut])

@@ -16,76 +16,29 @@ import secrets
 import socket
 import threading
 import time
-import uuid
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi.responses import JSONResponse, StreamingResponse
 from transformers import PreTrainedTokenizerBase
 
 from homeground.base.errors import HomegroundError
-from homeground.policy import chat
-from homeground.rollouts.conversation import (
-    DEFAULT_MAX_TOKENS,
-    MOST_CHOICES,
-    Answer,
-    Call,
-    Conversations,
-    refused,
-    stop_strings,
-)
+from homeground.rollouts.conversation import Call, Conversations
 from homeground.rollouts.engine import Engine
-from homeground.rollouts.sampling import SamplingParams
+from homeground.rollouts.requests import ApiError, ChatRequest, CompletionRequest, Sampled
+from homeground.rollouts.responses import Response
+from homeground.rollouts.stream import Stream
 
 REMEMBERED_PROMPTS = 65536
+MOST_DIRECT = 256
+GATEWAY_S = 290.0
+"""The gateway waits for 300 seconds and then asks again."""
+EVENT_STREAM = "text/event-stream"
 WRONG_KEY = "missing or wrong key: send it as 'Authorization: Bearer KEY'"
-
-
-class ChatMessage(BaseModel):
-    """A message; content is plain text."""
-
-    role: str
-    content: str
-
-
-class ChatRequest(BaseModel):
-    """The part of OpenAI's chat completion request that this server does; the rest is refused by name, not ignored."""
-
-    model_config = ConfigDict(extra="allow")
-    model: str
-    messages: list[ChatMessage] = Field(min_length=1)
-    max_tokens: int | None = Field(default=None, ge=1)
-    max_completion_tokens: int | None = Field(default=None, ge=1)
-    temperature: float = Field(default=1.0, ge=0, le=2)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    top_k: int = Field(default=0, ge=0)
-    min_p: float = Field(default=0.0, ge=0, le=1)
-    seed: int | None = None
-    logprobs: bool = False
-    return_token_ids: bool = False
-    n: int = Field(default=1, ge=1, le=MOST_CHOICES)
-    stop: str | list[str] | None = None
-    prompt_cache_key: str | None = None
-
-
-class ApiError(Exception):
-    """An error in the form that OpenAI's clients understand."""
-
-    def __init__(self, status: int, message: str, code: str | None = None) -> None:
-        super().__init__(message)
-        self.status, self.message, self.code = status, message, code
-
-    def response(self) -> JSONResponse:
-        """As JSON."""
-        kind = "invalid_request_error" if self.status < 500 else "server_error"
-        return JSONResponse(
-            {"error": {"message": self.message, "type": kind, "param": None, "code": self.code}}, self.status
-        )
 
 
 class ModelServer:
@@ -98,10 +51,18 @@ class ModelServer:
         seed: requests without a seed of their own get one from (this seed, weights version, prompt, how many times
             that prompt was asked), so a run does not depend on the order in which requests arrive, except that
             equal prompts are told apart by nothing else: rollouts send seeds.
+        most_direct: requests that may wait at once, of clients that send the key in a header; further ones get 429.
+            The gateway's, with the key in their path, are never refused: it would give up on them.
     """
 
     def __init__(
-        self, engine: Engine, tokenizer: PreTrainedTokenizerBase, *, model: str = "policy", seed: int = 0
+        self,
+        engine: Engine,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        model: str = "policy",
+        seed: int = 0,
+        most_direct: int = MOST_DIRECT,
     ) -> None:
         self.model = model
         self.secret = secrets.token_urlsafe(24)
@@ -109,6 +70,8 @@ class ModelServer:
         self._tokenizer = tokenizer
         self._conversations = Conversations(engine, tokenizer)
         self._seed = seed
+        self._most_direct = most_direct
+        self._direct = 0
         self._asked: OrderedDict[tuple[int, bytes], int] = OrderedDict()
         self.app = self._build()
         self._server: uvicorn.Server | None = None
@@ -151,8 +114,9 @@ class ModelServer:
         app.add_api_route("/healthz", self._health)
         for prefix in ("/v1", "/{secret}/v1"):
             app.add_api_route(f"{prefix}/models", self._models)
-            app.add_api_route(f"{prefix}/chat/completions", self._chat, methods=["POST"])
-        app.add_exception_handler(ApiError, lambda _, error: error.response())  # type: ignore[attr-defined, arg-type, return-value]
+            app.add_api_route(f"{prefix}/chat/completions", self._chat, methods=["POST"], response_model=None)
+            app.add_api_route(f"{prefix}/completions", self._complete, methods=["POST"], response_model=None)
+        app.add_exception_handler(ApiError, lambda _, error: _refusal(error))  # type: ignore[attr-defined, arg-type, return-value]
         app.add_exception_handler(RequestValidationError, _explain)
         return app
 
@@ -163,24 +127,63 @@ class ModelServer:
         self._authorize(request)
         return {"object": "list", "data": [{"id": self.model, "object": "model", "owned_by": "homeground"}]}
 
-    async def _chat(self, request: Request, body: ChatRequest) -> dict[str, Any]:
+    async def _chat(self, request: Request, body: ChatRequest) -> Any:
+        return await self._served(request, body, self._chat_call)
+
+    async def _complete(self, request: Request, body: CompletionRequest) -> Any:
+        return await self._served(request, body, self._text_call)
+
+    async def _served[B: Sampled](
+        self, request: Request, body: B, call_of: Callable[[B], tuple[Call, list[int]]]
+    ) -> Any:
+        """Answer a request, whole or in pieces; those that came past the gateway wait for their turn."""
         self._authorize(request)
-        self._check(body)
-        messages: list[chat.Message] = [m.model_dump() for m in body.messages]
-        owner = body.prompt_cache_key or ""
+        body.check(self.model)
+        call, prompt = call_of(body)
+        response = Response(
+            self.model, self._tokenizer, chat=isinstance(body, ChatRequest), likeliest=body.likeliest,
+            ids=body.return_token_ids,
+        )  # fmt: skip
+        direct = "secret" not in request.path_params
+        if direct and self._direct >= self._most_direct:
+            raise ApiError(429, "too many requests are waiting", "rate_limit_exceeded", {"Retry-After": "2"})
+        self._direct += direct
         try:
-            prompt = self._conversations.prompt(messages, owner)
+            if body.stream:
+                stream = Stream(self._conversations, call, prompt, response)
+                await _asked(stream.begin())
+                counted = body.stream_options is not None and body.stream_options.include_usage
+                return StreamingResponse(self._counted_out(stream.events(counted), direct), media_type=EVENT_STREAM)
+            limit = None if direct else GATEWAY_S
+            work = asyncio.create_task(self._conversations.answer(call, prompt))
+            answers = await _asked(_unless_gone(request, work, limit))
+            return response.whole(answers)
+        finally:
+            # A stream goes on behind this response.
+            self._direct -= direct
+
+    async def _counted_out(self, events: AsyncIterator[str], direct: bool) -> AsyncIterator[str]:
+        self._direct += direct
+        try:
+            async for event in events:
+                yield event
+        finally:
+            self._direct -= direct
+
+    def _chat_call(self, body: ChatRequest) -> tuple[Call, list[int]]:
+        messages, tools, owner = body.said(), body.offered(), body.prompt_cache_key or ""
+        try:
+            prompt = self._conversations.prompt(messages, owner, tools)
         except HomegroundError as error:
             raise ApiError(400, error.message) from error
-        params = SamplingParams(body.temperature, body.top_p, body.top_k, self._seed_of(body, prompt), body.min_p)
-        limit = body.max_completion_tokens or body.max_tokens or DEFAULT_MAX_TOKENS
-        call = Call(messages, limit, params, stop_strings(body.stop), body.n, owner)
-        try:
-            answers = await _unless_gone(request, asyncio.create_task(self._conversations.answer(call, prompt)))
-        except ValueError as error:
-            code = "context_length_exceeded" if "context" in str(error) else None
-            raise ApiError(400, str(error), code) from error
-        return self._response(body, answers)
+        params = body.params(self._seed_of(body, prompt))
+        return Call(messages, body.limit, params, body.stops, body.n, owner, tools, body.grammar()), prompt
+
+    def _text_call(self, body: CompletionRequest) -> tuple[Call, list[int]]:
+        prompt = body.ids(self._tokenizer)
+        return Call(
+            [], body.limit, body.params(self._seed_of(body, prompt)), body.stops, body.n, remembered=False
+        ), prompt
 
     def _authorize(self, request: Request) -> None:
         if not self.admits(request):
@@ -200,15 +203,7 @@ class ModelServer:
         if not self.admits(request):
             raise HTTPException(401, WRONG_KEY)
 
-    def _check(self, body: ChatRequest) -> None:
-        if body.model != self.model:
-            raise ApiError(
-                404, f"the model {body.model!r} does not exist; this server has {self.model!r}", "model_not_found"
-            )
-        if asked := refused(body.model_extra or {}):
-            raise ApiError(400, f"this server does not support {', '.join(asked)} yet", "unsupported_parameter")
-
-    def _seed_of(self, body: ChatRequest, prompt: list[int]) -> int:
+    def _seed_of(self, body: Sampled, prompt: list[int]) -> int:
         if body.seed is not None:
             return body.seed
         key = hashlib.blake2b(json.dumps(prompt).encode(), digest_size=12).digest()
@@ -220,50 +215,19 @@ class ModelServer:
         text = f"{self._seed}:{version}:{key.hex()}:{count}"
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big")
 
-    def _response(self, body: ChatRequest, answers: Sequence[Answer]) -> dict[str, Any]:
-        first = answers[0].generation
-        written = sum(len(answer.generation.ids) for answer in answers)
-        response: dict[str, Any] = {
-            "id": f"chatcmpl-{uuid.uuid4().hex}",
-            "object": "chat.completion",
-            "created": int(time.time()),
-            "model": self.model,
-            "choices": [self._choice(body, index, answer) for index, answer in enumerate(answers)],
-            "usage": {
-                "prompt_tokens": len(first.prompt_ids),
-                "completion_tokens": written,
-                "total_tokens": len(first.prompt_ids) + written,
-            },
-            "request_id": uuid.uuid4().hex,
-            "weights_version": first.weights_version,
-        }
-        if body.return_token_ids:
-            response["prompt_token_ids"] = first.prompt_ids
-        return response
 
-    def _choice(self, body: ChatRequest, index: int, answer: Answer) -> dict[str, Any]:
-        generation = answer.generation
-        choice: dict[str, Any] = {
-            "index": index,
-            "message": {"role": "assistant", "content": answer.text},
-            "finish_reason": generation.finish_reason.value,
-            "logprobs": None,
-        }
-        if body.logprobs:
-            tokens = [self._tokenizer.decode([i]) for i in generation.ids]
-            choice["logprobs"] = {
-                "content": [
-                    {"token": token, "logprob": logprob, "bytes": None, "top_logprobs": []}
-                    for token, logprob in zip(tokens, generation.logprobs, strict=True)
-                ]
-            }
-        if body.return_token_ids:
-            choice["token_ids"] = generation.ids
-        return choice
+async def _asked[T](work: Awaitable[T]) -> T:
+    """Wait for an answer; what the engine cannot do is the client's mistake."""
+    try:
+        return await work
+    except ValueError as error:
+        raise ApiError(400, str(error), "context_length_exceeded" if "context" in str(error) else None) from error
+    except HomegroundError as error:
+        raise ApiError(400, error.message) from error
 
 
-async def _unless_gone[T](request: Request, result: asyncio.Task[T]) -> T:
-    """Wait for a task; a client that hangs up cancels it."""
+async def _unless_gone[T](request: Request, result: asyncio.Task[T], limit_s: float | None) -> T:
+    """Wait for a task; a client that hangs up cancels it, and so does the end of its time."""
 
     async def hang_up() -> None:
         while (await request.receive())["type"] != "http.disconnect":
@@ -271,11 +235,13 @@ async def _unless_gone[T](request: Request, result: asyncio.Task[T]) -> T:
 
     gone = asyncio.create_task(hang_up())
     try:
-        await asyncio.wait({gone, result}, return_when=asyncio.FIRST_COMPLETED)
-        if not result.done():
-            result.cancel()
+        await asyncio.wait({gone, result}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+        if result.done():
+            return result.result()
+        result.cancel()
+        if gone.done():
             raise ApiError(499, "the client closed the connection")
-        return result.result()
+        raise ApiError(503, f"no answer within {limit_s:.0f} s: fewer rollouts at a time, or shorter answers")
     finally:
         gone.cancel()
 
@@ -284,4 +250,8 @@ async def _explain(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"][1:]) or "the body"
-    return ApiError(400, f"{where}: {first['msg']}").response()
+    return _refusal(ApiError(400, f"{where}: {first['msg']}"))
+
+
+def _refusal(error: ApiError) -> JSONResponse:
+    return JSONResponse(error.body(), error.status, headers=error.headers)

@@ -13,6 +13,34 @@ from transformers import PreTrainedTokenizerBase
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 
 
+class Reader:
+    """Decodes one row's tokens as they are sampled.
+
+    Args:
+        tokenizer: special tokens have no text.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self._begin = 0
+        self._done = 0
+
+    def read(self, ids: Sequence[int]) -> tuple[str, bool]:
+        """Text of what is new among all ids of the row; whether its last character is whole, else it comes again."""
+        # A token may be written differently at the beginning of a text, so each piece begins with the one before it.
+        before = self._decode(ids[self._begin : self._done])
+        now = self._decode(ids[self._begin :])
+        finished = not now.endswith(UNFINISHED)
+        if finished:
+            self._begin, self._done = self._done, len(ids)
+        return now[len(before) :], finished
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        text = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        assert isinstance(text, str)
+        return text
+
+
 class StopWatch:
     """Reads one row's tokens as they are sampled.
 
@@ -22,28 +50,18 @@ class StopWatch:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, stops: Sequence[str]) -> None:
-        self._tokenizer = tokenizer
+        self._reader = Reader(tokenizer)
         self._stops = tuple(stops)
         self._reach = max(len(s) for s in stops) - 1
         self._text = ""
-        self._begin = 0
-        self._done = 0
 
     def completed_by(self, ids: Sequence[int]) -> bool:
         """Whether the newest of ``ids`` (all that the row has sampled) completes a stop string."""
-        # A token may be written differently at the beginning of a text, so each piece begins with the one before it.
-        before = self._decode(ids[self._begin : self._done])
-        now = self._decode(ids[self._begin :])
-        text = self._text + now[len(before) :]
-        if not now.endswith(UNFINISHED):
+        new, finished = self._reader.read(ids)
+        text = self._text + new
+        if finished:
             self._text = text[-self._reach :] if self._reach else ""
-            self._begin, self._done = self._done, len(ids)
         return any(stop in text for stop in self._stops)
-
-    def _decode(self, ids: Sequence[int]) -> str:
-        text = self._tokenizer.decode(list(ids), skip_special_tokens=True)
-        assert isinstance(text, str)
-        return text
 
 
 def cut(text: str, stops: Sequence[str]) -> str:

@@ -12,16 +12,19 @@ import itertools
 import shutil
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from homeground.base.errors import HomegroundError
 from homeground.policy.load import Policy
 from homeground.rollouts.engine import FinishReason, Generation, check_request
 from homeground.rollouts.heads import context_of
 from homeground.rollouts.sampling import SamplingParams
+
+if TYPE_CHECKING:
+    from homeground.rollouts.grammar import Grammar
 
 KEPT_ADAPTERS = 2
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
@@ -88,20 +91,26 @@ class VllmEngine:
         params: SamplingParams | None = None,
         stop_ids: Sequence[int] = (),
         stop: Sequence[str] = (),
+        *,
+        grammar: Grammar | None = None,
+        listen: Callable[[int], None] | None = None,
     ) -> Future[Generation]:
-        """See :class:`homeground.rollouts.engine.Engine`.
+        """See :class:`homeground.rollouts.engine.Engine`; a listener gets all tokens when they are sampled.
 
         Raises:
             ValueError: as the sampler, or a truncation: vLLM reports log-probabilities after it, not the policy's.
         """
         check_request(prompt_ids, max_tokens, stop, self._context)
         params = params or SamplingParams()
-        if params.truncates:
+        if params.truncates or grammar is not None:
             raise ValueError(
-                "top_p, top_k and min_p need the built-in sampler: vLLM's log-probabilities come after them"
+                "top_p, top_k, min_p and schemas need the built-in sampler: vLLM's log-probabilities come after them"
             )
         work = self._sample(list(prompt_ids), max_tokens, params, list(stop_ids), list(stop), self._version)
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        done = asyncio.run_coroutine_threadsafe(work, self._loop)
+        if listen is not None:
+            done.add_done_callback(lambda future: _tell(future, listen))
+        return done
 
     def publish(self) -> int:
         """Save the adapter under a new version for the requests to come; returns the version."""
@@ -171,3 +180,9 @@ class VllmEngine:
         logprobs = [step[token].logprob for token, step in zip(ids, choice.logprobs, strict=True)]
         reason = FinishReason.STOP if choice.finish_reason == "stop" else FinishReason.LENGTH
         return Generation(prompt_ids, ids, logprobs, reason, version)
+
+
+def _tell(done: Future[Generation], listen: Callable[[int], None]) -> None:
+    if not done.cancelled() and done.exception() is None:
+        for token in done.result().ids:
+            listen(token)

@@ -1,0 +1,208 @@
+"""OpenAI's requests as this server reads them: what is asked becomes a call, what we do not do is refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from homeground.base.errors import HomegroundError
+from homeground.policy import chat
+from homeground.rollouts.conversation import DEFAULT_MAX_TOKENS, MOST_CHOICES, refused, stop_strings
+from homeground.rollouts.messages import plain
+from homeground.rollouts.sampling import SamplingParams
+
+MOST_LIKELIEST = 20
+
+
+class ApiError(Exception):
+    """An error in the form that OpenAI's clients understand."""
+
+    def __init__(
+        self, status: int, message: str, code: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.code = status, message, code
+        self.headers = dict(headers or {})
+
+    def body(self) -> dict[str, Any]:
+        """What is sent."""
+        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        return {"error": {"message": self.message, "type": kind, "param": None, "code": self.code}}
+
+
+class StreamOptions(BaseModel):
+    """What a stream tells beside its text."""
+
+    include_usage: bool = False
+
+
+class Sampled(BaseModel):
+    """What both kinds of completion take; other fields are refused unless they change nothing."""
+
+    model_config = ConfigDict(extra="allow")
+    model: str
+    max_tokens: int | None = Field(default=None, ge=1)
+    temperature: float = Field(default=1.0, ge=0, le=2)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=0, ge=0)
+    min_p: float = Field(default=0.0, ge=0, le=1)
+    seed: int | None = None
+    n: int = Field(default=1, ge=1, le=MOST_CHOICES)
+    stop: str | list[str] | None = None
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    return_token_ids: bool = False
+
+    @property
+    def limit(self) -> int:
+        """Tokens of an answer at most."""
+        return self.max_tokens or DEFAULT_MAX_TOKENS
+
+    @property
+    def stops(self) -> list[str]:
+        """Strings that end an answer."""
+        return stop_strings(self.stop)
+
+    @property
+    def likeliest(self) -> int | None:
+        """How many alternatives of each token are told, None without log-probabilities."""
+        raise NotImplementedError
+
+    def params(self, seed: int) -> SamplingParams:
+        """How its answers are sampled."""
+        return SamplingParams(self.temperature, self.top_p, self.top_k, seed, self.min_p, self.likeliest or 0)
+
+    def check(self, model: str) -> None:
+        """Refuse another model and what we do not do.
+
+        Raises:
+            ApiError: names it.
+        """
+        if self.model != model:
+            raise ApiError(
+                404, f"the model {self.model!r} does not exist; this server has {model!r}", "model_not_found"
+            )
+        if asked := refused(self.model_extra or {}):
+            raise ApiError(400, f"this server does not support {', '.join(asked)} yet", "unsupported_parameter")
+
+
+class ChatRequest(Sampled):
+    """The part of OpenAI's chat completion request that this server does."""
+
+    messages: list[dict[str, Any]] = Field(min_length=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    logprobs: bool = False
+    top_logprobs: int = Field(default=0, ge=0, le=MOST_LIKELIEST)
+    tools: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
+    tool_choice: str | dict[str, Any] = "auto"
+    parallel_tool_calls: bool | None = None
+    response_format: dict[str, Any] | None = None
+    prompt_cache_key: str | None = None
+
+    @property
+    def limit(self) -> int:
+        return self.max_completion_tokens or super().limit
+
+    @property
+    def likeliest(self) -> int | None:
+        return self.top_logprobs if self.logprobs else None
+
+    def said(self) -> list[chat.Message]:
+        """The conversation.
+
+        Raises:
+            ApiError: a message that cannot be read.
+        """
+        found: list[chat.Message] = []
+        for number, message in enumerate(self.messages):
+            if not isinstance(message.get("role"), str):
+                raise ApiError(400, f"messages.{number}.role: a message needs a role")
+            try:
+                found.append(plain(message))
+            except HomegroundError as error:
+                raise ApiError(400, f"messages.{number}.{error.message}") from error
+        return found
+
+    def offered(self) -> list[dict[str, Any]]:
+        """Functions that an answer may call.
+
+        Raises:
+            ApiError: a tool that is no function.
+        """
+        for number, tool in enumerate(self.tools):
+            function = tool.get("function")
+            if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+                raise ApiError(400, f"tools.{number}: a tool is {{'type': 'function', 'function': {{'name': ...}}}}")
+        return [] if self.tool_choice == "none" else self.tools
+
+    def grammar(self) -> str:
+        """What an answer must follow; empty when it is free.
+
+        Raises:
+            ApiError: a tool choice or a response format that there is not.
+        """
+        from homeground.rollouts.grammar import ANY_OBJECT, of_calls, of_schema
+
+        wanted = self.response_format or {"type": "text"}
+        forced = self._forced()
+        if forced and wanted["type"] != "text":
+            raise ApiError(400, "response_format and a required tool call exclude each other")
+        if forced:
+            return of_calls(forced)
+        if wanted.get("type") == "json_object":
+            return of_schema(ANY_OBJECT)
+        if wanted.get("type") == "json_schema":
+            schema = (wanted.get("json_schema") or {}).get("schema")
+            if not isinstance(schema, dict):
+                raise ApiError(400, "response_format.json_schema.schema: an object is needed")
+            return of_schema(schema)
+        if wanted.get("type") != "text":
+            raise ApiError(400, "response_format.type: text, json_object or json_schema")
+        return ""
+
+    def _forced(self) -> Sequence[dict[str, Any]]:
+        choice = self.tool_choice
+        if choice in ("auto", "none"):
+            return []
+        if choice == "required":
+            if not self.tools:
+                raise ApiError(400, "tool_choice 'required' needs tools")
+            return self.tools
+        name = (choice.get("function") or {}).get("name") if isinstance(choice, dict) else None
+        found = [tool for tool in self.tools if tool["function"]["name"] == name]
+        if not found:
+            raise ApiError(400, f"tool_choice: there is no tool {name or choice!r}")
+        return found
+
+
+class CompletionRequest(Sampled):
+    """The part of OpenAI's completion request that this server does: text, or token ids, goes on."""
+
+    prompt: str | list[int] | list[str]
+    logprobs: int | None = Field(default=None, ge=0, le=MOST_LIKELIEST)
+
+    @property
+    def likeliest(self) -> int | None:
+        return self.logprobs
+
+    def ids(self, tokenizer: Any) -> list[int]:
+        """The prompt as ids.
+
+        Raises:
+            ApiError: several prompts, or none.
+        """
+        prompt = self.prompt
+        if isinstance(prompt, list) and prompt and isinstance(prompt[0], str):
+            if len(prompt) > 1:
+                raise ApiError(400, "prompt: one at a time; send the others as requests of their own")
+            prompt = prompt[0]
+        if not prompt:
+            raise ApiError(400, "prompt: it is empty")
+        if isinstance(prompt, str):
+            return chat.encode(tokenizer, prompt)
+        ids = [int(token) for token in prompt]
+        if any(not 0 <= token < len(tokenizer) for token in ids):
+            raise ApiError(400, f"prompt: token ids lie between 0 and {len(tokenizer) - 1}")
+        return ids
