@@ -322,7 +322,8 @@ def test_a_dry_run_of_weights_fetches_nothing(run, monkeypatch):
 
 def test_index_reports_what_it_did(indexed):
     folder, _, report = indexed
-    assert set(report) == {"roots", "files", "chunks", "embedded", "reused", "skipped", "secrets", "seconds"}
+    counted = {"files", "chunks", "embedded", "reused", "changed", "gone"}
+    assert set(report) == counted | {"roots", "skipped", "secrets", "seconds"}
     assert report["roots"] == [str(folder)]
     assert report["files"] == len(SOURCES)
     assert report["chunks"] >= len(SOURCES)

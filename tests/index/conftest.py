@@ -1,7 +1,8 @@
 import pytest
 
-from homeground.index import Index
+from homeground.index import Embedder, Index
 from tests.corpus.village import write_village
+from tests.index.fake import fake_embedding
 
 
 @pytest.fixture
@@ -21,3 +22,11 @@ def shared_index(shared_village, tmp_path_factory):
     """An index that no test changes, made with the bundled embedder."""
     index, _ = Index.build(tmp_path_factory.mktemp("index"), [shared_village])
     return index
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """Words in place of the model: embedding costs nothing. Holds the texts that went through it."""
+    for name in ("_for_texts", "_for_query", "_forward", "revision"):
+        monkeypatch.setattr(Embedder, name, getattr(Embedder, name))
+    return fake_embedding()

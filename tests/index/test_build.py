@@ -9,7 +9,7 @@ from homeground.base.errors import HomegroundError
 from homeground.corpus import Chunk
 from homeground.index import Embedder, Index, IndexSettings
 from homeground.index import build as building
-from homeground.index import embed as embedding
+from homeground.index.encoders import OnnxEncoder
 from homeground.index.manifest import SCHEMA_VERSION, Manifest
 from homeground.index.view import View
 from tests.corpus.village import write_village
@@ -21,9 +21,9 @@ def embedded(monkeypatch):
     texts: list[str] = []
     forward = Embedder._forward
 
-    def record(self, batch):
+    def record(self, encoder, batch, ids):
         texts.extend(batch)
-        return forward(self, batch)
+        return forward(self, encoder, batch, ids)
 
     monkeypatch.setattr(Embedder, "_forward", record)
     return texts
@@ -36,12 +36,11 @@ def test_the_report_counts_files_chunks_and_what_was_left_out(village, tmp_path)
     assert report.files == 5
     assert report.chunks == report.embedded == len(index.chunks())
     assert report.skipped == {"empty": 1, "unsupported": 1}
-    assert list(report.to_json()) == ["roots", "files", "chunks", "embedded", "reused", "skipped", "secrets", "seconds"]
+    assert list(report.to_json()) == [
+        "roots", "files", "chunks", "embedded", "reused", "skipped", "secrets", "seconds", "changed", "gone"
+    ]  # fmt: skip
+    assert (report.changed, report.gone) == (5, 0)
     assert report.roots == [str(village)]
-
-
-def test_the_collection_uses_cosine(shared_index):
-    assert shared_index._view._collection.configuration["hnsw"]["space"] == "cosine"
 
 
 def test_an_unchanged_corpus_is_not_embedded_again(village, tmp_path, embedded):
@@ -65,7 +64,7 @@ def test_one_changed_function_is_one_text_to_embed(village, tmp_path, embedded):
     (chunk,) = [chunk for chunk in index.chunks() if chunk.symbol == "total_price"]
     assert "# cents" in chunk.text
     assert chunk.start == 6
-    assert len(index._view.ids) == report.chunks == index._view._collection.count()
+    assert len(index._view.ids) == report.chunks
 
 
 def test_a_deleted_file_leaves_nothing_behind(village, tmp_path):
@@ -76,7 +75,7 @@ def test_a_deleted_file_leaves_nothing_behind(village, tmp_path):
     assert not [hit for hit in index.search("shoe a horse") if "horses" in hit.path]
     contents = index._manifest._rows("SELECT count(*) FROM contents")[0][0]
     assert contents == report.chunks
-    assert index._view._collection.count() == report.chunks
+    assert len(index._view.ids) == report.chunks
 
 
 def test_a_moved_root_embeds_nothing(village, tmp_path, embedded):
@@ -116,13 +115,13 @@ def test_weights_change_without_embedding(village, tmp_path):
 
 def test_a_run_killed_while_embedding_is_finished_by_the_next(village, tmp_path, monkeypatch, embedded):
     monkeypatch.setattr(building, "_COMMIT_EVERY", 1)
-    monkeypatch.setattr("homeground.index.embed._BATCH_TOKENS", 200)
+    monkeypatch.setattr(OnnxEncoder, "batch_tokens", 200)
     forward = Embedder._forward
 
-    def die(self, batch):
+    def die(self, encoder, batch, ids):
         if len(embedded) > 8:
             raise KeyboardInterrupt
-        return forward(self, batch)
+        return forward(self, encoder, batch, ids)
 
     with monkeypatch.context() as patch:
         patch.setattr(Embedder, "_forward", die)
@@ -201,15 +200,15 @@ def test_a_damaged_manifest_says_what_to_delete(tmp_path):
 def _build_slowly(folder, village, embedded):
     forward = Embedder._forward
 
-    def slow(self, batch):
+    def slow(self, encoder, batch, ids):
         if embedded.value:
             time.sleep(60)
         embedded.value += len(batch)
-        return forward(self, batch)
+        return forward(self, encoder, batch, ids)
 
     Embedder._forward = slow
     building._COMMIT_EVERY = 1
-    embedding._BATCH_TOKENS = 600
+    OnnxEncoder.batch_tokens = 600
     Index.build(folder, [village])
 
 
@@ -224,7 +223,7 @@ def test_after_kill_9_the_next_run_goes_on(village, tmp_path):
     while not kept and child.is_alive() and time.monotonic() < deadline:
         time.sleep(0.1)
         if embedded.value:
-            kept = len(Manifest(manifest).known_contents())
+            kept = Manifest(manifest)._rows("SELECT count(*) FROM contents")[0][0]
     child.kill()
     child.join()
     assert child.exitcode == -signal.SIGKILL

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from homeground.base.errors import HomegroundError
 from homeground.corpus import chunk_lines, language_of
 from homeground.index import Embedder
-from homeground.index import embed as embedding
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +59,10 @@ def test_tokens_of_lines_add_up(embedder):
 def test_batches_hold_every_text_once_and_stay_small(lengths):
     embedder = Embedder("all-minilm-l6-v2", 192)
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
-    batches = embedder._batches(order, lengths)
+    batches = embedder._batches(order, lengths, 1000)
     assert [at for batch in batches for at in batch] == order
     for batch in batches:
-        widest = min(max(lengths[at] for at in batch) + 2, 192)
-        assert len(batch) == 1 or len(batch) * widest <= embedding._BATCH_TOKENS
+        assert len(batch) == 1 or len(batch) * max(lengths[at] for at in batch) <= 1000
 
 
 def test_a_model_that_is_no_embedder_says_so(tmp_path):

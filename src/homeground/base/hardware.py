@@ -94,7 +94,7 @@ def probe(folder: Path | None = None) -> Hardware:
     return Hardware(
         python=platform.python_version(),
         torch=torch.__version__,
-        bitsandbytes=_version("bitsandbytes"),
+        bitsandbytes=version_of("bitsandbytes"),
         platform=f"{platform.system()} {platform.machine()}",
         device=device,
         cpu=_cpu_name(),
@@ -242,7 +242,8 @@ def _cpu_info() -> list[str]:
         return []  # not Linux
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """The installed version of a package; None where it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

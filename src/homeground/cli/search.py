@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from homeground.cli.listing import list_files, secret_lines
 from homeground.cli.verb import Common, verb
+from homeground.cli.watching import keep_fresh
+
+if TYPE_CHECKING:
+    from homeground.index import IndexReport
 
 
 @verb(example="homeground index .")
@@ -17,6 +21,7 @@ def index(
     roots: Annotated[
         list[Path] | None, typer.Argument(help="Folders or files (else the recipe's corpus.roots).")
     ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep it fresh until Ctrl-C; one line an event.")] = False,
 ) -> None:
     """Make folders searchable, or bring their index up to date; only what changed is read again."""
     recipe = common.load_recipe(corpus={"roots": [str(root) for root in roots] if roots else None})
@@ -29,16 +34,23 @@ def index(
         return
     workspace = common.workspace()
 
-    from homeground.index import Index, IndexSettings
+    from homeground.index import Embedder, Index, IndexSettings
 
-    with common.progress() as progress:
-        _, report = Index.build(
-            workspace.index,
-            folders,
-            IndexSettings(**recipe.index.model_dump()),
-            progress=progress,
-            **rules,
-        )
+    settings = IndexSettings.of(recipe.index.model_dump())
+    embedder = Embedder(settings.embedder, settings.max_tokens, settings.backend)
+
+    def build() -> IndexReport:
+        with common.progress() as progress:
+            built, report = Index.build(
+                workspace.index, folders, settings, progress=progress, embedder=embedder, **rules
+            )
+        built.close()
+        return report
+
+    if watch:
+        keep_fresh(common, build, folders, workspace.path)
+        return
+    report = build()
     skipped = ", ".join(f"{count} {reason}" for reason, count in report.skipped.items()) or "none"
     common.show(
         report.to_json(),

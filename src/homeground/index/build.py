@@ -1,10 +1,16 @@
-"""Indexing: from folders to a manifest, embedding only what is new, so that a killed run can simply be run again."""
+"""Indexing: from folders to a manifest, embedding only what is new, so that a killed run can simply be run again.
+
+Two passes. The first walks and hashes, and keeps no file's content. The second reads what is new or changed, a few
+thousand chunks at a time: cut, embed, stage (see `manifest`). Then everything becomes visible at once.
+
+A vector is kept under what was embedded *without the path*: the same symbol with the same text shares one vector,
+wherever it lies and wherever it moves to. The path that the embedder read with it is that of the first place.
+"""
 
 from __future__ import annotations
 
-import shutil
-from collections import Counter
-from collections.abc import Generator, Iterable
+import uuid
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -14,32 +20,40 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from homeground.base.errors import HomegroundError
-from homeground.base.progress import Progress
-from homeground.corpus import Chunk, Corpus, FoundSecret, LeftOutError, SourceFile, chunk_lines, digest
+from homeground.base.progress import Bar, Progress, clock
+from homeground.corpus import Chunk, Corpus, FoundSecret, LeftOutError, Skip, SourceFile, chunk_lines, digest
+from homeground.corpus.reading import read_bytes
 from homeground.index.embed import Embedder
-from homeground.index.lexical import document_terms
-from homeground.index.manifest import Manifest, StoredChunk
+from homeground.index.manifest import Manifest, StoredChunk, reporting
 from homeground.index.settings import IndexSettings
-from homeground.index.view import View
 
 _CHUNKER_VERSION = "7"
-_CONTENT_VERSION = "2"  # changes with what is embedded or counted as a term
-_COMMIT_EVERY = 2048
+_CONTENT_VERSION = "3"  # changes with what is embedded
+_COMMIT_EVERY = 1024
+_WINDOW_CHUNKS = 4096
+_WINDOW_CHARACTERS = 8_000_000
 _LOCK_WAIT_S = 60.0
+_GROWTH = 1_000_000  # of a file that somebody writes between the passes
+_BYTES_A_TOKEN = 3.0  # of source code, and what the breadcrumbs add
 
 
 @dataclass
 class Scan:
-    """What lies on disk now, compared with the manifest."""
+    """What lies on disk now, compared with the manifest.
 
-    roots: list[Path]
-    changed: dict[tuple[int, str], tuple[str, list[StoredChunk]]] = field(
-        default_factory=dict[tuple[int, str], tuple[str, list[StoredChunk]]]
-    )
-    secrets: list[FoundSecret] = field(default_factory=list[FoundSecret])
+    Attributes:
+        changed: files to read again: number of the root, the file without its bytes, and its size.
+        gone: files that the manifest knows and the disk does not.
+        secrets: what was redacted in the changed files.
+        files: how many there are.
+        resumed: new or changed files that an earlier run, which was not finished, has read already.
+    """
+
+    changed: list[tuple[int, SourceFile, int]] = field(default_factory=list[tuple[int, SourceFile, int]])
     gone: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
-    skipped: Counter[str] = field(default_factory=Counter[str])
+    secrets: list[FoundSecret] = field(default_factory=list[FoundSecret])
     files: int = 0
+    resumed: int = 0
 
 
 @contextmanager
@@ -47,52 +61,147 @@ def writing(folder: Path) -> Generator[None]:
     """Holds the index's lock: two processes never write the same index.
 
     Raises:
-        HomegroundError: another process has held it for a minute.
+        HomegroundError: another process has held it for a minute, or the disk does not let us write.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "lock", timeout=_LOCK_WAIT_S)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise HomegroundError(
-            "another process is writing this index", where=str(folder), hint="wait until it is done, then try again"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
+    with reporting(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "lock", timeout=_LOCK_WAIT_S)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise HomegroundError(
+                "another process is writing this index", where=str(folder), hint="wait until it is done, then try again"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
 
-def scan(
-    manifest: Manifest,
-    corpus: Corpus,
-    settings: IndexSettings,
-    embedder: Embedder,
-    progress: Progress,
-) -> Scan:
-    """Walks the corpus and cuts every new or changed file into chunks."""
-    known = manifest.files()
-    recipe = digest(_CHUNKER_VERSION, str(settings.max_tokens), embedder.revision)
-    result = Scan(corpus.roots)
+def scan(manifest: Manifest, corpus: Corpus, settings: IndexSettings, embedder: Embedder, progress: Progress) -> Scan:
+    """Walks the corpus and hashes every file; what an earlier run has staged and still holds is not listed again."""
+    live, staged = manifest.files(), manifest.files(staged=True)
+    recipe = _recipe(settings, embedder)
+    result = Scan()
     bar = progress.bar("reading files")
     seen: set[tuple[int, str]] = set()
+    unwanted = set(staged)
     for number, file in corpus:
         key = (number, file.path)
-        hashed = digest(recipe, file.data)
-        if known.get(key) != hashed:
-            try:
-                result.changed[key] = (hashed, _chunks(file, number, settings, embedder))
-            except LeftOutError as error:
-                corpus.leave_out(number, file.path, error.reason)
-                continue
-            result.secrets += [FoundSecret(file.path, one.line, one.kind) for one in file.text.secrets]
         seen.add(key)
+        hashed = digest(recipe, file.data)
+        if live.get(key) != hashed:
+            if staged.get(key) == hashed:
+                unwanted.discard(key)
+                result.resumed += 1
+            else:
+                result.changed.append((number, replace(file, data=b""), len(file.data)))
         bar.advance(1)
-    result.skipped = corpus.skipped
+    with manifest.transaction():
+        manifest.unstage(unwanted)
     result.files = len(seen)
-    result.gone = [key for key in known if key not in seen]
+    result.gone = [key for key in live if key not in seen]
     bar.done(f"{len(seen)} files, {len(result.changed)} of them new or changed")
     return result
+
+
+def _recipe(settings: IndexSettings, embedder: Embedder) -> str:
+    return digest(_CHUNKER_VERSION, str(settings.max_tokens), embedder.revision)
+
+
+def announce(manifest: Manifest, found: Scan, settings: IndexSettings, embedder: Embedder, progress: Progress) -> None:
+    """Says what is embedded again and about how long that takes, where another model or chunker is the reason."""
+    made_with = manifest.get("made_with")
+    if manifest.outdated:
+        reason = "the index was written by an older Homeground"
+    elif made_with is None or not found.changed:
+        return
+    elif made_with["revision"] != embedder.revision:
+        before = made_with["embedder"]
+        same = before == settings.embedder
+        reason = f"the weights of {before} changed" if same else f"{settings.embedder} takes the place of {before}"
+    elif made_with["max_tokens"] != settings.max_tokens:
+        reason = f"chunks have {settings.max_tokens} tokens instead of {made_with['max_tokens']}"
+    elif made_with["chunker"] != _CHUNKER_VERSION:
+        reason = "files are cut differently since the last run"
+    else:
+        return
+    size = sum(size for _, _, size in found.changed)
+    seconds = size / _BYTES_A_TOKEN / embedder.tokens_per_second()
+    progress.line(
+        f"{reason}: {len(found.changed)} files ({size / 1e6:.1f} MB) are cut and embedded again, "
+        f"about {clock(seconds)} on this machine"
+    )
+
+
+def store_changed(
+    manifest: Manifest, corpus: Corpus, found: Scan, settings: IndexSettings, embedder: Embedder, progress: Progress
+) -> int:
+    """Cuts, embeds and stages every new or changed file, a window at a time; returns how many texts were embedded.
+
+    Vectors are committed as they come: what a killed run has embedded is not embedded again.
+    """
+    if not found.changed:
+        return 0
+    recipe, live = _recipe(settings, embedder), manifest.files()
+    bar = _SourceBar(progress.bar("embedding, KB of source", total=sum(size for _, _, size in found.changed) // 1000))
+    window: list[tuple[int, SourceFile, list[StoredChunk]]] = []
+    embedded = 0
+
+    def flush() -> None:
+        nonlocal embedded
+        bar.begin(sum(len(file.data) for _, file, _ in window), sum(len(chunks) for _, _, chunks in window))
+        embedded += embed_missing(manifest, [one for *_, chunks in window for one in chunks], embedder, bar.advance)
+        with manifest.transaction():
+            for number, file, chunks in window:
+                manifest.stage(number, file.path, digest(recipe, file.data), len(file.data), chunks)
+        bar.end()
+        window.clear()
+
+    held = characters = 0
+    for number, listed, size in found.changed:
+        try:
+            data = read_bytes(listed.root / listed.path, 2 * size + _GROWTH)
+            file = replace(listed, data=data)
+            chunks = _chunks(file, number, settings, embedder)
+        except (LeftOutError, OSError) as error:  # a document that cannot be read, or a file that changes right now
+            reason = error.reason if isinstance(error, LeftOutError) else Skip.UNREADABLE
+            corpus.leave_out(number, listed.path, reason)
+            found.files -= 1
+            if (number, listed.path) in live:
+                found.gone.append((number, listed.path))
+            continue
+        found.secrets += [FoundSecret(file.path, one.line, one.kind) for one in file.text.secrets]
+        window.append((number, file, chunks))
+        held, characters = held + len(chunks), characters + len(file.data)
+        if held >= _WINDOW_CHUNKS or characters >= _WINDOW_CHARACTERS:
+            flush()
+            held = characters = 0
+    flush()
+    bar.bar.done(f"{embedded} chunks embedded")
+    return embedded
+
+
+class _SourceBar:
+    """Turns embedded texts into KB of source, so that the bar knows its end before the files are cut."""
+
+    def __init__(self, bar: Bar) -> None:
+        self.bar = bar
+        self._before = self._size = self._texts = self._done = 0
+
+    def begin(self, size: int, texts: int) -> None:
+        self._size, self._texts, self._done = size, max(texts, 1), 0
+
+    def advance(self, texts: int) -> None:
+        self._done = min(self._done + texts, self._texts)
+        self._show(self._before + self._size * self._done // self._texts)
+
+    def end(self) -> None:
+        self._before += self._size
+        self._show(self._before)
+
+    def _show(self, size: int) -> None:
+        self.bar.advance(max(size // 1000 - self.bar.completed, 0))
 
 
 def _chunks(file: SourceFile, root: int, settings: IndexSettings, embedder: Embedder) -> list[StoredChunk]:
@@ -110,22 +219,29 @@ def _chunks(file: SourceFile, root: int, settings: IndexSettings, embedder: Embe
 
 
 def stored(chunk: Chunk, embedder: Embedder) -> StoredChunk:
-    """The chunk with the key of its vector: text and embedder, so another embedder never reuses a vector."""
-    return StoredChunk(chunk, digest(_CONTENT_VERSION, embedder.revision, chunk.content_hash))
+    """The chunk with the key of its vector: what is embedded but for the path, and the embedder."""
+    body = chunk.indexed_text.removeprefix(chunk.path)
+    return StoredChunk(chunk, digest(_CONTENT_VERSION, embedder.revision, body))
 
 
-def embed_missing(manifest: Manifest, chunks: Iterable[StoredChunk], embedder: Embedder, progress: Progress) -> int:
+def embed_missing(
+    manifest: Manifest, chunks: Sequence[StoredChunk], embedder: Embedder, advance: Callable[[int], None]
+) -> int:
     """Embeds every content that has no vector yet, once; returns how many there were.
 
-    Vectors are committed as they come: what a killed run has embedded is not embedded again.
+    Args:
+        manifest: where vectors are kept.
+        chunks: as many as memory may hold.
+        embedder: how.
+        advance: receives the number of texts embedded since the last call.
     """
-    known = manifest.known_contents()
-    new = {one.content: one.chunk for one in chunks if one.content not in known}
-    if not new:
-        return 0
+    known = manifest.known_contents(list({one.content for one in chunks}))
+    new: dict[str, Chunk] = {}
+    for one in chunks:
+        if one.content not in known:
+            new.setdefault(one.content, one.chunk)
     keys = list(new)
-    bar = progress.bar("embedding chunks", total=len(keys))
-    waiting: list[tuple[str, NDArray[np.float32], str]] = []
+    waiting: list[tuple[str, NDArray[np.float32]]] = []
 
     def flush() -> None:
         with manifest.transaction():
@@ -133,51 +249,36 @@ def embed_missing(manifest: Manifest, chunks: Iterable[StoredChunk], embedder: E
         waiting.clear()
 
     def keep(positions: list[int], vectors: NDArray[np.float32]) -> None:
-        for position, vector in zip(positions, vectors, strict=True):
-            key = keys[position]
-            chunk = new[key]
-            waiting.append((key, vector, " ".join(document_terms(chunk.indexed_text, chunk.symbol))))
+        waiting.extend((keys[position], vector) for position, vector in zip(positions, vectors, strict=True))
         if len(waiting) >= _COMMIT_EVERY:
             flush()
-        bar.advance(len(positions))
+        advance(len(positions))
 
-    embedder.encode([new[key].indexed_text for key in keys], keep)
-    flush()
-    bar.done(f"{len(keys)} embedded")
+    if keys:
+        embedder.encode([new[key].indexed_text for key in keys], keep)
+        flush()
     return len(keys)
 
 
-def commit(manifest: Manifest, found: Scan, settings: IndexSettings) -> None:
-    """Brings files and chunks of the manifest up to what the scan found, in one transaction."""
+def commit(manifest: Manifest, roots: Sequence[Path], found: Scan, settings: IndexSettings, embedder: Embedder) -> None:
+    """Makes live what was staged and forgets what is gone, in one transaction."""
+    changed = bool(found.gone or manifest.files(staged=True))
     with manifest.transaction():
-        for root, path in found.gone:
-            manifest.remove_file(root, path)
-        for (root, path), (hashed, chunks) in found.changed.items():
-            manifest.put_file(root, path, hashed, chunks)
-        if found.changed or found.gone:
+        if changed:
+            manifest.publish(found.gone)
             manifest.forget_unused()
             manifest.put("generation", int(manifest.get("generation", 0)) + 1)
-        manifest.put("roots", [str(root) for root in found.roots])
+        manifest.put("roots", [str(root) for root in roots])
         manifest.put("settings", asdict(settings))
-
-
-def current_view(folder: Path, manifest: Manifest, progress: Progress, like: Path | None = None) -> View:
-    """The view of the manifest's generation; written first if it is missing or stale.
-
-    The caller holds the lock, or knows that the view is current. `like` is a view to start from, else the last one.
-    """
-    generation = int(manifest.get("generation", 0))
-    name = f"view-{generation}"
-    last = manifest.get("view")
-    if last == name:
-        return View(folder / name)
-    if like is None and last and (folder / last / "ids.json").is_file():
-        like = folder / last
-    bar = progress.bar("writing the index")
-    view = View.write(folder / name, manifest, bar, like)
-    manifest.put("view", name)
-    bar.done(f"{len(view.ids)} chunks searchable")
-    for old in folder.glob("view-*"):
-        if old.name != name:
-            shutil.rmtree(old, ignore_errors=True)
-    return view
+        manifest.put(
+            "made_with",
+            {
+                "embedder": settings.embedder,
+                "revision": embedder.revision,
+                "max_tokens": settings.max_tokens,
+                "chunker": _CHUNKER_VERSION,
+            },
+        )
+        if manifest.get("name") is None:
+            manifest.put("name", uuid.uuid4().hex)
+    manifest.vacuum()

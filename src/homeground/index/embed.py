@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import hashlib
-import logging
+import json
 import random
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from homeground.base.errors import HomegroundError
 from homeground.base.weights import resolve_model
+from homeground.index import backend as backends
+from homeground.index.encoders import (
+    Encoder,
+    OnnxEncoder,
+    OpenVinoEncoder,
+    Vectors,
+    export,
+    exported_file,
+    torch_encoder,
+)
+from homeground.index.settings import Backend
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
     from tokenizers import Tokenizer
 
-Vectors = NDArray[np.float32]
-_BATCH_TOKENS = 4096
 _COUNTED = 1024
-_SPECIAL_TOKENS = 2
 _PAD_TO = 16  # every new shape costs oneDNN a primitive and its scratch memory, for good
+_PROBE_TEXTS = 16
+_PROBE_TEXT = "def read_chunked(self, amount=None):\n    return b''.join(self._parts[:amount])  # all of it\n" * 4
 
 
 class Embedder:
@@ -34,16 +43,18 @@ class Embedder:
     Args:
         name: bundled name, local folder or hub id.
         max_tokens: longer texts are cut there.
-        backend: number type; "auto" is bf16 on CPUs with AMX or AVX512-BF16 and on GPUs, else fp32.
+        backend: "bf16" and "fp32" are torch, "onnx" and "openvino" an exported copy. "auto" takes what is done soonest,
+            as measured on this machine (see `backend`); its queries go through ONNX, which starts fastest.
 
     Safe to call from several threads: one forward runs at a time.
     """
 
-    def __init__(self, name: str, max_tokens: int, backend: Literal["auto", "bf16", "fp32"] = "auto") -> None:
+    def __init__(self, name: str, max_tokens: int, backend: Backend = "auto") -> None:
         self.name = name
         self.max_tokens = max_tokens
-        self._backend = backend
-        self._lock = threading.Lock()
+        self._backend: Backend = backend
+        self._lock = threading.RLock()
+        self._encoders: dict[str, Encoder] = {}
 
     @cached_property
     def folder(self) -> Path:
@@ -61,6 +72,15 @@ class Embedder:
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
+        return self._load_tokenizer()
+
+    @cached_property
+    def _cutting_tokenizer(self) -> Tokenizer:
+        tokenizer = self._load_tokenizer()
+        tokenizer.enable_truncation(min(self.max_tokens, self._longest or self.max_tokens))
+        return tokenizer
+
+    def _load_tokenizer(self) -> Tokenizer:
         from tokenizers import Tokenizer
 
         path = self.folder / "tokenizer.json"
@@ -73,6 +93,12 @@ class Embedder:
         tokenizer.no_padding()
         return tokenizer
 
+    @cached_property
+    def _longest(self) -> int | None:
+        path = self.folder / "sentence_bert_config.json"
+        found: Any = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return found.get("max_seq_length")
+
     def count(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, special tokens not counted."""
         lengths: list[int] = []
@@ -81,42 +107,79 @@ class Embedder:
             lengths.extend(len(one) for one in encoded)
         return lengths
 
-    @cached_property
-    def _model(self) -> SentenceTransformer:
-        import torch
-        from sentence_transformers import SentenceTransformer
-
-        quiet_loading()
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        dtype = torch.bfloat16 if self._in_bf16(device) else torch.float32
-        try:
-            model = SentenceTransformer(
-                str(self.folder), device=device, model_kwargs={"dtype": dtype}, trust_remote_code=False
-            )
-            cast(Any, model[0]).processing_kwargs = {"text": {"pad_to_multiple_of": _PAD_TO}}
-        except (OSError, ValueError) as error:
-            raise HomegroundError(
-                f"the embedder '{self.name}' cannot be loaded: {error}",
-                where=str(self.folder),
-                hint="give a sentence-transformers model; 'homeground weights' lists the bundled ones",
-            ) from error
-        model.max_seq_length = min(self.max_tokens, model.max_seq_length or self.max_tokens)
-        return model.eval()
-
-    def _in_bf16(self, device: str) -> bool:
-        import torch
-
-        if self._backend != "auto":
-            return self._backend == "bf16"
-        if device == "cuda":
-            return torch.cuda.is_bf16_supported()
-        # Emulated bf16 is slower than fp32: only processors that multiply in it take it.
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _has_bf16_instructions()
-
     def load(self) -> None:
-        """Loads the weights now instead of at the first text."""
+        """Loads what embeds a query now instead of at the first one."""
         with self._lock:
-            _ = self._model
+            self._for_query()
+
+    def tokens_per_second(self) -> float:
+        """How fast texts are embedded here: as remembered, else measured for a second."""
+        rates = backends.remembered(self.revision) or {}
+        if rates and self._backend == "auto":
+            return max(rates.values())
+        with self._lock:
+            return rates.get(self._backend) or self._measured(self._for_texts(0))
+
+    def _measured(self, encoder: Encoder) -> float:
+        ids = self._ids([_PROBE_TEXT] * _PROBE_TEXTS)
+
+        def encode() -> int:
+            self._forward(encoder, [_PROBE_TEXT] * _PROBE_TEXTS, ids)
+            return sum(map(len, ids))
+
+        return backends.measure(encode)
+
+    def _for_query(self) -> Encoder:
+        """What embeds queries; torch where the model cannot be exported."""
+        if self._backend != "auto":
+            return self._encoder(self._backend)
+        return self._encoder("onnx" if self._exported() else self._torch_kind())
+
+    def _for_texts(self, tokens: int) -> Encoder:
+        """What embeds this many tokens soonest."""
+        if self._backend != "auto":
+            return self._encoder(self._backend)
+        if not self._exported():
+            return self._encoder(self._torch_kind())
+        rates = backends.remembered(self.revision)
+        if rates is None and tokens >= backends.PROBE_TOKENS:
+            rates = {kind: self._measured(self._encoder(kind)) for kind in backends.available()}
+            backends.remember(self.revision, rates)
+            chosen = max(rates, key=rates.__getitem__)
+            self._encoders = {kind: one for kind, one in self._encoders.items() if kind in (chosen, "onnx")}
+        if rates is None:
+            started = [kind for kind in self._encoders if kind in ("bf16", "fp32")]
+            return self._encoder(started[0] if started else "onnx")
+        return self._encoder(backends.soonest(rates, tokens, set(self._encoders)))
+
+    def _exported(self) -> bool:
+        return exported_file(self.revision).is_file() or export(self.folder, self.name, self.revision) is not None
+
+    def _encoder(self, kind: str) -> Encoder:
+        if kind not in self._encoders:
+            self._encoders[kind] = self._opened(kind)
+        return self._encoders[kind]
+
+    def _opened(self, kind: str) -> Encoder:
+        if kind in ("bf16", "fp32"):
+            return torch_encoder(self.folder, self.name, "bfloat16" if kind == "bf16" else "float32")
+        file = export(self.folder, self.name, self.revision)
+        if file is None:
+            raise HomegroundError(
+                f"the embedder '{self.name}' cannot be exported to ONNX",
+                where=f"index.backend: {kind}",
+                hint="set index.backend to auto, bf16 or fp32",
+            )
+        return OnnxEncoder(file) if kind == "onnx" else OpenVinoEncoder(file)
+
+    def _torch_kind(self) -> str:
+        import torch
+
+        if torch.cuda.is_available():
+            return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+        # Emulated bf16 is slower than fp32: only processors that multiply in it take it.
+        quick = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _has_bf16_instructions()
+        return "bf16" if quick else "fp32"
 
     def encode(self, texts: Sequence[str], each: Callable[[list[int], Vectors], None]) -> None:
         """Embeds the texts, batch by batch.
@@ -125,23 +188,35 @@ class Embedder:
         so the time left can be told from the share done.
 
         Args:
-            texts: any number of texts.
+            texts: as many as memory may hold with their token ids.
             each: receives the positions of a batch's texts and their unit vectors, shape (batch, dimension).
         """
-        lengths = self.count(texts)
+        if not texts:
+            return
+        ids = self._ids(texts)
+        lengths = [len(one) for one in ids]
+        with self._lock:
+            encoder = self._for_texts(sum(lengths))
         order = sorted(range(len(texts)), key=lengths.__getitem__)
-        batches = self._batches(order, lengths)
+        batches = self._batches(order, lengths, encoder.batch_tokens)
         random.Random(0).shuffle(batches)
         for batch in batches:
-            each(batch, self._forward([texts[at] for at in batch]))
+            each(batch, self._forward(encoder, [texts[at] for at in batch], [ids[at] for at in batch]))
 
-    def _batches(self, order: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
-        """Runs of `order` (shortest first), each of at most `_BATCH_TOKENS` tokens with its padding."""
+    def _ids(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """Token ids of each text, special tokens included, cut at the most that the model reads."""
+        found: list[NDArray[np.int32]] = []
+        for at in range(0, len(texts), _COUNTED):
+            encoded = self._cutting_tokenizer.encode_batch_fast(list(texts[at : at + _COUNTED]))
+            found.extend(np.array(one.ids, dtype=np.int32) for one in encoded)
+        return found
+
+    def _batches(self, order: Sequence[int], lengths: Sequence[int], most: int) -> list[list[int]]:
+        """Runs of `order` (shortest first), each of at most `most` tokens with its padding."""
         batches: list[list[int]] = []
         for at in order:
-            width = min(lengths[at] + _SPECIAL_TOKENS, self.max_tokens)
-            width = -(-width // _PAD_TO) * _PAD_TO
-            if not batches or width * (len(batches[-1]) + 1) > _BATCH_TOKENS:
+            width = _padded_width(lengths[at])
+            if not batches or width * (len(batches[-1]) + 1) > most:
                 batches.append([])
             batches[-1].append(at)
         return batches
@@ -159,24 +234,28 @@ class Embedder:
     def encode_query(self, query: str) -> Vectors:
         """Unit vector of a query, shape (dimension,)."""
         # Half of a surrogate pair (a cut emoji) is no text to a tokenizer.
-        return self._forward([query.encode("utf-8", "replace").decode("utf-8")])[0]
-
-    def _forward(self, texts: list[str]) -> Vectors:
+        text = query.encode("utf-8", "replace").decode("utf-8")
         with self._lock:
-            raw = self._model.encode(
-                texts, batch_size=len(texts), convert_to_numpy=True, normalize_embeddings=False, show_progress_bar=False
-            )
-        vectors = np.asarray(raw, dtype=np.float32)
+            encoder = self._for_query()
+        return self._forward(encoder, [text], self._ids([text]))[0]
+
+    def _forward(self, encoder: Encoder, texts: list[str], ids: Sequence[NDArray[np.int32]]) -> Vectors:
+        """Unit vectors of the texts, whose token ids these are; the texts are for those who watch."""
+        del texts
+        width = _padded_width(max(map(len, ids)))
+        padded = np.zeros((len(ids), width), dtype=np.int64)
+        mask = np.zeros_like(padded)
+        for row, one in enumerate(ids):
+            padded[row, : len(one)] = one
+            mask[row, : len(one)] = 1
+        with self._lock:
+            vectors = encoder(padded, mask)
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         return (vectors / np.maximum(norms, 1e-12)).astype(np.float32)
 
 
-def quiet_loading() -> None:
-    """Loading takes a second: no bar of its own among ours."""
-    from transformers.utils import logging as hf_logging
-
-    hf_logging.disable_progress_bar()
-    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
+def _padded_width(length: int) -> int:
+    return -(-length // _PAD_TO) * _PAD_TO
 
 
 def _has_bf16_instructions() -> bool:

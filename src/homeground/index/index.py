@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -12,16 +13,17 @@ from typing import Self
 from homeground.base.errors import HomegroundError
 from homeground.base.progress import Progress
 from homeground.corpus import MAX_BYTES, MAX_DOCUMENT_BYTES, Chunk, Corpus, digest
-from homeground.index.build import commit, current_view, embed_missing, scan, stored, writing
+from homeground.index.build import announce, commit, embed_missing, scan, store_changed, stored, writing
 from homeground.index.embed import Embedder
 from homeground.index.filters import Filters
 from homeground.index.hit import Hit, Stage
-from homeground.index.manifest import Manifest
+from homeground.index.manifest import Manifest, reporting
 from homeground.index.rerank import Reranker
 from homeground.index.search import Explanation, Searcher
-from homeground.index.settings import IndexReport, IndexSettings
+from homeground.index.settings import ChromaSettings, IndexReport, IndexSettings
 from homeground.index.symbols import Symbols
 from homeground.index.view import View
+from homeground.index.views import current_view, write_chroma, write_view
 
 _MANIFEST = "manifest.sqlite"
 _SYMBOLS = "symbols.sqlite"
@@ -38,7 +40,7 @@ class Index:
 
     def __init__(self, folder: Path, manifest: Manifest, view: View, embedder: Embedder) -> None:
         self.folder = folder
-        self.settings = IndexSettings(**manifest.get("settings"))
+        self.settings = IndexSettings.of(manifest.get("settings"))
         self._manifest = manifest
         self._view = view
         self._embedder = embedder
@@ -57,6 +59,7 @@ class Index:
         max_file_kb: int = MAX_BYTES // 1024,
         max_document_kb: int = MAX_DOCUMENT_BYTES // 1024,
         progress: Progress | None = None,
+        embedder: Embedder | None = None,
     ) -> tuple[Self, IndexReport]:
         """Indexes the roots into `folder`, or brings the index there up to date.
 
@@ -72,6 +75,7 @@ class Index:
             max_file_kb: larger files are skipped, KiB.
             max_document_kb: the same for notebooks, HTML and PDF.
             progress: where bars go; quiet if None.
+            embedder: one of these settings that is loaded already.
 
         Raises:
             HomegroundError: a root does not exist, no file was left to index, the embedder cannot be loaded, another
@@ -87,29 +91,34 @@ class Index:
             max_file_kb=max_file_kb,
             max_document_kb=max_document_kb,
         )
-        embedder = Embedder(settings.embedder, settings.max_tokens, settings.backend)
+        embedder = embedder or Embedder(settings.embedder, settings.max_tokens, settings.backend)
         with writing(folder):
             manifest = Manifest(folder / _MANIFEST, create=True)
             found = scan(manifest, corpus, settings, embedder, progress)
             if not found.files:
-                raise _nothing(found.roots, found.skipped)
-            chunks = [one for _, some in found.changed.values() for one in some]
-            embedded = embed_missing(manifest, chunks, embedder, progress)
-            commit(manifest, found, settings)
-            view = current_view(folder, manifest, progress)
+                raise _nothing(corpus.roots, corpus.skipped)
+            announce(manifest, found, settings, embedder, progress)
+            embedded = store_changed(manifest, corpus, found, settings, embedder, progress)
+            commit(manifest, corpus.roots, found, settings, embedder)
+            if not manifest.counts()[1]:
+                raise _nothing(corpus.roots, corpus.skipped)
+            view = _view(folder, manifest, settings.chroma, progress)
             symbols = Symbols(folder / _SYMBOLS)
             symbols.update(manifest, progress)
             symbols.close()
+            write_chroma(folder, manifest, settings.chroma, view, progress)
         files, total = manifest.counts()
         report = IndexReport(
-            roots=[str(root) for root in found.roots],
+            roots=[str(root) for root in corpus.roots],
             files=files,
             chunks=total,
             embedded=embedded,
             reused=total - embedded,
-            skipped={str(reason): count for reason, count in sorted(found.skipped.items())},
+            skipped={str(reason): count for reason, count in sorted(corpus.skipped.items())},
             secrets=found.secrets,
             seconds=time.perf_counter() - began,
+            changed=len(found.changed) + found.resumed,
+            gone=len(found.gone),
         )
         return cls(folder, manifest, view, embedder), report
 
@@ -120,21 +129,20 @@ class Index:
         Raises:
             HomegroundError: there is no index, it was never finished, or a newer version wrote it.
         """
-        manifest = Manifest(folder / _MANIFEST)
-        if manifest.counts()[1] == 0:
-            manifest.close()
-            raise HomegroundError(
-                "the index is empty: its first run was not finished",
-                where=str(folder),
-                hint="run homeground index again; what was embedded is kept",
-            )
-        quiet = Progress(quiet=True)
-        if manifest.get("view") == f"view-{manifest.get('generation')}":
-            view = current_view(folder, manifest, quiet)
-        else:
-            with writing(folder):
-                view = current_view(folder, manifest, quiet)
-        settings = IndexSettings(**manifest.get("settings"))
+        with reporting(folder):
+            manifest = Manifest(folder / _MANIFEST)
+            if manifest.counts()[1] == 0:
+                manifest.close()
+                raise HomegroundError(
+                    "the index is empty: its first run was not finished",
+                    where=str(folder),
+                    hint="run homeground index again; what was embedded is kept",
+                )
+            settings = IndexSettings.of(manifest.get("settings"))
+            view = current_view(folder, manifest, settings.chroma)
+            if view is None:
+                with writing(folder):
+                    view = _view(folder, manifest, settings.chroma, Progress(quiet=True))
         return cls(folder, manifest, view, Embedder(settings.embedder, settings.max_tokens, settings.backend))
 
     def close(self) -> None:
@@ -253,14 +261,16 @@ class Index:
         origin = digest(
             "\n".join(self._view.ids), *(f"{key} {one.chunk.id} {one.content}" for key, one in sorted(new.items()))
         )
+        settings = {**self._manifest.get("settings"), "chroma": asdict(ChromaSettings())}  # searched exactly
         with writing(folder):
             path = folder / _MANIFEST
             number, kept = 0, []
             if path.is_file():
                 manifest = Manifest(path)
                 if manifest.get("origin") == origin:
-                    manifest.put("settings", self._manifest.get("settings"))
-                    return type(self)(folder, manifest, current_view(folder, manifest, progress), self._embedder)
+                    manifest.put("settings", settings)
+                    view = _view(folder, manifest, ChromaSettings(), progress)
+                    return type(self)(folder, manifest, view, self._embedder)
                 number = int(manifest.get("generation"))
                 kept = manifest.contents([one.content for one in new.values()])
                 manifest.close()
@@ -268,15 +278,29 @@ class Index:
             manifest = Manifest(path)
             with manifest.transaction():
                 manifest.put_contents(kept)
-            embed_missing(manifest, new.values(), self._embedder, progress)
+            bar = progress.bar("embedding chunks")
+            count = embed_missing(manifest, list(new.values()), self._embedder, bar.advance)
+            bar.done(f"{count} embedded")
             with manifest.transaction():
                 for key, one in new.items():
                     manifest.replace_chunk(key, one)
                 manifest.put("origin", origin)
                 manifest.put("generation", number + 1)
                 manifest.put("view", None)
-            view = current_view(folder, manifest, progress, like=self._view.folder)
+                manifest.put("settings", settings)
+            write_view(folder, manifest, progress, last=self._view)
+            view = _view(folder, manifest, ChromaSettings(), progress)
         return type(self)(folder, manifest, view, self._embedder)
+
+
+def _view(folder: Path, manifest: Manifest, settings: ChromaSettings, progress: Progress) -> View:
+    """The current view, written first where it must be; the caller holds the lock."""
+    view = current_view(folder, manifest, settings)
+    if view is None:
+        write_view(folder, manifest, progress)
+        view = current_view(folder, manifest, settings)
+    assert view is not None
+    return view
 
 
 def _nothing(roots: Sequence[Path], skipped: Mapping[str, int]) -> HomegroundError:

@@ -1,36 +1,56 @@
-"""The manifest (SQLite): files, chunks, content hashes and vectors. It is the truth; the view is rebuilt from it."""
+"""The manifest (SQLite): files, chunks and vectors. It is the truth; the views are rebuilt from it.
+
+A build *stages* files: their chunks are in the tables at once, a few thousand at a time, but nobody sees them until
+`publish` makes them all live in one transaction. So a build holds little in memory, a killed one loses little, and a
+reader never sees half of a change.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from homeground.base.errors import HomegroundError
+from homeground.base.fulldisk import is_full
 from homeground.corpus import Chunk
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _IDS_A_QUERY = 500
+_LEAST_VACUUM_PAGES = 4096
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE files (
-    number INTEGER PRIMARY KEY, root INTEGER NOT NULL, path TEXT NOT NULL, hash TEXT NOT NULL, UNIQUE (root, path));
-CREATE TABLE contents (hash TEXT PRIMARY KEY, vector BLOB NOT NULL, terms TEXT NOT NULL) WITHOUT ROWID;
+    number INTEGER PRIMARY KEY, root INTEGER NOT NULL, path TEXT NOT NULL, hash TEXT NOT NULL, size INTEGER NOT NULL,
+    staged INTEGER NOT NULL, UNIQUE (root, path, staged));
+CREATE TABLE contents (hash TEXT PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE chunks (
-    id TEXT PRIMARY KEY, file INTEGER NOT NULL REFERENCES files (number), start INTEGER NOT NULL, stop INTEGER NOT NULL,
+    id TEXT NOT NULL, file INTEGER NOT NULL REFERENCES files (number), start INTEGER NOT NULL, stop INTEGER NOT NULL,
     symbol TEXT NOT NULL, kind TEXT NOT NULL, language TEXT NOT NULL, header TEXT NOT NULL, text TEXT NOT NULL,
-    content TEXT NOT NULL) WITHOUT ROWID;
+    content TEXT NOT NULL, PRIMARY KEY (id, file)) WITHOUT ROWID;
 CREATE INDEX chunks_by_file ON chunks (file, start);
+CREATE INDEX chunks_by_content ON chunks (content);
 """
 _CHUNK_COLUMNS = "c.id, f.path, c.start, c.stop, c.symbol, c.kind, c.language, c.header, c.text"
+_LIVE = "chunks c JOIN files f ON c.file = f.number AND f.staged = 0"
+_IN_ORDER = "ORDER BY f.root, f.path, c.start"
+
+
+class Row(NamedTuple):
+    """What tells a chunk apart in a view: its id, and the hash of the content that was embedded."""
+
+    id: str
+    content: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,40 +61,109 @@ class StoredChunk:
     content: str
 
 
+@contextmanager
+def reporting(folder: Path) -> Generator[None]:
+    """Turns what a disk can do to an index into errors that say what to do.
+
+    Raises:
+        HomegroundError: the disk is full, the folder may not be written, or the database is damaged.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = error.sqlite_errorcode & 0xFF if hasattr(error, "sqlite_errorcode") else 0
+        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            raise _full(folder, error) from error
+        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+            raise _not_writable(folder, str(error)) from error
+        if code == sqlite3.SQLITE_BUSY:
+            raise HomegroundError(
+                "another process is writing this index", where=str(folder), hint="wait until it is done, then try again"
+            ) from error
+        raise _damaged(folder, error) from error
+    except OSError as error:
+        if is_full(error):
+            raise _full(folder, error.strerror) from error
+        if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) or error.errno == errno.EROFS:
+            raise _not_writable(folder, error.strerror) from error
+        raise
+
+
+def _full(folder: Path, problem: object) -> HomegroundError:
+    return HomegroundError(
+        f"the index cannot be written: {problem}",
+        where=str(folder),
+        hint="free some disk space, or choose another workspace with --home; nothing is lost: run homeground index "
+        "again, and it goes on where it stopped",
+    )
+
+
+def _not_writable(folder: Path, problem: object) -> HomegroundError:
+    return HomegroundError(
+        f"the index may not be written: {problem}",
+        where=str(folder),
+        hint="get permission to write there, or choose another workspace with --home",
+    )
+
+
+def _damaged(folder: Path, error: Exception) -> HomegroundError:
+    return HomegroundError(
+        f"the index cannot be read: {error}",
+        where=str(folder),
+        hint=f"delete {folder} and run homeground index again; your sources are not touched",
+    )
+
+
 class Manifest:
-    """One SQLite file. Safe to read from several threads; one process writes at a time, under the index's lock."""
+    """One SQLite file. Safe to read from several threads; one process writes at a time, under the index's lock.
+
+    Args:
+        path: of the file.
+        create: make it when it is not there, and make it anew when an older version wrote it.
+    """
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
         self.path = path
+        self.outdated = False
         self._lock = threading.RLock()
         if not create and not path.is_file():
             raise HomegroundError(
                 "there is no index here", where=str(path.parent), hint="make one first: homeground index FOLDER"
             )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with reporting(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
+            try:
+                self._open(create)
+            except BaseException:
+                self._db.close()
+                raise
+
+    def _open(self, create: bool) -> None:
+        if create or os.access(self.path.parent, os.W_OK):
             self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
-            if version == 0:
-                self._create()
-        except sqlite3.DatabaseError as error:
-            raise HomegroundError(
-                f"the index cannot be read: {error}",
-                where=str(path),
-                hint=f"delete {path.parent} and run homeground index again; your sources are not touched",
-            ) from error
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
         if version > SCHEMA_VERSION:
-            self.close()
             raise HomegroundError(
                 f"the index was written by a newer Homeground (schema {version}, this one knows {SCHEMA_VERSION})",
-                where=str(path),
-                hint=f"upgrade Homeground, or delete {path.parent} and run homeground index again",
+                where=str(self.path),
+                hint=f"upgrade Homeground, or delete {self.path.parent} and run homeground index again",
             )
+        self.outdated = 0 < version < SCHEMA_VERSION
+        if self.outdated and not create:
+            raise HomegroundError(
+                "the index was written by an older Homeground",
+                where=str(self.path),
+                hint="run homeground index again: it is made anew",
+            )
+        if version < SCHEMA_VERSION:
+            self._create()
 
     def _create(self) -> None:
-        self._db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;")
+        names = [row[0] for row in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        drops = "".join(f"DROP TABLE {name};" for name in names if not name.startswith("sqlite_"))
+        self._db.executescript(f"BEGIN IMMEDIATE;{drops}{_SCHEMA}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;")
 
     def close(self) -> None:
         """Closes the file."""
@@ -88,10 +177,11 @@ class Manifest:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # SQLite itself has rolled back when the disk is full
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         with self._lock:
@@ -107,33 +197,44 @@ class Manifest:
         with self._lock:
             self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
 
-    def files(self) -> dict[tuple[int, str], str]:
-        """Hash of every file, by number of its root and path."""
-        return {(root, path): digest for root, path, digest in self._rows("SELECT root, path, hash FROM files")}
+    def files(self, *, staged: bool = False) -> dict[tuple[int, str], str]:
+        """Hash of every live (or every staged) file, by number of its root and path."""
+        rows = self._rows("SELECT root, path, hash FROM files WHERE staged = ?", (int(staged),))
+        return {(root, path): digest for root, path, digest in rows}
 
-    def remove_file(self, root: int, path: str) -> None:
-        """Forgets a file and its chunks; the vectors stay until `forget_unused`."""
+    def stage(self, root: int, path: str, digest: str, size: int, chunks: Iterable[StoredChunk]) -> None:
+        """Stores a file with its chunks, to become visible with `publish`. `size` in bytes."""
         with self._lock:
-            self._db.execute(
-                "DELETE FROM chunks WHERE file IN (SELECT number FROM files WHERE root = ? AND path = ?)", (root, path)
-            )
-            self._db.execute("DELETE FROM files WHERE root = ? AND path = ?", (root, path))
-
-    def put_file(self, root: int, path: str, digest: str, chunks: Iterable[StoredChunk]) -> None:
-        """Stores a file with its chunks in place of what was known of it."""
-        with self._lock:
-            self.remove_file(root, path)
+            self.unstage([(root, path)])
             number = self._db.execute(
-                "INSERT INTO files (root, path, hash) VALUES (?, ?, ?)", (root, path, digest)
+                "INSERT INTO files (root, path, hash, size, staged) VALUES (?, ?, ?, ?, 1)", (root, path, digest, size)
             ).lastrowid
             assert number is not None
             self._insert(number, chunks)
 
+    def unstage(self, keys: Iterable[tuple[int, str]]) -> None:
+        """Forgets staged files that are not wanted any more."""
+        with self._lock:
+            for root, path in keys:
+                self._drop("root = ? AND path = ? AND staged = 1", (root, path))
+
+    def publish(self, gone: Iterable[tuple[int, str]]) -> None:
+        """Makes all staged files live in place of what was known of them, and forgets the files that are gone."""
+        with self._lock:
+            for root, path in gone:
+                self._drop("root = ? AND path = ? AND staged = 0", (root, path))
+            self._drop("staged = 0 AND (root, path) IN (SELECT root, path FROM files WHERE staged = 1)", ())
+            self._db.execute("UPDATE files SET staged = 0 WHERE staged = 1")
+
+    def _drop(self, which: str, values: Sequence[Any]) -> None:
+        self._db.execute(f"DELETE FROM chunks WHERE file IN (SELECT number FROM files WHERE {which})", values)
+        self._db.execute(f"DELETE FROM files WHERE {which}", values)
+
     def replace_chunk(self, old: str, new: StoredChunk) -> None:
         """Puts a chunk in the place of another one of the same file."""
         with self._lock:
-            number = self._rows("SELECT file FROM chunks WHERE id = ?", (old,))[0][0]
-            self._db.execute("DELETE FROM chunks WHERE id = ?", (old,))
+            number = self._rows(f"SELECT c.file FROM {_LIVE} WHERE c.id = ?", (old,))[0][0]
+            self._db.execute("DELETE FROM chunks WHERE id = ? AND file = ?", (old, number))
             self._insert(number, [new])
 
     def _insert(self, number: int, chunks: Iterable[StoredChunk]) -> None:
@@ -146,16 +247,21 @@ class Manifest:
             ),
         )
 
-    def known_contents(self) -> set[str]:
-        """Hashes of all contents that have a vector."""
-        return {row[0] for row in self._rows("SELECT hash FROM contents")}
+    def known_contents(self, hashes: Sequence[str]) -> set[str]:
+        """Those of the hashes that have a vector."""
+        found: set[str] = set()
+        for some in _portions(hashes):
+            found.update(
+                row[0] for row in self._rows(f"SELECT hash FROM contents WHERE hash IN ({_marks(some)})", some)
+            )
+        return found
 
-    def put_contents(self, rows: Iterable[tuple[str, NDArray[np.float32], str]]) -> None:
-        """Stores (hash, vector, terms) of contents. Vectors are kept as float16: twice as fine as bf16."""
+    def put_contents(self, rows: Iterable[tuple[str, NDArray[np.float32]]]) -> None:
+        """Stores (hash, vector) of contents. Vectors are kept as float16: eight times as fine as bf16."""
         with self._lock:
             self._db.executemany(
-                "INSERT OR REPLACE INTO contents VALUES (?, ?, ?)",
-                ((key, vector.astype(np.float16).tobytes(), words) for key, vector, words in rows),
+                "INSERT OR REPLACE INTO contents VALUES (?, ?)",
+                ((key, vector.astype(np.float16).tobytes()) for key, vector in rows),
             )
 
     def forget_unused(self) -> None:
@@ -163,76 +269,78 @@ class Manifest:
         with self._lock:
             self._db.execute("DELETE FROM contents WHERE hash NOT IN (SELECT content FROM chunks)")
 
+    def vacuum(self) -> bool:
+        """Gives the disk back what deletions left free, when that is at least half of the file and 16 MB."""
+        with self._lock:
+            free = int(self._rows("PRAGMA freelist_count")[0][0])
+            if free < _LEAST_VACUUM_PAGES or 2 * free < int(self._rows("PRAGMA page_count")[0][0]):
+                return False
+            self._db.execute("VACUUM")
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return True
+
     def counts(self) -> tuple[int, int]:
         """Number of files and of chunks."""
-        row = self._rows("SELECT (SELECT count(*) FROM files), (SELECT count(*) FROM chunks)")[0]
+        row = self._rows(f"SELECT (SELECT count(*) FROM files WHERE staged = 0), (SELECT count(*) FROM {_LIVE})")[0]
         return int(row[0]), int(row[1])
 
-    def ids(self) -> list[str]:
-        """Ids of all chunks, ordered by root, path and line."""
-        sql = "SELECT c.id FROM chunks c JOIN files f ON c.file = f.number ORDER BY f.root, f.path, c.start"
-        return [row[0] for row in self._rows(sql)]
+    def rows(self) -> list[Row]:
+        """Id and content of all chunks, ordered by root, path and line."""
+        return list(map(Row._make, self._rows(f"SELECT c.id, c.content FROM {_LIVE} {_IN_ORDER}")))
+
+    def dimension(self) -> int:
+        """Numbers of a vector."""
+        (row,) = self._rows(f"SELECT length(k.vector) FROM {_LIVE} JOIN contents k ON c.content = k.hash LIMIT 1")
+        return int(row[0]) // 2
 
     def chunks(self, ids: Sequence[str] | None = None) -> list[Chunk]:
         """Chunks of the given ids (unknown ids are left out), or all; ordered by root, path and line."""
-        tail = "ORDER BY f.root, f.path, c.start"
-        base = f"SELECT {_CHUNK_COLUMNS} FROM chunks c JOIN files f ON c.file = f.number"
+        base = f"SELECT {_CHUNK_COLUMNS} FROM {_LIVE}"
         if ids is None:
-            return [Chunk(*row) for row in self._rows(f"{base} {tail}")]
+            return [Chunk(*row) for row in self._rows(f"{base} {_IN_ORDER}")]
         found: list[Chunk] = []
         for some in _portions(ids):
-            marks = ",".join("?" * len(some))
-            found.extend(Chunk(*row) for row in self._rows(f"{base} WHERE c.id IN ({marks}) {tail}", some))
+            rows = self._rows(f"{base} WHERE c.id IN ({_marks(some)}) {_IN_ORDER}", some)
+            found.extend(Chunk(*row) for row in rows)
         return found
 
     def facts(self) -> list[tuple[str, str, str, str, str]]:
         """(id, path, symbol, kind, language) of every chunk: what filters look at."""
-        sql = "SELECT c.id, f.path, c.symbol, c.kind, c.language FROM chunks c JOIN files f ON c.file = f.number"
-        return self._rows(sql)
+        return self._rows(f"SELECT c.id, f.path, c.symbol, c.kind, c.language FROM {_LIVE}")
 
     def file_chunks(self, root: int, path: str) -> list[Chunk]:
         """Chunks of one file, in the order of their lines."""
-        sql = (
-            f"SELECT {_CHUNK_COLUMNS} FROM chunks c JOIN files f ON c.file = f.number"
-            " WHERE f.root = ? AND f.path = ? ORDER BY c.start"
-        )
+        sql = f"SELECT {_CHUNK_COLUMNS} FROM {_LIVE} WHERE f.root = ? AND f.path = ? ORDER BY c.start"
         return [Chunk(*row) for row in self._rows(sql, (root, path))]
 
     def named(self, name: str) -> list[Chunk]:
         """Chunks whose symbol is the dotted name or ends in it, in any case of letters; ordered by root, path, line."""
         end = "%." + name.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%")
         sql = (
-            f"SELECT {_CHUNK_COLUMNS} FROM chunks c JOIN files f ON c.file = f.number"
-            " WHERE c.symbol = ? COLLATE NOCASE OR c.symbol LIKE ? ESCAPE '\\' ORDER BY f.root, f.path, c.start"
+            f"SELECT {_CHUNK_COLUMNS} FROM {_LIVE}"
+            f" WHERE c.symbol = ? COLLATE NOCASE OR c.symbol LIKE ? ESCAPE '\\' {_IN_ORDER}"
         )
         return [Chunk(*row) for row in self._rows(sql, (name, end))]
 
-    def terms_of(self, ids: Sequence[str]) -> list[str]:
-        """Terms of each chunk, joined by blanks, in the order of the ids."""
-        found = dict(self._contents("terms", ids))
-        return [found[key] for key in ids]
-
-    def vectors_of(self, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    def vectors_of(self, ids: Sequence[str]) -> dict[str, NDArray[np.float16]]:
         """Vector of each chunk, by chunk id."""
-        rows = self._contents("vector", ids)
-        return {key: np.frombuffer(blob, dtype=np.float16).astype(np.float32) for key, blob in rows}
-
-    def contents(self, hashes: Sequence[str]) -> list[tuple[str, NDArray[np.float32], str]]:
-        """(hash, vector, terms) of those contents that are known."""
-        found: list[tuple[str, NDArray[np.float32], str]] = []
-        for some in _portions(hashes):
-            marks = ",".join("?" * len(some))
-            rows = self._rows(f"SELECT hash, vector, terms FROM contents WHERE hash IN ({marks})", some)
-            found.extend((key, np.frombuffer(blob, dtype=np.float16).astype(np.float32), w) for key, blob, w in rows)
-        return found
-
-    def _contents(self, column: str, ids: Sequence[str]) -> Iterator[tuple[str, Any]]:
+        found: dict[str, NDArray[np.float16]] = {}
         for some in _portions(ids):
-            marks = ",".join("?" * len(some))
-            yield from self._rows(
-                f"SELECT c.id, k.{column} FROM chunks c JOIN contents k ON c.content = k.hash WHERE c.id IN ({marks})",
+            rows = self._rows(
+                f"SELECT c.id, k.vector FROM {_LIVE} JOIN contents k ON c.content = k.hash"
+                f" WHERE c.id IN ({_marks(some)})",
                 some,
             )
+            found.update((key, np.frombuffer(blob, dtype=np.float16)) for key, blob in rows)
+        return found
+
+    def contents(self, hashes: Sequence[str]) -> list[tuple[str, NDArray[np.float32]]]:
+        """(hash, vector) of those contents that are known."""
+        found: list[tuple[str, NDArray[np.float32]]] = []
+        for some in _portions(hashes):
+            rows = self._rows(f"SELECT hash, vector FROM contents WHERE hash IN ({_marks(some)})", some)
+            found.extend((key, np.frombuffer(blob, dtype=np.float16).astype(np.float32)) for key, blob in rows)
+        return found
 
     def copy_to(self, path: Path) -> None:
         """Writes a complete copy of the file in place of what lies at `path`."""
@@ -249,3 +357,7 @@ class Manifest:
 def _portions(ids: Sequence[str]) -> Iterator[list[str]]:
     for at in range(0, len(ids), _IDS_A_QUERY):
         yield list(ids[at : at + _IDS_A_QUERY])
+
+
+def _marks(values: Sequence[str]) -> str:
+    return ",".join("?" * len(values))

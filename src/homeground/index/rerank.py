@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from homeground.base.errors import HomegroundError
 from homeground.base.files import read_json
 from homeground.base.weights import resolve_model
-from homeground.index.embed import quiet_loading
+from homeground.index.encoders import quiet_loading
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, MultiVectorEncoder

@@ -42,7 +42,7 @@ def build_index(bench: Workbench, roots: list[Path]) -> tuple[str, IndexReport]:
     index, report = Index.build(
         bench.workspace.index,
         roots,
-        IndexSettings(**recipe.index.model_dump()),
+        IndexSettings.of(recipe.index.model_dump()),
         **recipe.corpus.model_dump(exclude={"roots"}),
         progress=bench.progress,
     )

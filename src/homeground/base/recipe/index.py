@@ -9,6 +9,18 @@ from pydantic import Field, model_validator
 from homeground.base.recipe.section import Section
 
 
+class ChromaSection(Section):
+    """Where Chroma runs."""
+
+    mode: Literal["embedded", "server"] = Field(default="embedded", description="in the index's folder, or on a server")
+    host: str = Field(default="127.0.0.1", description="of the server")
+    port: int = Field(default=8000, ge=1, le=65535, description="of the server")
+    ssl: bool = Field(default=False, description="speak TLS to the server")
+    exact_below: int = Field(
+        default=200_000, ge=0, description="an embedded index of fewer chunks is searched exactly, without Chroma"
+    )
+
+
 class IndexSection(Section):
     """How chunks are embedded, fused and reranked."""
 
@@ -25,7 +37,10 @@ class IndexSection(Section):
         default=0.5, ge=0, le=1, description="weight of its score beside the fused one; 1 forgets the fused one"
     )
     top_k: int = Field(default=10, ge=1, description="hits returned")
-    backend: Literal["auto", "bf16", "fp32"] = Field(default="auto", description="number type it computes in")
+    backend: Literal["auto", "bf16", "fp32", "onnx", "openvino"] = Field(
+        default="auto", description="what embeds: torch in bf16 or fp32, ONNX Runtime, OpenVINO; auto measures"
+    )
+    chroma: ChromaSection = Field(default_factory=ChromaSection)
 
     @model_validator(mode="after")
     def _some_weight(self) -> Self:
