@@ -10,6 +10,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,14 +65,14 @@ def measure(corpus: str, settings: IndexSettings, folder: Path, queries: int, *,
     """Speed, memory and size of indexing, and MRR@10 of every stage and design over the corpus's questions."""
     questions = masked_tree(corpus, folder / "tree")
     measured, index = indexed(folder, settings)
-    measured |= {"corpus": corpus, "settings": vars(settings), "found": len(questions)}
+    measured |= {"corpus": corpus, "settings": asdict(settings), "found": len(questions)}
     if fit:
         train = [task_of(one) for one in questions if is_train(one)][:: max(1, len(questions) // (2 * FIT_ON))]
         best, curve = fit_dense_weight(fusion_cases(train, index.candidates, index.chunks()))
         measured |= {"dense_weight": best, "fit_on": len(train), "fit": {str(k): round(v, 4) for k, v in curve.items()}}
         index.close()
         weights = {"dense_weight": best, "lexical_weight": round(1 - best, 4)}
-        index, _ = Index.build(folder / "index", [folder / "tree"], IndexSettings(**{**vars(settings), **weights}))
+        index, _ = Index.build(folder / "index", [folder / "tree"], replace(settings, **weights))
     tasks = [task_of(one) for one in asked(corpus, questions, queries)]
     outcomes = ask(index, tasks)
     how: dict[str, Any] = {"resamples": RESAMPLES, "seed": 0}

@@ -131,7 +131,7 @@ class OpenVinoEncoder:
 
     def __init__(self, file: Path) -> None:
         try:
-            import openvino
+            import openvino  # type: ignore[import-not-found]
         except ImportError:
             raise HomegroundError(
                 "OpenVINO is not installed",

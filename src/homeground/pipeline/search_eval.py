@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,7 +60,7 @@ def evaluate_search(
             "commit": source_commit(),
             "machine": machine(),
             "seed": recipe.seed,
-            "settings": vars(index.settings),
+            "settings": asdict(index.settings),
             "tasks": dict(Counter(str(task.kind) for task in made.tasks)),
             "missing": {str(kind): why for kind, why in made.missing.items()},
             "stages": stages,
