@@ -63,8 +63,11 @@ def test_markdown_headings_are_those_of_commonmark(text, expected):
 def test_markdown_is_read_in_time_that_grows_with_its_length(line):
     def seconds(times):
         lines = "\n".join([line] * times).split("\n")
-        began = time.process_time()
-        list(markdown_headings(lines))
-        return time.process_time() - began
+        taken: list[float] = []
+        for _ in range(3):
+            began = time.process_time()
+            list(markdown_headings(lines))
+            taken.append(time.process_time() - began)
+        return min(taken)
 
     assert seconds(1600) < 24 * max(seconds(200), 0.01)

@@ -1,6 +1,5 @@
 """`kill -9` at any moment, and two processes at once: the index opens, and the next run finishes it."""
 
-import multiprocessing
 import random
 import signal
 import time
@@ -12,6 +11,7 @@ from homeground.index import Index
 from homeground.index import build as building
 from tests.index.fake import fake_embedding, state
 from tests.index.test_incremental import function, write_tree
+from tests.processes import forkserver
 
 pytestmark = pytest.mark.usefixtures("fake")
 
@@ -19,9 +19,7 @@ pytestmark = pytest.mark.usefixtures("fake")
 @pytest.fixture(scope="module")
 def processes():
     """Starts processes that have everything imported already."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["homeground.index", "tests.index.fake", "chromadb", "tokenizers"])
-    return context
+    return forkserver()
 
 
 def _build(folder, tree, began):

@@ -1,7 +1,6 @@
 """What can happen to a checkpoint: bits flip, disks fill up, and the process is killed at any moment."""
 
 import itertools
-import multiprocessing
 import os
 import random
 import resource
@@ -19,6 +18,7 @@ from homeground.training.checkpoints import checkpoint_step, is_whole, newest_ch
 from homeground.training.optimizers import OptimizerSettings
 
 from ..policy import tiny
+from ..processes import forkserver
 from .test_grpo import Replay
 from .test_grpo import train as train_grpo
 
@@ -166,9 +166,8 @@ def life(model, folder, log):
     torch.save(policy.adapter_state(), folder / "end.pt")
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_killed_at_any_moment_a_run_loses_no_more_than_the_steps_since_its_last_checkpoint(llama, tmp_path):
-    context = multiprocessing.get_context("fork")  # a new interpreter would import for seconds in each life
+    context = forkserver()
     chance = random.Random()
     log = tmp_path / "steps"
     log.touch()
