@@ -15,12 +15,11 @@ from homeground.policy.fused import (
     FusedLora,
     FusedMlp,
     FusedNorm,
-    RmsNorm,
-    Rotation,
     _with_rotation,
     factors_of,
     fuse,
 )
+from homeground.policy.layer_gradients import RmsNorm, Rotation
 from homeground.policy.shells import lora_layers
 
 from . import tiny

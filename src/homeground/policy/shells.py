@@ -16,7 +16,8 @@ from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
 from homeground.policy.dora import is_dora, lengthening
-from homeground.policy.fused import FusedLora, low_rank
+from homeground.policy.fused import FusedLora
+from homeground.policy.layer_gradients import low_rank
 from homeground.policy.quantize import frozen, is_quantized, quantized_layers
 
 
