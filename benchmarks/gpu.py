@@ -149,22 +149,13 @@ def peer(config: PretrainedConfig, setting: Setting, steps: int, device: str) ->
     from benchmarks.sides.workload import Workload
     from homeground.policy.quantize import Quantization
 
-    batch = setting.peer_batch
-    while True:
+    def of_batch(batch: int) -> dict[str, Any]:
         model = random_base(config, device, Quantization.NF4, "sdpa")
         forget_peak(device)
         more = {"use_cpu": device == "cpu", "gradient_checkpointing": True}
-        workload = Workload(setting, random_ids(config))
-        try:
-            measured = measure(model, nameless_tokenizer(), workload, steps, batch, **more)
-        except torch.cuda.OutOfMemoryError:
-            if batch == 1:
-                raise
-            batch //= 2
-            del model
-            torch.cuda.empty_cache()
-            continue
-        return {**measured, "peak_gb": peak_gb(device)}
+        return measure(model, nameless_tokenizer(), Workload(setting, random_ids(config)), steps, batch, **more)
+
+    return card_sft.fitting(setting.peer_batch, of_batch, device)
 
 
 def random_ids(config: PretrainedConfig, count: int = 100_000) -> list[int]:

@@ -7,6 +7,7 @@ of the longest and the longest, and the second half of each is trained. Gradient
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from benchmarks.sides import results
 from benchmarks.sides.sft import BATCH, DROPPED
 from homeground.policy import TokenPath
 
-__all__ = ["DROPPED", "LENGTHS", "forget_peak", "ours", "peak_gb", "peer", "rows_of"]
+__all__ = ["DROPPED", "LENGTHS", "fitting", "forget_peak", "ours", "peak_gb", "peer", "rows_of"]
 
 LENGTHS = (2048, 8192)
 """Tokens of the longest row."""
@@ -52,8 +53,7 @@ def peer(config: PretrainedConfig, longest: int, steps: int, device: str) -> dic
     from benchmarks.sides.random_model import random_base
     from homeground.policy.quantize import Quantization
 
-    batch = BATCH
-    while True:
+    def of_batch(batch: int) -> dict[str, Any]:
         model = random_base(config, device, Quantization.NF4, "sdpa")
         forget_peak(device)
         named: dict[str, Any] = {
@@ -64,16 +64,21 @@ def peer(config: PretrainedConfig, longest: int, steps: int, device: str) -> dic
             "max_length": None,
             "use_cpu": device == "cpu",
         }
+        return measure(model, nameless_tokenizer(), drawn_rows(config, longest, steps), steps, 0, **named)
+
+    return fitting(BATCH, of_batch, device)
+
+
+def fitting(batch: int, measure: Callable[[int], dict[str, Any]], device: str) -> dict[str, Any]:
+    """A measurement at the largest batch that fits, found by halving."""
+    while True:
         try:
-            measured = measure(model, nameless_tokenizer(), drawn_rows(config, longest, steps), steps, 0, **named)
+            return {**measure(batch), "batch": batch, "peak_gb": peak_gb(device)}
         except torch.cuda.OutOfMemoryError:
             if batch == 1:
                 raise
-            batch //= 2
-            del model
-            torch.cuda.empty_cache()
-            continue
-        return {**measured, "batch": batch, "peak_gb": peak_gb(device)}
+        batch //= 2
+        torch.cuda.empty_cache()
 
 
 def rows_of(name: str, mine: dict[str, Any], other: dict[str, Any] | None) -> list[dict[str, Any]]:

@@ -10,6 +10,8 @@ Each language is one query in `grammars/NAME.scm`, in tree-sitter's own query la
 - `@call` with `@qualifier`: what is called or made, and what stands before its dot.
 - `@module`, `@import`, `@alias`: what is imported, and the name it has here. `(#set! binds "first")` says that a plain
   import binds the first part of the module's name and not the last, "none" that it binds no name.
+
+A query whose first line is `; inherits: NAME` has the patterns of that one as well.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 CLASSES = frozenset({"class", "struct", "interface", "enum", "trait", "impl", "object"})
 """Kinds whose functions are methods."""
+
+_INHERITS = "; inherits: "
 
 CONTAINERS = CLASSES | {"module", "section"}
 """Kinds that are cut at the definitions inside them."""
@@ -174,8 +178,7 @@ def _query(language: Language, calls: bool) -> Query:
 
     grammar = _grammar(language)
     assert grammar is not None
-    name = f"{language.query or language.name}.scm"
-    text = resources.files("homeground.corpus").joinpath("grammars", name).read_text("utf-8")
+    text = _patterns(language.query or language.name)
     query = Query(grammar, text)
     if not calls:
         data = text.encode()
@@ -183,6 +186,13 @@ def _query(language: Language, calls: bool) -> Query:
             if b"@call" in data[query.start_byte_for_pattern(pattern) : query.end_byte_for_pattern(pattern)]:
                 query.disable_pattern(pattern)
     return query
+
+
+def _patterns(name: str) -> str:
+    """The text of a query, behind that of the one which its first line inherits."""
+    text = resources.files("homeground.corpus").joinpath("grammars", f"{name}.scm").read_text("utf-8")
+    first = text.partition("\n")[0]
+    return _patterns(first.removeprefix(_INHERITS)) + text if first.startswith(_INHERITS) else text
 
 
 def _is_tame(tree: Tree) -> bool:

@@ -1,48 +1,12 @@
-(comment) @comment
-(decorator) @lead
+; inherits: ecmascript
 
-(function_declaration name: (_) @name) @function
-(generator_function_declaration name: (_) @name) @function
 (function_signature name: (_) @name) @function
-(class_declaration name: (_) @name) @class
 (abstract_class_declaration name: (_) @name) @class
 (interface_declaration name: (_) @name) @interface
 (enum_declaration name: (_) @name) @enum
 (type_alias_declaration name: (_) @name) @type
 (internal_module name: (_) @name) @module
 (module name: (_) @name) @module
-(method_definition name: (_) @name) @method
 (public_field_definition name: (_) @name value: [(arrow_function) (function_expression)]) @method
-(variable_declarator
-  name: (identifier) @name
-  value: [(arrow_function) (function_expression) (generator_function)]) @function
-(variable_declarator name: (identifier) @name value: (class)) @class
-(variable_declarator
-  name: (identifier) @name
-  value: (call_expression arguments: (arguments . [(arrow_function) (function_expression)]))) @function
-(assignment_expression
-  left: [(identifier) (member_expression)] @name
-  right: [(arrow_function) (function_expression) (generator_function)]) @function
-(pair key: (_) @name value: [(arrow_function) (function_expression)]) @function
-
 (method_signature name: (_) @name) @member
 (abstract_method_signature name: (_) @name) @member
-
-(call_expression function: (identifier) @call)
-(call_expression function: (member_expression object: (_) @qualifier property: (_) @call))
-(new_expression constructor: (identifier) @call)
-(new_expression constructor: (member_expression object: (_) @qualifier property: (_) @call))
-
-(import_statement (import_clause (identifier) @alias) source: (string) @module)
-(import_statement (import_clause (namespace_import (identifier) @alias)) source: (string) @module)
-(import_statement
-  (import_clause (named_imports (import_specifier name: (_) @import !alias)))
-  source: (string) @module)
-(import_statement
-  (import_clause (named_imports (import_specifier name: (_) @import alias: (_) @alias)))
-  source: (string) @module)
-(variable_declarator
-  name: (identifier) @alias
-  value: (call_expression
-    function: (identifier) @_require (#eq? @_require "require")
-    arguments: (arguments . (string) @module)))
