@@ -173,6 +173,7 @@ def test_tools_are_not_shown_when_none_may_be_called(served):
     ({"tool_choice": "required"}, "'required' needs tools"),
     ({"tools": [ADD], "tool_choice": {"type": "function", "function": {"name": "sub"}}}, "there is no tool 'sub'"),
     ({"response_format": {"type": "xml"}}, "response_format.type"),
+    ({"tools": [ADD], "tool_choice": "required", "response_format": {"strict": True}}, "exclude each other"),
     ({"response_format": {"type": "json_schema"}}, "schema: an object is needed"),
     ({"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "nonsense"}}}},
      "the schema cannot be used"),

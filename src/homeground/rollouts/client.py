@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from homeground.base.errors import HomegroundError
-from homeground.rollouts.conversation import DEFAULT_MAX_TOKENS, Call, Conversations
+from homeground.rollouts.conversation import DEFAULT_MAX_TOKENS, Conversations
 from homeground.rollouts.responses import Response
 from homeground.rollouts.sampling import call_seed
 from homeground.rollouts.trajectory import Turn
@@ -85,14 +85,11 @@ class LocalClient:
         call, self._calls = self._calls, self._calls + 1
         try:
             body = _request(messages, fields)
-            told = body.said()
-            tools = body.offered()
-            limit = body.limit if body.max_tokens or body.max_completion_tokens else self._max_tokens
+            asked = body.call(self._identity.name, self._max_tokens)
             seed = self._identity.call_seed(call) if body.seed is None else body.seed
-            params = replace(body.params(seed), temperature=self._temperature)
-            request = Call(told, limit, params, body.stops, body.n, self._identity.name, tools, body.grammar())
-            prompt = self._conversations.prompt(told, request.owner, tools)
-            answers = await self._conversations.answer(request, prompt)
+            asked = replace(asked, params=replace(body.params(seed), temperature=self._temperature))
+            prompt = self._conversations.prompt(asked.messages, asked.owner, asked.tools)
+            answers = await self._conversations.answer(asked, prompt)
         except (ApiError, ValueError) as error:
             raise HomegroundError(str(error), where="an agent's call") from error
         for answer in answers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from homeground.base.errors import HomegroundError
 from homeground.policy import chat
-from homeground.rollouts.conversation import DEFAULT_MAX_TOKENS, MOST_CHOICES, refused, stop_strings
+from homeground.rollouts.conversation import DEFAULT_MAX_TOKENS, MOST_CHOICES, Call, refused, stop_strings
 from homeground.rollouts.messages import plain
 from homeground.rollouts.sampling import SamplingParams
 
@@ -55,10 +56,9 @@ class Sampled(BaseModel):
     stream_options: StreamOptions | None = None
     return_token_ids: bool = False
 
-    @property
-    def limit(self) -> int:
-        """Tokens of an answer at most."""
-        return self.max_tokens or DEFAULT_MAX_TOKENS
+    def limit(self, default: int = DEFAULT_MAX_TOKENS) -> int:
+        """Tokens of an answer at most; the default where the request names none."""
+        return self.max_tokens or default
 
     @property
     def stops(self) -> list[str]:
@@ -66,9 +66,9 @@ class Sampled(BaseModel):
         return stop_strings(self.stop)
 
     @property
+    @abstractmethod
     def likeliest(self) -> int | None:
         """How many alternatives of each token are told, None without log-probabilities."""
-        raise NotImplementedError
 
     def params(self, seed: int) -> SamplingParams:
         """How its answers are sampled."""
@@ -101,13 +101,28 @@ class ChatRequest(Sampled):
     response_format: dict[str, Any] | None = None
     prompt_cache_key: str | None = None
 
-    @property
-    def limit(self) -> int:
-        return self.max_completion_tokens or super().limit
+    def limit(self, default: int = DEFAULT_MAX_TOKENS) -> int:
+        return self.max_completion_tokens or super().limit(default)
 
     @property
     def likeliest(self) -> int | None:
         return self.top_logprobs if self.logprobs else None
+
+    def call(self, owner: str, default_limit: int = DEFAULT_MAX_TOKENS) -> Call:
+        """What is asked, but for how it is sampled: a seed may depend on the prompt.
+
+        Args:
+            owner: of the conversation.
+            default_limit: tokens of an answer where the request names none.
+
+        Raises:
+            ApiError: what cannot be read or done.
+            HomegroundError: a schema that cannot be used.
+        """
+        return Call(
+            self.said(), self.limit(default_limit), stop=self.stops, n=self.n, owner=owner, tools=self.offered(),
+            grammar=self.grammar(),
+        )  # fmt: skip
 
     def said(self) -> list[chat.Message]:
         """The conversation.
@@ -146,19 +161,19 @@ class ChatRequest(Sampled):
         from homeground.rollouts.grammar import ANY_OBJECT, of_calls, of_schema
 
         wanted = self.response_format or {"type": "text"}
-        forced = self._forced()
-        if forced and wanted["type"] != "text":
+        kind, forced = wanted.get("type"), self._forced()
+        if forced and kind != "text":
             raise ApiError(400, "response_format and a required tool call exclude each other")
         if forced:
             return of_calls(forced)
-        if wanted.get("type") == "json_object":
+        if kind == "json_object":
             return of_schema(ANY_OBJECT)
-        if wanted.get("type") == "json_schema":
+        if kind == "json_schema":
             schema = (wanted.get("json_schema") or {}).get("schema")
             if not isinstance(schema, dict):
                 raise ApiError(400, "response_format.json_schema.schema: an object is needed")
             return of_schema(schema)
-        if wanted.get("type") != "text":
+        if kind != "text":
             raise ApiError(400, "response_format.type: text, json_object or json_schema")
         return ""
 

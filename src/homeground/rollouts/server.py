@@ -18,6 +18,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import uvicorn
@@ -171,19 +172,17 @@ class ModelServer:
             self._direct -= direct
 
     def _chat_call(self, body: ChatRequest) -> tuple[Call, list[int]]:
-        messages, tools, owner = body.said(), body.offered(), body.prompt_cache_key or ""
         try:
-            prompt = self._conversations.prompt(messages, owner, tools)
+            call = body.call(body.prompt_cache_key or "")
+            prompt = self._conversations.prompt(call.messages, call.owner, call.tools)
         except HomegroundError as error:
             raise ApiError(400, error.message) from error
-        params = body.params(self._seed_of(body, prompt))
-        return Call(messages, body.limit, params, body.stops, body.n, owner, tools, body.grammar()), prompt
+        return replace(call, params=body.params(self._seed_of(body, prompt))), prompt
 
     def _text_call(self, body: CompletionRequest) -> tuple[Call, list[int]]:
         prompt = body.ids(self._tokenizer)
-        return Call(
-            [], body.limit, body.params(self._seed_of(body, prompt)), body.stops, body.n, remembered=False
-        ), prompt
+        params = body.params(self._seed_of(body, prompt))
+        return Call([], body.limit(), params, body.stops, body.n, remembered=False), prompt
 
     def _authorize(self, request: Request) -> None:
         if not self.admits(request):
