@@ -1,0 +1,220 @@
+"""Rewards of an agent of one's own: terms with weights, and the terms that are ready-made.
+
+A term is a function of ``(task, answer)`` that gives a number: the task as its line says, the answer as the agent
+returned it. It never sees what the agent has read. So text that somebody planted in a document counts only if the
+agent itself says it, and a term here reads the *whole* answer: what merely contains the right words earns nothing.
+
+    from homeground.agents.reward_terms import equals, length, weighted
+
+    reward = weighted(right=(1.0, equals("answer")), brief=(0.1, length(most=8)))
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from homeground.agents.lookup_reward import Reward
+from homeground.agents.own_code import Task
+from homeground.base.errors import HomegroundError, UsageError
+
+type Score = float | Reward
+type Term = Callable[[Task, Any], Score | Awaitable[Score]]
+
+MOST_CHARACTERS = 20_000
+"""Longer answers are not read: a pattern on untrusted text must end."""
+
+
+class Rewards:
+    """Weighted terms as one reward, which is what training maximises and evaluation reports.
+
+    Args:
+        terms: name -> (weight, function of (task, answer)). A function may be async; others run in a thread. One that
+            gives a `Reward` adds its parts as NAME/PART.
+    """
+
+    def __init__(self, terms: Mapping[str, tuple[float, Term]]) -> None:
+        self._terms = dict(terms)
+
+    async def __call__(self, task: Task, answer: Any) -> Reward:
+        """The sum of weight x number over the terms, with every number, unweighted, as a part of its own.
+
+        Raises:
+            HomegroundError: a term gave something other than a finite number.
+        """
+        value, parts = 0.0, dict[str, float]()
+        for name, (weight, term) in self._terms.items():
+            score = await _called(term, task, answer)
+            number = _number(score.value if isinstance(score, Reward) else score, name)
+            parts[name] = number
+            if isinstance(score, Reward):
+                parts |= {f"{name}/{part}": _number(x, f"{name}/{part}") for part, x in score.parts.items()}
+            value += weight * number
+        return Reward(value, parts)
+
+
+def weighted(**terms: tuple[float, Term]) -> Rewards:
+    """Terms by name, each with its weight: ``weighted(right=(1.0, equals("answer")), brief=(0.1, length(most=8)))``.
+
+    Raises:
+        UsageError: no term, or one that is not a weight and a function.
+    """
+    wrong = [
+        name for name, term in terms.items() if len(term) != 2 or not callable(term[1]) or not math.isfinite(term[0])
+    ]
+    if wrong or not terms:
+        raise UsageError(
+            f"the term '{wrong[0]}' is not a weight and a function" if wrong else "a reward needs a term",
+            where="weighted",
+            hint='write weighted(right=(1.0, equals("answer")))',
+        )
+    return Rewards(terms)
+
+
+def equals(field: str) -> Term:
+    """1 when the whole answer says what the task's ``field`` says (a text or number, or a list of those that count).
+
+    Case, spaces, surrounding punctuation and an article do not matter; numbers count by value.
+    """
+
+    def equals(task: Task, answer: Any) -> float:
+        said = text_of(answer)
+        wanted = _field(task, field)
+        return float(any(_same(said, str(one)) for one in (wanted if isinstance(wanted, list) else [wanted])))
+
+    return equals
+
+
+def mentions(field: str, *, most: int) -> Term:
+    """1 when an answer of at most ``most`` words has what the task's ``field`` says in it, as whole words.
+
+    For models too small to answer with nothing else. The limit is what keeps an answer from listing everything, or from
+    repeating a document: keep it tight.
+    """
+
+    def mentions(task: Task, answer: Any) -> float:
+        said = text_of(answer)
+        if len(said.split()) > most:
+            return 0.0
+        wanted = _field(task, field)
+        words = f" {_words(said)} "
+        each = [_words(str(one)) for one in (wanted if isinstance(wanted, list) else [wanted])]
+        return float(any(one and f" {one} " in words for one in each))
+
+    return mentions
+
+
+def matches(pattern: str) -> Term:
+    """Format: 1 when the whole answer, spaces around it aside, matches a regular expression."""
+    compiled = re.compile(pattern, re.DOTALL)
+
+    def matches(task: Task, answer: Any) -> float:
+        return float(compiled.fullmatch(text_of(answer).strip()) is not None)
+
+    return matches
+
+
+def tags(*names: str) -> Term:
+    """Format: 1 when the whole answer is one ``<name>...</name>`` of each name, in this order, and nothing else."""
+
+    def tags(task: Task, answer: Any) -> float:
+        return float(tagged(text_of(answer), names) is not None)
+
+    return tags
+
+
+def tagged(text: str, names: Sequence[str]) -> dict[str, str] | None:
+    """What stands in the tags of a text that is one of each, in order; None when it is anything else."""
+    found: dict[str, str] = {}
+    rest = text.strip()
+    for name in names:
+        opening, closing = f"<{name}>", f"</{name}>"
+        if not rest.startswith(opening) or closing not in rest:
+            return None
+        inside, _, rest = rest.removeprefix(opening).partition(closing)
+        if any(f"<{sign}{other}>" in inside for other in names for sign in ("", "/")):
+            return None
+        found[name], rest = inside.strip(), rest.lstrip()
+    return None if rest else found
+
+
+def length(*, least: int = 0, most: int, fade: int | None = None) -> Term:
+    """Length: 1 for answers of ``least`` to ``most`` words; beyond, it falls to 0 over ``fade`` words.
+
+    Args:
+        least: fewest words; an empty answer never earns more than 0.
+        most: most words.
+        fade: words over which it falls; as many as ``most`` when None; 0 falls at once.
+    """
+    over = most if fade is None else fade
+
+    def length(task: Task, answer: Any) -> float:
+        words = len(text_of(answer).split())
+        beyond = max(least - words, words - most)
+        if not words or (beyond > 0 and not over):
+            return 0.0
+        return 1.0 if beyond <= 0 else max(0.0, 1 - beyond / over)
+
+    return length
+
+
+def text_of(answer: Any) -> str:
+    """The text of an agent's answer: itself, or its field "answer"; "" when there is none or it is too long to read."""
+    said = answer.get("answer") if isinstance(answer, Mapping) else answer
+    text = "" if said is None else str(said)
+    return text if len(text) <= MOST_CHARACTERS else ""
+
+
+async def _called(term: Term, task: Task, answer: Any) -> Score:
+    if inspect.iscoroutinefunction(term) or inspect.iscoroutinefunction(getattr(term, "__call__", None)):  # noqa: B004
+        return await term(task, answer)  # type: ignore[misc]
+    score = await asyncio.to_thread(term, task, answer)
+    return await score if inspect.isawaitable(score) else score
+
+
+def _number(value: Any, name: str) -> float:
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise HomegroundError(
+            f"the reward '{name}' gave {value!r}, which is no finite number",
+            where=f"reward '{name}'",
+            hint="return a number for every answer, also for one that is empty or malformed",
+        )
+    return float(value)
+
+
+def _field(task: Task, field: str) -> Any:
+    if field not in task:
+        raise HomegroundError(
+            f"a task has no field '{field}'",
+            where=f"its fields are {', '.join(map(str, task))}",
+            hint="name the field of your tasks that holds the right answer",
+        )
+    return task[field]
+
+
+def _same(said: str, wanted: str) -> bool:
+    a, b = _value(said), _value(wanted)
+    if a is not None and b is not None:
+        return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12)
+    return bool(_plain(wanted)) and _plain(said) == _plain(wanted)
+
+
+def _value(text: str) -> float | None:
+    try:
+        value = float(text.strip().rstrip(".").replace(",", "")) if len(text) <= 100 else math.nan
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _words(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.casefold()))
+
+
+def _plain(text: str) -> str:
+    words = re.sub(r"^\W+|\W+$", "", text.casefold()).split()
+    return " ".join(words[1:] if len(words) > 1 and words[0] in ("the", "a", "an") else words)
