@@ -26,6 +26,15 @@ def test_the_forms_of_the_families(text, beside, calls):
     assert find_calls(text, OFFERED) == (beside, calls)
 
 
+@pytest.mark.parametrize(("text", "calls"), [
+    ('<tool_call>{"name": "any", "arguments": {"a": 1}}</tool_call>', [ToolCall("any", {"a": 1})]),
+    ('[TOOL_CALLS]any[ARGS]{"a": 1}', [ToolCall("any", {"a": 1})]),
+    ('{"name": "any", "arguments": {"a": 1}}', []),
+])  # fmt: skip
+def test_where_nobody_knows_what_was_offered_marks_make_a_call(text, calls):
+    assert find_calls(text, None)[1] == calls
+
+
 @pytest.mark.parametrize("text", [
     "just words", "", "{}", "[]", "3", "null", '"add"',
     '<tool_call>{"name": "add", "arguments": {"a": }}</tool_call>',

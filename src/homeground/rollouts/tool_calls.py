@@ -31,14 +31,15 @@ class ToolCall:
     arguments: dict[str, Any]
 
 
-def find_calls(text: str, offered: Collection[str]) -> tuple[str, list[ToolCall]]:
+def find_calls(text: str, offered: Collection[str] | None) -> tuple[str, list[ToolCall]]:
     """The text beside the calls, and the calls; all of the text and no call where one is malformed.
 
     Args:
         text: written by a model, marks included, its end token not.
-        offered: names of the functions that may be called.
+        offered: names of the functions that may be called; None where nobody knows: then any name will do between
+            marks, and an object without marks is no call.
     """
-    for form in (_hermes, _mistral, _bare):
+    for form in (_hermes, _mistral, _bare) if offered is not None else (_hermes, _mistral):
         beside, objects = form(text)
         calls = [_call(found, offered) for found in objects]
         if calls and all(calls):
@@ -79,11 +80,13 @@ def _json(text: str) -> Any:
         return None
 
 
-def _call(found: Any, offered: Collection[str]) -> ToolCall | None:
+def _call(found: Any, offered: Collection[str] | None) -> ToolCall | None:
     if not isinstance(found, dict):
         return None
     fields = cast("dict[str, Any]", found)
     name, arguments = fields.get("name"), fields.get("arguments", fields.get("parameters", {}))
-    if not isinstance(name, str) or name not in offered or not isinstance(arguments, dict):
+    if not isinstance(name, str) or not isinstance(arguments, dict):
+        return None
+    if offered is not None and name not in offered:
         return None
     return ToolCall(name, cast("dict[str, Any]", arguments))
