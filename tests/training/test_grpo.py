@@ -274,16 +274,6 @@ def test_a_planted_bandit_is_learned(llama, tmp_path):
     assert sum(t.reward for t in after) / len(after) > 0.9
 
 
-def test_every_task_is_visited_before_any_comes_again(policy, sampler):
-    module = GrpoModule(policy, sampler, Replay(), TASKS, settings(), lambda step: None)
-    stream = [task for _ in range(10) for task in module.next_tasks()]
-    rounds = [stream[i : i + 5] for i in range(0, 20, 5)]
-    assert all(sorted(r) == TASKS for r in rounds)
-    assert len({tuple(r) for r in rounds}) > 1, "the order never changes"
-    other = GrpoModule(policy, sampler, Replay(), TASKS, settings(seed=2), lambda step: None)
-    assert [task for _ in range(10) for task in other.next_tasks()] != stream
-
-
 @pytest.mark.parametrize("quantization", ["none", "nf4"])
 def test_a_resumed_run_ends_bit_equal(llama, tmp_path, quantization):
     def run(folder, log=None):

@@ -13,6 +13,7 @@ import openai
 from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_jsonl, read_jsonl
 from homeground.base.recipe import Recipe
+from homeground.base.rolloutlog import RolloutLog
 from homeground.base.steplog import RL_COLUMNS, StepLog
 from homeground.base.workspace import RunFolder
 from homeground.pipeline.workbench import Workbench
@@ -120,6 +121,7 @@ def reinforce(bench: Workbench) -> str:
     rl = bench.recipe.rl
     settings = grpo_settings(bench.recipe)
     folder = bench.run.checkpoints / "rl"
+    done = done_steps(folder) // rl.updates_per_step
     _ = bench.masked
     server = bench.server
     with (
@@ -135,14 +137,23 @@ def reinforce(bench: Workbench) -> str:
         StepLog(
             bench.run,
             "rl",
-            done=done_steps(folder) // rl.updates_per_step,
+            done=done,
             steps=rl.steps,
             progress=bench.progress,
             title="GRPO",
             columns=RL_COLUMNS,
         ) as log,
     ):
-        train_grpo_steps(bench.policy, bench.sampler, source, bench.tasks.train, settings, folder, log)
+        train_grpo_steps(
+            bench.policy,
+            bench.sampler,
+            source,
+            bench.tasks.train,
+            settings,
+            folder,
+            log,
+            log_rollouts=RolloutLog(bench.run, done=done, limit_mb=rl.keep_rollouts_mb),
+        )
     bench.policy.save_adapter(bench.run.adapter)
     rewards = [step["reward_mean"] for step in log.history]
     quarter = max(1, len(rewards) // 4)
@@ -155,7 +166,7 @@ def reinforce(bench: Workbench) -> str:
 
 def grpo_settings(recipe: Recipe) -> GrpoSettings:
     """The recipe's `rl` section as the trainer takes it."""
-    from homeground.training import GrpoSettings, Kl, Loss, Objective, OptimizerSettings, Overlong, Scale
+    from homeground.training import Curriculum, GrpoSettings, Kl, Loss, Objective, OptimizerSettings, Overlong, Scale
 
     rl = recipe.rl
     return GrpoSettings(
@@ -178,6 +189,7 @@ def grpo_settings(recipe: Recipe) -> GrpoSettings:
         overlong=Overlong(rl.overlong),
         overlong_buffer=rl.overlong_buffer,
         dynamic_sampling=rl.dynamic_sampling,
+        curriculum=Curriculum(**rl.curriculum.model_dump()),
         checkpoint_every=rl.checkpoint_every,
         forest_tokens=rl.forest_tokens,
         seed=recipe.seed,

@@ -1,14 +1,17 @@
 """Training loops over the token forest: supervised fine-tuning, preferences, and GRPO with its kin."""
 
 from homeground.training.advantages import Overlong, Scale, group_advantages, overlong_penalty
-from homeground.training.grpo import GrpoSettings, train_grpo_steps
+from homeground.training.grpo import train_grpo_steps
+from homeground.training.grpo_settings import GrpoSettings
 from homeground.training.losses import Kl, Loss, LossTerms, Objective, kl_estimate, policy_loss
 from homeground.training.optimizers import OptimizerSettings
 from homeground.training.preference import DpoSettings, PreferencePair, train_dpo
 from homeground.training.run import GrpoRun, train_grpo
 from homeground.training.sft import SftSettings, train_sft
+from homeground.training.task_stream import Curriculum
 
 __all__ = [
+    "Curriculum",
     "DpoSettings",
     "GrpoRun",
     "GrpoSettings",

@@ -27,6 +27,7 @@ class Rollout:
         reward: any unit.
         truncated: whether a turn was cut at the limit of tokens.
         longest: tokens of its longest turn.
+        rollout_id: of the trajectory.
     """
 
     task: int
@@ -34,6 +35,7 @@ class Rollout:
     reward: float
     truncated: bool
     longest: int
+    rollout_id: str
 
     @property
     def tokens(self) -> int:
@@ -41,25 +43,30 @@ class Rollout:
         return sum(len(p.tokens.trained) for p in self.paths)
 
 
-def usable_rollouts(trajectories: Sequence[Trajectory]) -> list[Rollout]:
-    """The trajectories that have a reward and at least one call of the model.
+def check_rewards(trajectories: Sequence[Trajectory]) -> None:
+    """Every reward must be a number.
 
     Raises:
-        HomegroundError: a reward is not finite.
+        HomegroundError: one is not finite.
     """
-    rollouts: list[Rollout] = []
     for t in trajectories:
-        if t.reward is None or not t.turns:
-            continue
-        if not math.isfinite(t.reward):
+        if t.reward is not None and not math.isfinite(t.reward):
             raise HomegroundError(
                 f"a rollout got the reward {t.reward}",
                 where=f"rollout {t.rollout_id}",
                 hint="a reward must be a finite number; raise an error in the agent to leave a rollout out",
             )
+
+
+def usable_rollouts(trajectories: Sequence[Trajectory]) -> list[Rollout]:
+    """The trajectories that have a reward and at least one call of the model."""
+    rollouts: list[Rollout] = []
+    for t in trajectories:
+        if t.reward is None or not t.turns:
+            continue
         truncated = any(turn.finish_reason == "length" for turn in t.turns)
         longest = max(len(turn.ids) for turn in t.turns)
-        rollouts.append(Rollout(t.task, sampled_paths(t.turns), t.reward, truncated, longest))
+        rollouts.append(Rollout(t.task, sampled_paths(t.turns), t.reward, truncated, longest, t.rollout_id))
     return rollouts
 
 
@@ -103,6 +110,21 @@ def has_signal(trajectories: Sequence[Trajectory]) -> bool:
     return len(rewards) > 1 and statistics.pstdev(rewards) > NO_SIGNAL
 
 
+def length_correlation(trajectories: Sequence[Trajectory]) -> float | None:
+    """Pearson's correlation of reward and sampled tokens within groups; None where one of them does not vary."""
+    groups: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    for t in trajectories:
+        assert t.reward is not None
+        groups[t.task].append((t.reward, float(sum(len(turn.ids) for turn in t.turns))))
+    table = [torch.tensor(group, dtype=torch.float64) for group in groups.values()]
+    if not table:
+        return None
+    centred = torch.cat([group - group.mean(0) for group in table])
+    rewards, lengths = centred.T
+    scale = float(rewards.norm() * lengths.norm())
+    return float(rewards @ lengths) / scale if scale > NO_SIGNAL else None
+
+
 def describe(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
     """What happened in a step's rollouts, for the log."""
     turns = [turn for t in trajectories for turn in t.turns]
@@ -122,6 +144,8 @@ def describe(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
         "truncated": sum(turn.finish_reason == "length" for turn in turns) / max(1, len(turns)),
         "new_paths": sum(len(sampled_paths(t.turns)) - 1 for t in trajectories if t.turns),
     }
+    if (correlation := length_correlation(alive)) is not None:
+        described["length_correlation"] = correlation
     for name in sorted({name for t in trajectories for name in t.parts}):
         held = [t.parts[name] for t in trajectories if name in t.parts]
         described[f"reward/{name}"] = sum(held) / len(held)

@@ -5,17 +5,14 @@ may have several turns, which share its advantage and are averaged together; fai
 group. With one update a batch of rollouts (the default) the ratio is 1 and the clip does not bind; with more, old
 log-probabilities are the trainer's own, kept from the first.
 
-The dataloader yields only ticks. Which tasks a step rolls out follows from the seed and a cursor that checkpoints hold;
-their rollouts are sampled inside the step, from the weights that the step before published. A run that is killed while
-rollouts are in flight starts that step again.
+The dataloader yields only ticks: rollouts are sampled inside the step, from the weights that the step before published.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -26,62 +23,25 @@ from transformers import PreTrainedModel
 
 from homeground.base.errors import HomegroundError
 from homeground.base.heap import KEPT, blocks_returned, trim_heap
+from homeground.base.rolloutlog import Group
 from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.load import Policy
 from homeground.rollouts.sampler import Sampler
 from homeground.rollouts.source import Source
 from homeground.rollouts.trajectory import Trajectory
-from homeground.training.advantages import Overlong, Scale, group_advantages, overlong_penalty
-from homeground.training.batch import Rollout, describe, groups_of, has_signal, reward_table, usable_rollouts
+from homeground.training.advantages import Overlong, group_advantages, overlong_penalty
+from homeground.training.batch import Rollout, describe, groups_of, reward_table, usable_rollouts
+from homeground.training.collector import Collector
+from homeground.training.grpo_settings import GrpoSettings
 from homeground.training.loop import fit
-from homeground.training.losses import Kl, LossTerms, Objective, kl_estimate, policy_loss
+from homeground.training.losses import Kl, LossTerms, kl_estimate, policy_loss
 from homeground.training.module import PolicyModule, StepLog
-from homeground.training.optimizers import OptimizerSettings
 from homeground.training.packing import pack
 from homeground.training.ranks import sum_over_ranks
+from homeground.training.rl_watch import GAP_LIMITS, RlWatch
+from homeground.training.rollout_records import group_records
 
-GAP_LIMITS = {torch.float32: 1e-3, torch.bfloat16: 0.1}
-"""Mean |trainer - sampler| log-probability (nats) above which rounding alone does not explain the difference."""
-
-
-@dataclass(frozen=True)
-class GrpoSettings:
-    """One run of GRPO.
-
-    Attributes:
-        steps: batches of rollouts.
-        tasks_per_step, group_size: P and G.
-        optimizer: learning rate and the like.
-        objective: the loss, its KL and clips.
-        temperature: of the rollouts; the trainer divides logits by it too.
-        scale: of the advantages.
-        updates_per_step: optimizer steps on each batch of rollouts (mu in the paper).
-        overlong, overlong_buffer: what becomes of rollouts at the limit; SOFT needs ``objective.max_tokens``.
-        dynamic_sampling: how many more times at most a step rolls out new tasks in place of groups whose rewards are
-            all equal (DAPO, arXiv 2503.14476, section 3.2); 0 trains on what came.
-        checkpoint_every: steps.
-        forest_tokens: distinct tokens of one forward at most; a larger group is one forest by itself.
-        seed: of the order of tasks.
-    """
-
-    steps: int
-    tasks_per_step: int
-    group_size: int
-    optimizer: OptimizerSettings
-    objective: Objective = field(default_factory=lambda: Objective(kl_coef=0.01))
-    temperature: float = 1.0
-    scale: Scale = Scale.STD
-    updates_per_step: int = 1
-    overlong: Overlong = Overlong.KEEP
-    overlong_buffer: int = 16
-    dynamic_sampling: int = 0
-    checkpoint_every: int = 5
-    forest_tokens: int = 1024
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.overlong is Overlong.SOFT and not self.objective.max_tokens:
-            raise ValueError("overlong='soft' measures against the longest response allowed: give max_tokens")
+type RolloutSink = Callable[[int, Sequence[Group]], None]
 
 
 def train_grpo_steps(
@@ -92,6 +52,8 @@ def train_grpo_steps(
     settings: GrpoSettings,
     checkpoints: Path,
     log_step: StepLog,
+    *,
+    log_rollouts: RolloutSink | None = None,
 ) -> None:
     """Train a policy's adapter in place, resuming from ``checkpoints`` if it holds any.
 
@@ -104,9 +66,10 @@ def train_grpo_steps(
         settings: see there.
         checkpoints: folder of this stage.
         log_step: gets each step's metrics.
+        log_rollouts: gets each step and its rollouts, as :mod:`homeground.base.rolloutlog` keeps them.
     """
     fit(
-        GrpoModule(policy, sampler, source, tasks, settings, log_step),
+        GrpoModule(policy, sampler, source, tasks, settings, log_step, log_rollouts),
         steps=settings.steps * settings.updates_per_step,
         checkpoints=checkpoints,
         every=settings.checkpoint_every * settings.updates_per_step,
@@ -136,20 +99,16 @@ class GrpoModule(PolicyModule):
         tasks: Sequence[Any],
         settings: GrpoSettings,
         log_step: StepLog,
+        log_rollouts: RolloutSink | None = None,
     ) -> None:
         super().__init__(policy, settings.optimizer, log_step)
-        if len(tasks) < settings.tasks_per_step:
-            raise HomegroundError(
-                f"{len(tasks)} tasks are fewer than the {settings.tasks_per_step} of one step",
-                hint="lower rl.tasks_per_step, or make more tasks",
-            )
         self._sampler = sampler
         self._source = source
-        self._tasks = tasks
         self._rl = settings
-        self._cursor = 0
-        self._collections = 0
-        self._alarmed = False
+        self._collector = Collector(source, tasks, settings)
+        self._log_rollouts = log_rollouts
+        self._gap_limit = GAP_LIMITS.get(policy.dtype, GAP_LIMITS[torch.bfloat16])
+        self._watch = RlWatch(self._gap_limit)
         # In a list, so that Lightning does not take the reference for a part of what is trained.
         self._reference: list[PreTrainedModel] = [policy.reference()] if settings.objective.kl_coef else []
 
@@ -161,69 +120,41 @@ class GrpoModule(PolicyModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add which tasks come next."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["cursor"] = {"tasks": self._cursor, "collections": self._collections}
+        checkpoint["collector"] = self._collector.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the tasks that would have come next."""
         super().on_load_checkpoint(checkpoint)
-        self._cursor = checkpoint["cursor"]["tasks"]
-        self._collections = checkpoint["cursor"]["collections"]
-
-    def next_tasks(self) -> list[Any]:
-        """The next ``tasks_per_step`` tasks of an endless stream of shuffled rounds; moves the cursor."""
-        first = self._cursor
-        self._cursor += self._rl.tasks_per_step
-        return [self._tasks[self._drawn(place)] for place in range(first, self._cursor)]
-
-    def _drawn(self, place: int) -> int:
-        epoch, within = divmod(place, len(self._tasks))
-        generator = torch.Generator().manual_seed(self._rl.seed * 1_000_003 + epoch)
-        return int(torch.randperm(len(self._tasks), generator=generator)[within])
+        self._collector.restore(checkpoint["collector"])
 
     def training_step(self, *_: Any) -> None:
         """One batch of rollouts and the updates on it."""
-        step = self.global_step // self._rl.updates_per_step
+        step = self.global_step // self._rl.updates_per_step + 1
         began = perf_counter()
         with blocks_returned(at_least=KEPT):
-            trajectories, passed_over = self._roll_out()
+            batch = self._collector.take()
         # Sampler and trainer take turns: what one has freed must not stand beside what the other needs.
         trim_heap()
         rolled_out = perf_counter()
-        self.train_on(trajectories)
+        advantages = self.train_on(batch.trajectories)
         self._metrics |= {
             "stage": "rl",
-            "step": step + 1,
-            "groups_passed_over": passed_over,
+            "step": step,
+            "groups_passed_over": batch.passed_over,
+            **self._collector.describe(),
             "seconds_rollout": rolled_out - began,
             "seconds_update": perf_counter() - rolled_out,
         }
         self._metrics["tokens_per_s"] = self._metrics["path_tokens"] / (perf_counter() - began)
+        if self._log_rollouts is not None:
+            tokenizer = self.policy.tokenizer
+            self._log_rollouts(step, group_records(tokenizer, batch.trajectories, batch.tasks, advantages, step))
+        if signs := self._watch(self._metrics):
+            self._metrics["warnings"] = signs
         self._log_step(self._metrics)
 
-    def _roll_out(self) -> tuple[list[Trajectory], int]:
-        """A step's trajectories, and how many groups dynamic sampling left aside."""
-        wanted = self._rl.tasks_per_step
-        useful: list[list[Trajectory]] = []
-        idle: list[list[Trajectory]] = []
-        for _ in range(1 + self._rl.dynamic_sampling):
-            found = self._source.collect(self.next_tasks(), self._rl.group_size, self._collections)
-            self._collections += 1
-            if not self._rl.dynamic_sampling:
-                return found, 0
-            groups: dict[int, list[Trajectory]] = defaultdict(list)
-            for trajectory in found:
-                groups[trajectory.task].append(trajectory)
-            for group in groups.values():
-                (useful if has_signal(group) else idle).append(group)
-            if len(useful) >= wanted:
-                break
-        # When signal stays rare the step is filled up: their KL still counts, and what is logged stays comparable.
-        chosen = (useful + idle)[:wanted]
-        renumbered = [replace(t, task=index) for index, group in enumerate(chosen) for t in group]
-        return renumbered, len(useful) + len(idle) - len(chosen)
-
-    def train_on(self, trajectories: Sequence[Trajectory]) -> None:
-        """The updates on given trajectories, then publish."""
+    def train_on(self, trajectories: Sequence[Trajectory]) -> dict[str, float]:
+        """The updates on given trajectories, then publish; the advantage of each that was trained, by its id."""
         rollouts = usable_rollouts(trajectories)
         self._metrics = describe(trajectories)
         if not rollouts:
@@ -244,6 +175,7 @@ class GrpoModule(PolicyModule):
             moved = self.optimizer_step_now()
         self._publish()
         self._conclude(sums, moved)
+        return {r.rollout_id: float(advantage) for r, advantage in zip(rollouts, advantages, strict=True)}
 
     def _shares(self, rollouts: Sequence[Rollout]) -> list[_Share]:
         groups = groups_of(rollouts)
@@ -330,16 +262,7 @@ class GrpoModule(PolicyModule):
         for name in ("logprob_gap", "entropy", "kl"):
             sums[name] /= terms
         sums["clip_share"] = sums.pop("clipped") / sums.pop("updated_terms")
-        limit = GAP_LIMITS.get(self.policy.dtype, GAP_LIMITS[torch.bfloat16])
-        sums["gap_alarm"] = float(sums["logprob_gap"] > limit)
-        if sums["gap_alarm"] and not self._alarmed:
-            self._alarmed = True
-            warnings.warn(
-                f"the sampler's log-probabilities differ from the trainer's by {sums['logprob_gap']:.3g} nats on "
-                f"average (expected below {limit:g}): the update is off-policy. Do sampler and trainer use the same "
-                "temperature and weights?",
-                stacklevel=2,
-            )
+        sums["gap_alarm"] = float(sums["logprob_gap"] > self._gap_limit)
         if not self._reference:
             del sums["kl"]
         self._metrics |= {**sums, **moved}

@@ -22,6 +22,7 @@ from typing import Any
 
 from homeground.base.errors import UsageError
 from homeground.base.progress import Progress
+from homeground.base.rolloutlog import RolloutLog
 from homeground.base.steplog import RL_COLUMNS, StepLog
 from homeground.base.workspace import RunFolder, open_workspace
 from homeground.policy.load import Policy
@@ -29,9 +30,11 @@ from homeground.rollouts.sampler import Sampler
 from homeground.rollouts.source import Agent, DirectSource, RewardFunction
 from homeground.training.advantages import Overlong, Scale
 from homeground.training.checkpoints import done_steps, newest_checkpoint
-from homeground.training.grpo import GrpoSettings, train_grpo_steps
+from homeground.training.grpo import train_grpo_steps
+from homeground.training.grpo_settings import GrpoSettings
 from homeground.training.losses import Kl, Loss, Objective
 from homeground.training.optimizers import OptimizerSettings
+from homeground.training.task_stream import Curriculum
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class GrpoRun:
     """What a run left.
 
     Attributes:
-        folder: with ``metrics.jsonl``, ``tensorboard``, ``checkpoints`` and ``adapter``.
+        folder: with ``metrics.jsonl``, ``rollouts``, ``tensorboard``, ``checkpoints`` and ``adapter``.
         adapter: the trained adapter, PEFT format.
         history: metrics of each step of this call.
     """
@@ -71,6 +74,7 @@ def train_grpo(
     updates_per_step: int = 1,
     overlong: Overlong | str = Overlong.KEEP,
     dynamic_sampling: int = 0,
+    curriculum: Curriculum | None = None,
     forest_tokens: int = 1024,
     checkpoint_every: int = 5,
     folder: Path | str | None = None,
@@ -91,7 +95,7 @@ def train_grpo(
         max_tokens: longest answer, in tokens.
         temperature, learning_rate: of the rollouts, of AdamW.
         loss, kl, kl_coef, clip_low, clip_high, importance_cap: see :class:`~homeground.training.losses.Objective`.
-        scale, updates_per_step, overlong, dynamic_sampling, forest_tokens, checkpoint_every: see
+        scale, updates_per_step, overlong, dynamic_sampling, curriculum, forest_tokens, checkpoint_every: see
             :class:`~homeground.training.grpo.GrpoSettings`.
         folder: where the run is kept; by default the next free ``.homeground/runs/grpo-N``.
         resume: go on from the folder's newest checkpoint.
@@ -126,6 +130,7 @@ def train_grpo(
         overlong=Overlong(overlong),
         overlong_buffer=max(1, max_tokens // 5),
         dynamic_sampling=dynamic_sampling,
+        curriculum=curriculum or Curriculum(),
         checkpoint_every=checkpoint_every,
         forest_tokens=forest_tokens,
         seed=seed,
@@ -139,8 +144,9 @@ def train_grpo(
         source = DirectSource(
             policy, sampler, reward, agent=agent, max_tokens=max_tokens, temperature=temperature, seed=seed
         )
+        rollouts = RolloutLog(run, done=done)
         with StepLog(run, "rl", done=done, steps=steps, progress=progress, title="GRPO", columns=RL_COLUMNS) as log:
-            train_grpo_steps(policy, sampler, source, prompts, settings, run.checkpoints, log)
+            train_grpo_steps(policy, sampler, source, prompts, settings, run.checkpoints, log, log_rollouts=rollouts)
         policy.save_adapter(run.adapter)
         rewards = [step["reward_mean"] for step in log.history]
         ends = f"reward {rewards[0]:.3f} -> {rewards[-1]:.3f}, " if rewards else ""

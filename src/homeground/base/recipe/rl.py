@@ -9,6 +9,15 @@ from pydantic import Field
 from homeground.base.recipe.section import OptimizerKind, Section
 
 
+class CurriculumSection(Section):
+    """Tasks whose groups never or always succeed come less often."""
+
+    rate: float = Field(
+        default=1.0, gt=0, le=1, description="chance of a task after each group without signal in a row; 1 is off"
+    )
+    floor: float = Field(default=0.1, gt=0, le=1, description="smallest chance")
+
+
 class RlSection(Section):
     """Reinforcement learning with group-relative advantages."""
 
@@ -39,8 +48,14 @@ class RlSection(Section):
     dynamic_sampling: int = Field(
         default=0, ge=0, description="how often a step may roll out new tasks for groups without signal"
     )
+    curriculum: CurriculumSection = CurriculumSection()
     forest_tokens: int = Field(default=1024, ge=1, description="distinct tokens of one forward")
     checkpoint_every: int = Field(default=5, ge=1, description="optimizer steps between checkpoints")
+    keep_rollouts_mb: float = Field(
+        default=64,
+        gt=0,
+        description="rollouts that are kept for `homeground rollouts`; beyond it steps are thinned out",
+    )
     max_query_tokens: int = Field(default=24, ge=1, description="longest first turn, in tokens")
     max_answer_tokens: int = Field(default=8, ge=1, description="longest second turn, in tokens")
     timeout_s: float = Field(default=120.0, gt=0, description="seconds after which a rollout counts as failed")

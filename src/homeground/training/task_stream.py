@@ -1,0 +1,109 @@
+"""Which tasks come next: an endless stream of shuffled rounds, in which tasks without signal may come less often.
+
+A group whose rewards are all equal teaches nothing. With a :class:`Curriculum`, a task whose last n groups were such is
+taken with the chance ``max(floor, rate ** n)`` when its turn comes, else passed over; one group whose rewards differ
+sets n back to 0. So tasks that are too hard or too easy for now are still tried from time to time.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from homeground.training.advantages import NO_SIGNAL
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """How much less often tasks without signal come.
+
+    Attributes:
+        rate: chance of a task after one group without signal; 1 is off.
+        floor: smallest chance.
+    """
+
+    rate: float = 1.0
+    floor: float = 0.1
+
+
+class TaskStream:
+    """Draws tasks by their index.
+
+    Args:
+        count: of tasks.
+        seed: of their order.
+        curriculum: see there.
+    """
+
+    def __init__(self, count: int, seed: int, curriculum: Curriculum) -> None:
+        self._count = count
+        self._seed = seed
+        self._curriculum = curriculum
+        self._place = 0
+        self._idle: dict[int, int] = {}
+        self._equal: dict[int, float] = {}
+        self._best = float("-inf")
+        self.skipped = 0
+
+    def draw(self, count: int) -> list[int]:
+        """The next tasks; ``skipped`` counts those passed over on the way."""
+        return [self._next() for _ in range(count)]
+
+    def saw(self, task: int, rewards: Sequence[float]) -> None:
+        """Take note of the rewards of a task's group; a single one says nothing."""
+        if len(rewards) < 2:
+            return
+        self._best = max(self._best, *rewards)
+        if statistics.pstdev(rewards) > NO_SIGNAL:
+            self._idle.pop(task, None)
+            self._equal.pop(task, None)
+        else:
+            self._idle[task] = self._idle.get(task, 0) + 1
+            self._equal[task] = statistics.fmean(rewards)
+
+    def describe(self) -> dict[str, int]:
+        """For the log: tasks whose last group always reached the best reward seen, or never did."""
+        always = sum(reward >= self._best - NO_SIGNAL for reward in self._equal.values())
+        return {"tasks_always": always, "tasks_never": len(self._equal) - always}
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds of it."""
+        return {
+            "place": self._place,
+            "idle": dict(self._idle),
+            "equal": dict(self._equal),
+            "best": self._best,
+            "skipped": self.skipped,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self._place, self._best, self.skipped = state["place"], state["best"], state["skipped"]
+        self._idle, self._equal = dict(state["idle"]), dict(state["equal"])
+
+    def _next(self) -> int:
+        # After a whole round of tasks passed over, chance has had its say.
+        for _ in range(self._count):
+            task = self._at(self._place)
+            self._place += 1
+            if self._taken(task):
+                return task
+            self.skipped += 1
+        task = self._at(self._place)
+        self._place += 1
+        return task
+
+    def _at(self, place: int) -> int:
+        epoch, within = divmod(place, self._count)
+        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch)
+        return int(torch.randperm(self._count, generator=generator)[within])
+
+    def _taken(self, task: int) -> bool:
+        idle = self._idle.get(task, 0)
+        chance = max(self._curriculum.floor, self._curriculum.rate**idle)
+        return chance >= 1 or random.Random(f"{self._seed} {self._place}").random() < chance
