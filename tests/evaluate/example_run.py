@@ -98,3 +98,38 @@ def example_rollouts(tasks: int = 5) -> list[dict[str, object]]:
                 }
             )
     return rollouts
+
+
+def example_group(
+    step: int, number: int, rewards: list[float], *, text: str = "search: join threads"
+) -> dict[str, object]:
+    """A group of training as `homeground.base.rolloutlog` keeps it; the spread of rewards shrinks with its number."""
+    mean = sum(rewards) / len(rewards)
+    std = (sum((r - mean) ** 2 for r in rewards) / len(rewards)) ** 0.5 or 1.0
+    turn = {
+        "read": f"{HEADER}: wait for the daemon threads",
+        "wrote": text,
+        "tool_calls": [{"name": "find", "arguments": '{"q": 1}'}],
+        "prompt_tokens": 40,
+        "tokens": 6,
+        "finish_reason": "stop",
+        "weights_version": step,
+        "new_path": False,
+    }
+    return {
+        "step": step,
+        "group": number,
+        "task": f"{HEADER}, task {number}",
+        "rollouts": [
+            {
+                "id": f"{step}-{number}-{sibling}",
+                "origin": "sampled",
+                "reward": mean + (reward - mean) / (1 + number),
+                "parts": {"search_form": 0.1},
+                "advantage": (reward - mean) / std,
+                "error": None,
+                "turns": [turn],
+            }
+            for sibling, reward in enumerate(rewards)
+        ],
+    }

@@ -3,11 +3,14 @@ from html.parser import HTMLParser
 
 import pytest
 
+from homeground.base.rolloutlog import RolloutLog
+from homeground.base.workspace import RunFolder
 from homeground.evaluate.metrics import STAGE_NAMES
 from homeground.evaluate.report import duration, render_report, write_report
+from homeground.evaluate.tried import tried
 from homeground.evaluate.verdict import verdict
 
-from .example_run import HEADER, example_metrics, example_rollouts, example_steps
+from .example_run import HEADER, example_group, example_metrics, example_rollouts, example_steps
 
 
 class Page(HTMLParser):
@@ -97,6 +100,42 @@ def test_rollouts_of_one_task_follow_the_order_of_the_stages():
     report = page(rollouts=list(reversed(example_rollouts(tasks=1))))
     classes = [value for name, value in report.attributes if name == "class" and value.startswith("rollout ")]
     assert classes == ["rollout base", "rollout sft", "rollout rl"]
+
+
+def test_what_training_tried_is_shown_best_against_worst(tmp_path):
+    run = RunFolder(tmp_path)
+    log = RolloutLog(run, done=0)
+    for step in range(1, 12):
+        log(step, [example_group(step, number, [0.1, 0.9, 0.5]) for number in range(8)])
+    report = page(groups=tried(run))
+    shown = [n for n in range(1, 12) if f"Step {n} " in report.text]
+    assert shown == [1, 3, 6, 9, 11]
+    assert report.text.count("group 7, rewards 0.10 0.90 0.50") == 0, "only the widest groups of a step"
+    classes = [value for name, value in report.attributes if name == "class" and value.startswith("rollout tried")]
+    assert classes[:3] == ["rollout tried above much", "rollout tried below much", "rollout tried even"]
+    assert report.text.index("reward 0.900, advantage +1.22") < report.text.index("reward 0.100, advantage -1.22")
+    assert "calls find({&quot;q&quot;: 1})" in render_report(
+        example_metrics(), [], [], groups=[example_group(1, 0, [0, 1])]
+    ).replace("&#34;", "&quot;")
+
+
+def test_what_a_model_wrote_in_training_cannot_become_markup():
+    hostile = "<script>alert(1)</script>"
+    group = example_group(1, 0, [0.0, 1.0], text=hostile)
+    group["task"] = hostile
+    assert "script" not in page(groups=[group]).tags
+
+
+def test_a_group_whose_rewards_are_equal_says_so():
+    text = page(groups=[example_group(1, 0, [0.5, 0.5])]).text
+    assert "No two rewards differ: 2 rollouts" in text
+
+
+def test_warnings_of_the_steps_are_on_the_page():
+    steps = example_steps()
+    assert 'class="warned"' not in render_report(example_metrics(), steps, [])
+    steps[-1]["warnings"] = ["the reward <b> follows the length alone"]
+    assert "rl, step 25: the reward <b> follows the length alone" in page(steps=steps).text
 
 
 def test_a_run_with_nothing_in_it_still_renders():

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed, 2 bad usage or recipe, 130 interrupted. Results go
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -12,8 +13,11 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from typer.exceptions import Abort, TyperException
 
@@ -26,13 +30,16 @@ from homeground.cli import (  # each module of verbs adds its own to the app, in
     machine,
     measure,
     plan,
+    rollouts,
     search,
     train,
     use,
 )
 from homeground.cli.verb import app, is_resumable
 
-__all__ = ["data", "export", "find", "machine", "main", "measure", "plan", "search", "train", "use"]
+__all__ = ["data", "export", "find", "machine", "main", "measure", "plan", "rollouts", "search", "train", "use"]
+
+_HOME = Path(__file__).resolve().parents[1]
 
 # Nothing leaves the machine unasked, and nothing but our own progress is drawn.
 _LIBRARY_SETTINGS = {
@@ -55,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ.setdefault(name, value)
     # It warns at import that an optional kernel is not installed; ours come with the package.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    warnings.showwarning = functools.partial(_warn, warnings.showwarning)
     if threading.current_thread() is threading.main_thread():
         # `kill` ends like Ctrl-C: what was started is stopped, what was reached is saved.
         signal.signal(signal.SIGTERM, _interrupt)
@@ -112,6 +120,16 @@ def _tell(error: HomegroundError, wants_json: bool) -> None:
     if wants_json:
         print(json.dumps(error.to_json(), ensure_ascii=False))
     print(f"error: {error}", file=sys.stderr)
+
+
+def _warn(
+    show: Callable[..., None], message: Warning | str, category: type[Warning], filename: str, *place: Any
+) -> None:
+    """Our own warnings are for the person, without the line of code that they come from."""
+    if Path(filename).is_relative_to(_HOME):
+        print(f"warning: {message}", file=sys.stderr)
+    else:
+        show(message, category, filename, *place)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

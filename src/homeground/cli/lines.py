@@ -16,14 +16,14 @@ def print_lines(lines: Iterable[Iterable[Styled]]) -> None:
     """Prints lines to stdout; never wraps or cuts them, whatever the window."""
     if not sys.stdout.isatty():  # rich costs a tenth of a second, and a pipe wants plain text
         for line in lines:
-            print("".join(_printable(text) for text, _ in line))
+            print("".join(printable(text) for text, _ in line))
         return
     from rich.console import Console
     from rich.text import Text
 
     console = Console(highlight=False)
     for line in lines:
-        console.print(Text.assemble(*((_printable(text), style) for text, style in line)), soft_wrap=True)
+        console.print(Text.assemble(*((printable(text), style) for text, style in line)), soft_wrap=True)
 
 
 def place(path: str, line: int, mark: str = ":") -> list[Styled]:
@@ -42,8 +42,8 @@ class Paths:
         return str(file.relative_to(self._here)) if file.is_relative_to(self._here) else str(file)
 
 
-def _printable(text: str) -> str:
-    """Indexed text may hold anything; control characters would reach the terminal."""
+def printable(text: str) -> str:
+    """One line of text that may hold anything, without the control characters that would reach the terminal."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\t" else "�" for c in text)

@@ -13,8 +13,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from homeground.base.files import atomic_write_text
+from homeground.base.rolloutlog import Group
 from homeground.evaluate.charts import CURVES, MOVING_AVERAGE, bars_svg, curve_svg
 from homeground.evaluate.metrics import METRIC_NAMES, STAGE_NAMES, STAGES, Metrics
+from homeground.evaluate.tried import steps_tried
 from homeground.evaluate.verdict import PAIRS, pair_rows, shows_gain, shows_loss, stage_rows, verdict
 
 ROLLOUTS_SHOWN = 5
@@ -27,9 +29,10 @@ def write_report(
     rollouts: Sequence[Mapping[str, Any]],
     *,
     recipe: Mapping[str, Any] | str | None = None,
+    groups: Sequence[Group] = (),
 ) -> None:
     """Write `report.html`, whole or not at all; the arguments are those of `render_report`."""
-    atomic_write_text(path, render_report(metrics, steps, rollouts, recipe=recipe))
+    atomic_write_text(path, render_report(metrics, steps, rollouts, recipe=recipe, groups=groups))
 
 
 def render_report(
@@ -38,6 +41,7 @@ def render_report(
     rollouts: Sequence[Mapping[str, Any]],
     *,
     recipe: Mapping[str, Any] | str | None = None,
+    groups: Sequence[Group] = (),
 ) -> str:
     """The report as one HTML document.
 
@@ -47,6 +51,7 @@ def render_report(
         rollouts: `{"task", "question", "gold", "stage", "messages": [{"role", "content"}], "reward", "parts"}`; those
             of one task are shown side by side, for the first five tasks.
         recipe: what the run was made with, as data or as YAML text.
+        groups: rollouts that training tried, see :func:`~homeground.evaluate.tried.tried`.
     """
     environment = Environment(
         loader=PackageLoader("homeground.evaluate"),
@@ -69,7 +74,9 @@ def render_report(
         bars=[(METRIC_NAMES[name], _inline(bars_svg(metrics, name))) for name in METRIC_NAMES],
         curves=[(curve, _inline(svg)) for curve in CURVES if (svg := curve_svg(steps, curve))],
         moving_average=MOVING_AVERAGE,
+        warnings=[(row["stage"], row["step"], words) for row in steps for words in row.get("warnings", ())],
         tasks=_side_by_side(rollouts),
+        tried=steps_tried(groups),
         costs=_costs(metrics),
         recipe=recipe if isinstance(recipe, str) else yaml.safe_dump(dict(recipe), sort_keys=False) if recipe else "",
         machine=_machine(metrics),

@@ -17,6 +17,7 @@ from homeground.base.workspace import RunFolder
 from homeground.evaluate import Metrics, compare_rollouts, evaluate_rollouts, load_outcomes, write_metrics
 from homeground.evaluate.charts import report_png
 from homeground.evaluate.report import write_report
+from homeground.evaluate.tried import tried
 from homeground.pipeline.stages import evaluation_file, rollout_rows
 
 STAGES = ("scripted", "base", "sft", "rl")
@@ -53,7 +54,7 @@ def write_results(run: RunFolder, recipe: Recipe) -> Metrics:
     write_metrics(run.metrics, metrics)
     steps = read_jsonl(run.metrics_jsonl) if run.metrics_jsonl.exists() else []
     rollouts = rollout_rows(run, [stage for stage in outcomes if stage != "scripted"])
-    write_report(run.report, metrics, steps, rollouts, recipe=yaml.safe_load(recipe.to_yaml()))
+    write_report(run.report, metrics, steps, rollouts, recipe=yaml.safe_load(recipe.to_yaml()), groups=tried(run))
     report_png(metrics, steps, run.report.with_suffix(".png"))
     return metrics
 
