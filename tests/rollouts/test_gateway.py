@@ -17,7 +17,7 @@ import pytest
 import homeground
 from homeground.base.errors import HomegroundError
 from homeground.rollouts import Gateway, GatewayClient
-from homeground.rollouts.gateway import RolloutState
+from homeground.rollouts.gateway_client import RolloutState
 
 
 def gone(process_id, seconds=15):
@@ -141,7 +141,7 @@ def test_a_program_that_ends_at_once_is_quoted(tmp_path):
 
 
 def test_a_program_that_says_nothing_is_given_up_and_stopped(tmp_path, monkeypatch):
-    monkeypatch.setattr("homeground.rollouts.gateway.START_SECONDS", 0.5)
+    monkeypatch.setattr("homeground.rollouts.child.START_SECONDS", 0.5)
     fake = program(tmp_path, f"echo $$ > {tmp_path}/pid; echo thinking; exec sleep 60")
     with pytest.raises(HomegroundError, match=r"not listening after 0\.5 s.*\n.*thinking"), Gateway(program=fake):
         pass
@@ -149,7 +149,7 @@ def test_a_program_that_says_nothing_is_given_up_and_stopped(tmp_path, monkeypat
 
 
 def test_a_program_that_ignores_the_polite_signal_is_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr("homeground.rollouts.gateway.STOP_SECONDS", 0.3)
+    monkeypatch.setattr("homeground.rollouts.child.STOP_SECONDS", 0.3)
     fake = program(tmp_path, "trap '' TERM; echo Uvicorn running on http://127.0.0.1:9; while true; do sleep 0.1; done")
     with Gateway(program=fake) as gateway:
         process_id = gateway.process_id

@@ -24,8 +24,7 @@ from homeground.rollouts import (
     run_agents,
     sampled_paths,
 )
-from homeground.rollouts.gateway import RolloutState
-from homeground.rollouts.gateway_source import read_trajectory
+from homeground.rollouts.gateway_client import RolloutState
 
 from ..policy import tiny
 
@@ -224,11 +223,18 @@ def test_only_so_many_agents_run_at_once(source_of):
     assert most == 3
 
 
-def test_a_gateway_that_is_killed_in_the_middle_is_a_clear_error(served):
+async def asks_once(task, client):
+    await client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}], max_tokens=3)
+    return AgentResult(1.0)
+
+
+@pytest.mark.filterwarnings("ignore:the Agent Lightning gateway has died")
+def test_a_gateway_that_keeps_dying_is_a_clear_error(served, monkeypatch):
+    monkeypatch.setattr("homeground.rollouts.gateway_source.MOST_RESTARTS", 1)
+
     async def kills(task, client):
         os.kill(gateway.process_id, signal.SIGKILL)
-        await client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}], max_tokens=3)
-        return AgentResult(1.0)
+        return await asks_once(task, client)
 
     with (
         Gateway() as gateway,
@@ -238,54 +244,35 @@ def test_a_gateway_that_is_killed_in_the_middle_is_a_clear_error(served):
         source.collect(["a"], 2, step=0)
 
 
+def test_a_gateway_that_dies_is_restarted_and_the_step_is_rolled_out_again(served):
+    ran = []
+
+    async def kills_once(task, client):
+        result = await asks_once(task, client)
+        ran.append(task)
+        if len(ran) == 3:
+            os.kill(gateway.process_id, signal.SIGKILL)
+        return result
+
+    with Gateway() as gateway, GatewaySource(gateway, served.server, kills_once) as source:
+        before = source.collect(["a"], 2, step=0)
+        with pytest.warns(UserWarning, match="so are this step's rollouts"):
+            during = source.collect(["a", "b"], 2, step=1)
+        after = source.collect(["a"], 2, step=2)
+    assert source.restarts == 1
+    assert [t.attempt for t in before + during + after] == [0, 0, 1, 1, 1, 1, 0, 0]
+    assert [t.task for t in during] == [0, 0, 1, 1]
+    assert {t.error for t in before + during + after} == {None}
+    assert all(len(t.turns) == 1 for t in during), "what the lost attempt sampled is not trained"
+    assert len({t.rollout_id for t in before + during + after}) == 8
+
+
 def test_a_dead_gateway_is_told_before_anything_is_rolled_out(served):
     with Gateway() as gateway:
         os.kill(gateway.process_id, signal.SIGKILL)
         time.sleep(0.1)
         with pytest.raises(HomegroundError, match="has died"), GatewaySource(gateway, served.server, two_turns):
             pass
-
-
-def event(response=None, status="ok", kind="model_request", **data):
-    return {"event_type": kind, "data": {"response": response, "status": status} | data}
-
-
-RESPONSE = {
-    "prompt_token_ids": [1, 2],
-    "weights_version": 4,
-    "choices": [
-        {"token_ids": [3], "finish_reason": "stop", "logprobs": {"content": [{"token": "x", "logprob": -0.5}]}}
-    ],
-}
-
-
-def test_events_become_turns_and_the_last_reward_counts():
-    events = [
-        event(RESPONSE),
-        event({"error": {}}, status="error"),
-        event(kind="reward", value=0.2),
-        event(kind="something of the agent's own"),
-        event(kind="reward", value=0.7),
-    ]
-    trajectory = read_trajectory(events, "r", 3, AgentResult(0.7, {"p": 1.0}), None)
-    (turn,) = trajectory.turns
-    assert (list(turn.prompt_ids), list(turn.ids), list(turn.logprobs)) == ([1, 2], [3], [-0.5])
-    assert (turn.finish_reason, turn.weights_version) == ("stop", 4)
-    assert (trajectory.reward, trajectory.task, trajectory.parts) == (0.7, 3, {"p": 1.0})
-
-
-def test_a_failed_rollout_has_no_reward_even_if_one_was_posted():
-    assert read_trajectory([event(kind="reward", value=0.2)], "r", 0, None, "ValueError: x").reward is None
-
-
-@pytest.mark.parametrize("missing", ["prompt_token_ids", "token_ids", "logprobs"])
-def test_a_call_without_its_ids_cannot_be_trained(missing):
-    response = {k: v for k, v in RESPONSE.items() if k != missing}
-    response["choices"] = [{k: v for k, v in RESPONSE["choices"][0].items() if k != missing}]
-    with pytest.raises(HomegroundError, match="without its token ids or log-probabilities") as caught:
-        read_trajectory([event(response)], "r9", 0, None, None)
-    assert caught.value.where == "rollout r9"
-    assert "in train mode" in caught.value.hint
 
 
 def direct(served, **options):

@@ -1,9 +1,8 @@
-import itertools
-
 from hypothesis import given
 from hypothesis import strategies as st
 
 from homeground.rollouts import Turn, sampled_paths
+from homeground.rollouts.trajectory import PathStart
 
 ids = st.lists(st.integers(0, 3), min_size=1, max_size=4)
 
@@ -26,26 +25,48 @@ def conversations(draw):
 
 
 @given(conversations())
-def test_every_sampled_id_is_trained_once_in_order_with_its_own_logprob(turns):
-    paths = sampled_paths(turns)
-    trained = [(p.tokens.ids[t], lp) for p in paths for t, lp in zip(p.tokens.trained, p.logprobs, strict=True)]
-    assert trained == [(i, lp) for t in turns for i, lp in zip(t.ids, t.logprobs, strict=True)]
+def test_every_sampled_id_is_trained_once_with_what_it_was_conditioned_on_and_its_own_logprob(turns):
+    sampled = [
+        ([*t.prompt_ids, *t.ids[:k]], i, lp)
+        for t in turns
+        for k, (i, lp) in enumerate(zip(t.ids, t.logprobs, strict=True))
+    ]
+    trained = [
+        (list(p.tokens.ids[:t]), p.tokens.ids[t], lp)
+        for p in sampled_paths(turns)
+        for t, lp in zip(p.tokens.trained, p.logprobs, strict=True)
+    ]
+    assert sorted(trained) == sorted(sampled)
 
 
 @given(conversations())
-def test_what_a_token_is_conditioned_on_is_what_the_model_had_read(turns):
-    contexts = [[*t.prompt_ids, *t.ids[:k]] for t in turns for k in range(len(t.ids))]
-    found = [list(p.tokens.ids[:t]) for p in sampled_paths(turns) for t in p.tokens.trained]
-    assert found == contexts
+def test_a_new_path_begins_exactly_where_a_prompt_extends_the_end_of_none(turns):
+    ends, begun = [], 0
+    for now in turns:
+        continued = [end for end in ends if list(now.prompt_ids)[: len(end)] == end]
+        if continued:
+            ends.remove(max(continued, key=len))
+        else:
+            begun += 1
+        ends.append([*now.prompt_ids, *now.ids])
+    assert len(sampled_paths(turns)) == begun
 
 
-@given(conversations())
-def test_a_new_path_begins_exactly_where_a_prompt_does_not_extend_the_turn_before(turns):
-    breaks = sum(
-        list(now.prompt_ids)[: len(before.prompt_ids) + len(before.ids)] != [*before.prompt_ids, *before.ids]
-        for before, now in itertools.pairwise(turns)
-    )
-    assert len(sampled_paths(turns)) == 1 + breaks
+def starts(*turns):
+    return [path.start for path in sampled_paths([turn(*t) for t in turns])]
+
+
+def test_two_agents_that_take_turns_are_two_paths():
+    paths = sampled_paths([turn([1], [2]), turn([9], [8]), turn([1, 2, 3], [4]), turn([9, 8, 7], [6])])
+    assert [list(p.tokens.ids) for p in paths] == [[1, 2, 3, 4], [9, 8, 7, 6]]
+    assert [p.start for p in paths] == [PathStart.FIRST, PathStart.SEPARATE]
+
+
+def test_it_is_told_why_a_path_began():
+    assert starts(([1], [2]), ([1], [3])) == [PathStart.FIRST, PathStart.FORK]
+    assert starts(([1], [2]), ([1, 2, 3], [4]), ([1, 2, 5], [6])) == [PathStart.FIRST, PathStart.FORK]
+    assert starts(([1], [2, 3]), ([1, 23, 4], [5])) == [PathStart.FIRST, PathStart.REWRITTEN]
+    assert starts(([1, 2], [3]), ([1, 7], [4])) == [PathStart.FIRST, PathStart.SEPARATE]
 
 
 def test_two_turns_of_one_conversation_are_one_path():

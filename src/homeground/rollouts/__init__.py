@@ -13,19 +13,24 @@ from homeground.rollouts.engine import Engine, FinishReason, Generation
 from homeground.rollouts.sampler import Sampler
 from homeground.rollouts.sampling import SamplingParams
 from homeground.rollouts.source import Agent, DirectSource, Source
-from homeground.rollouts.trajectory import AgentResult, SampledPath, Trajectory, Turn, sampled_paths
+from homeground.rollouts.trajectory import AgentResult, Failure, SampledPath, Trajectory, Turn, sampled_paths
 from homeground.rollouts.vllm_engine import VllmEngine
 
 if TYPE_CHECKING:
-    from homeground.rollouts.gateway import Gateway, GatewayClient
+    from homeground.rollouts.gateway import Gateway
+    from homeground.rollouts.gateway_client import GatewayClient
     from homeground.rollouts.gateway_source import GatewaySource, run_agents
+    from homeground.rollouts.process import ProcessRunner
+    from homeground.rollouts.program import Program
     from homeground.rollouts.server import ModelServer
 
 _LATER = {
     "Gateway": "gateway",
-    "GatewayClient": "gateway",
+    "GatewayClient": "gateway_client",
     "GatewaySource": "gateway_source",
     "ModelServer": "server",
+    "ProcessRunner": "process",
+    "Program": "program",
     "run_agents": "gateway_source",
 }
 
@@ -34,6 +39,7 @@ __all__ = [
     "AgentResult",
     "DirectSource",
     "Engine",
+    "Failure",
     "FinishReason",
     "Gateway",
     "GatewayClient",
@@ -41,6 +47,8 @@ __all__ = [
     "Generation",
     "LocalClient",
     "ModelServer",
+    "ProcessRunner",
+    "Program",
     "SampledPath",
     "Sampler",
     "SamplingParams",

@@ -1,208 +1,262 @@
-"""Rollouts through the Agent Lightning gateway: async agents whose model calls it records and forwards to us."""
+"""Rollouts through the Agent Lightning gateway: agents whose model calls it records and forwards to us.
+
+Each rollout is created in the gateway, run by a runner, graded, read back as raw events, and deleted there. What it
+lives through is :mod:`homeground.rollouts.lifecycle`'s table.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
+import inspect
+import json
+import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Self
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import httpx
 import openai
-from openai._models import FinalRequestOptions
 
 from homeground.base.errors import HomegroundError
 from homeground.base.threads import release_workers
+from homeground.rollouts.child import ServiceLostError
 from homeground.rollouts.client import Identity
-from homeground.rollouts.gateway import Gateway, GatewayClient, RolloutState
+from homeground.rollouts.events import read_trajectory, reward_of
+from homeground.rollouts.gateway import Gateway
+from homeground.rollouts.gateway_client import GatewayClient
+from homeground.rollouts.guarded import RolloutFailedError, checked_reward
+from homeground.rollouts.inline import InlineRunner, Runner
+from homeground.rollouts.lifecycle import Attempt, Happening, State
 from homeground.rollouts.server import ModelServer
 from homeground.rollouts.source import Agent
-from homeground.rollouts.trajectory import AgentResult, Trajectory, Turn
+from homeground.rollouts.trajectory import AgentResult, Failure, Trajectory
 
+MOST_RESTARTS = 3
+"""How often one step is rolled out again because the gateway or the controller died."""
+WATCH_S = 0.2
+REWARD_POLL_S = 0.2
 
-class RolloutClient(openai.AsyncOpenAI):
-    """An OpenAI client whose calls say which call of which rollout they are.
-
-    The gateway forwards the body alone, and siblings send identical bodies, so the body carries the call's seed and,
-    as ``prompt_cache_key``, the rollout. What an agent sets itself stays.
-
-    Args:
-        identity: of the rollout.
-        calls: counts them; a copy of the client goes on with the same count.
-        options: of ``openai.AsyncOpenAI``.
-    """
-
-    def __init__(self, *, identity: Identity, calls: Iterator[int] | None = None, **options: Any) -> None:
-        super().__init__(**options)
-        self._identity = identity
-        self._calls = calls or itertools.count()
-
-    def copy(self, **options: Any) -> Self:
-        """See ``openai.AsyncOpenAI.copy``."""
-        return super().copy(_extra_kwargs={"identity": self._identity, "calls": self._calls}, **options)
-
-    with_options = copy
-
-    async def _prepare_options(self, options: FinalRequestOptions) -> FinalRequestOptions:
-        """OpenAI's hook for subclasses, called once before each request is sent."""
-        body = options.json_data
-        if isinstance(body, dict) and "messages" in body:
-            seed = self._identity.call_seed(next(self._calls))
-            identified = {"seed": seed, "prompt_cache_key": self._identity.name}
-            options.json_data = identified | body
-        return options
+# Called with the task and the agent's outcome.
+type Grader = Callable[[Any, Any], Any]
 
 
 class GatewaySource:
     """Agents through Agent Lightning; use it as a context manager.
 
+    A gateway that dies is started again, and so is the controller; the step's rollouts are then all run again. A model
+    server that dies is started again at its address; the gateway asks again for the calls that were in flight.
+
     Args:
         gateway: a running one.
         server: our model server, entered.
-        agent: async function of (task, client); its calls are the trajectory, its result carries the reward.
-        timeout_s: a rollout that takes longer has failed.
-        concurrency: rollouts at once.
-        describe: what of a task the gateway stores as the rollout's input (JSON).
+        agent: async function of (task, client), or a runner of agents; its calls are the trajectory.
+        grade: (task, outcome) -> reward or :class:`AgentResult`, may be async; called where the agent's result has
+            no reward. The outcome of a program is what it printed.
+        timeout_s: a rollout whose agent takes longer has failed.
+        reward_s: how long to wait for a reward that is posted after the agent has ended.
+        failure_reward: reward of rollouts that timed out or crashed; None leaves them out of their group.
+        concurrency: of an agent function: rollouts at once.
+        describe: what of a task the gateway stores as the rollout's input (JSON); programs get it as their task. Not
+            given, all of a task that JSON can hold, else its text.
         seed: with step, task, sibling and call it fixes every sample.
+
+    Attributes:
+        restarts: of the gateway or the controller, so far.
+        revivals: of the model server.
     """
 
     def __init__(
         self,
         gateway: Gateway,
         server: ModelServer,
-        agent: Agent,
+        agent: Agent | Runner,
         *,
+        grade: Grader | None = None,
         timeout_s: float = 120.0,
+        reward_s: float = 0.0,
+        failure_reward: float | None = None,
         concurrency: int = 64,
-        describe: Callable[[Any], Any] = str,
+        describe: Callable[[Any], Any] | None = None,
         seed: int = 0,
     ) -> None:
         self._gateway = gateway
         self._server = server
-        self._agent = agent
+        self._agents: Runner = agent if isinstance(agent, Runner) else InlineRunner(agent, concurrency)
+        self._grade = grade
         self._timeout = timeout_s
-        self._concurrency = concurrency
-        self._describe = describe
+        self._reward_s = reward_s
+        self._failure_reward = failure_reward
+        self._describe = describe or _plain
         self._seed = seed
         self._version = 0
-        self._runner = asyncio.Runner()
+        self.restarts = 0
+        self.revivals = 0
+        self._loop = asyncio.Runner()
 
     def __enter__(self) -> GatewaySource:
-        self._http = httpx.AsyncClient(
-            timeout=self._timeout, limits=httpx.Limits(max_connections=2 * self._concurrency)
-        )
-        self._agents_http = openai.DefaultAsyncHttpxClient(timeout=self._timeout)
+        limits = httpx.Limits(max_connections=2 * self._agents.at_once)
+        self._http = httpx.AsyncClient(timeout=max(30.0, self._timeout), limits=limits)
         self._client = GatewayClient(self._gateway, self._http)
-        self.published()
+        try:
+            self.published()
+            self._agents.start(self._gateway)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._agents.stop()
         # The gateway may be gone, and its registrations with it.
         with contextlib.suppress(HomegroundError):
-            self._runner.run(self._client.forget_models())
+            self._loop.run(self._client.forget_models())
         with contextlib.suppress(RuntimeError):
-            self._runner.run(self._http.aclose())
-            self._runner.run(self._agents_http.aclose())
-        self._runner.close()
+            self._loop.run(self._http.aclose())
+        self._loop.close()
 
     def published(self) -> None:
         """Register the model server with its new version, so that events carry it."""
-        self._runner.run(self._client.register_model(self._server.model, self._server.endpoint, self._version))
+        self._loop.run(self._register())
         self._version += 1
 
     def collect(self, tasks: Sequence[Any], group_size: int, step: int) -> list[Trajectory]:
         """See :class:`Source`."""
+        return self._again_if_lost(tasks, group_size, step, train=True)
+
+    def evaluate(self, tasks: Sequence[Any], step: int = 0) -> list[Trajectory]:
+        """One rollout of each task with ``is_train=false``: at the gateway's evaluation temperature, not trained on."""
+        return self._again_if_lost(tasks, 1, step, train=False)
+
+    def _again_if_lost(self, tasks: Sequence[Any], group_size: int, step: int, *, train: bool) -> list[Trajectory]:
         release_workers()
-        return self._runner.run(self._collect(tasks, group_size, step))
-
-    async def _collect(self, tasks: Sequence[Any], group_size: int, step: int) -> list[Trajectory]:
-        gate = asyncio.Semaphore(self._concurrency)
-        rollouts = [
-            self._rollout(gate, Identity(self._seed, step, index, sibling), task)
-            for index, task in enumerate(tasks)
-            for sibling in range(group_size)
-        ]
-        trajectories = await asyncio.gather(*rollouts)
-        self._gateway.check()
-        return trajectories
-
-    async def _rollout(self, gate: asyncio.Semaphore, who: Identity, task: Any) -> Trajectory:
-        rollout_id = f"{who.name}-{uuid.uuid4().hex[:8]}"
-        async with gate:
-            await self._client.create(rollout_id, self._describe(task), train=True, timeout_s=self._timeout)
-            await self._client.set_state(rollout_id, RolloutState.RUNNING)
-            agent_client = RolloutClient(
-                identity=who,
-                base_url=self._client.agent_url(rollout_id, train=True),
-                api_key=self._gateway.key,
-                http_client=self._agents_http,
-                max_retries=0,
-            )
-            result: AgentResult | None = None
-            error: str | None = None
+        for lost in range(MOST_RESTARTS + 1):
             try:
-                result = await asyncio.wait_for(self._agent(task, agent_client), self._timeout)
-                await self._client.post_reward(rollout_id, result.reward)
-            except TimeoutError:
-                error = f"no result after {self._timeout:.0f} s"
-            except Exception as failure:  # an agent is foreign code: whatever it raises fails this rollout only
-                self._gateway.check()
-                error = f"{type(failure).__name__}: {failure}"
-            await self._client.set_state(rollout_id, RolloutState.FAILED if error else RolloutState.SUCCEEDED)
-            trajectory = read_trajectory(await self._client.events(rollout_id), rollout_id, who.task, result, error)
-            await self._client.delete(rollout_id)
-            return trajectory
+                return self._loop.run(self._collect(tasks, group_size, step, train=train, lost=lost))
+            except ServiceLostError as error:
+                if lost == MOST_RESTARTS:
+                    raise
+                warnings.warn(f"{error.message}\nIt is started again, and so are this step's rollouts.", stacklevel=3)
+                self._restart()
+        raise AssertionError("the loop returns or raises")
+
+    def _restart(self) -> None:
+        self._agents.stop()
+        self._gateway.restart()
+        self._loop.run(self._register())
+        self._agents.start(self._gateway)
+        self.restarts += 1
+
+    async def _register(self) -> None:
+        await self._client.register_model(self._server.model, self._server.endpoint, self._version)
+
+    async def _collect(
+        self, tasks: Sequence[Any], group_size: int, step: int, *, train: bool, lost: int
+    ) -> list[Trajectory]:
+        gate = asyncio.Semaphore(self._agents.at_once)
+        mode = "" if train else "eval-"
+        everyone = [Identity(self._seed, step, index, s) for index in range(len(tasks)) for s in range(group_size)]
+        attempts = [
+            Attempt(f"{mode}{who.name}-{uuid.uuid4().hex[:8]}", who, tasks[who.task], train) for who in everyone
+        ]
+
+        async def one(attempt: Attempt) -> Trajectory:
+            async with gate:
+                return await self._rollout(attempt, lost)
+
+        async with self._agents.rolling(self._client):
+            rollouts = [asyncio.create_task(one(attempt)) for attempt in attempts]
+            watch = asyncio.create_task(self._watch())
+            everything = asyncio.gather(*rollouts)
+            try:
+                await _first_failure([watch, everything])
+                return everything.result()
+            finally:
+                for task in [watch, *rollouts]:
+                    task.cancel()
+                await asyncio.gather(watch, everything, *rollouts, return_exceptions=True)
+                for attempt in attempts:
+                    if attempt.state not in (State.SUCCEEDED, State.FAILED):
+                        attempt.move(Happening.LOST)
+
+    async def _watch(self) -> None:
+        """Raises when the gateway dies; keeps the model server up."""
+        while True:
+            self._gateway.check()
+            if not self._server.alive:
+                await asyncio.to_thread(self._server.revive)
+                self.revivals += 1
+            await asyncio.sleep(WATCH_S)
+
+    async def _rollout(self, attempt: Attempt, lost: int) -> Trajectory:
+        told = self._describe(attempt.task)
+        name = attempt.rollout_id
+        config = self._agents.config(name, told)
+        await self._client.create(name, told, train=attempt.train, timeout_s=self._timeout, config=config)
+        try:
+            await self._agents.run(attempt, self._client, self._timeout)
+            await self._reward(attempt)
+            attempt.move(Happening.GRADED)
+        except RolloutFailedError as failed:
+            # An agent fails when its gateway dies; that is no failure of the agent's.
+            self._gateway.check()
+            attempt.fail(failed.failure, failed.words)
+        events = await self._client.events(name)
+        await self._client.delete(name)
+        return read_trajectory(events, attempt, failure_reward=self._failure_reward, lost=lost)
+
+    async def _reward(self, attempt: Attempt) -> None:
+        """See that the reward is an event: the agent's, the grader's, or one that somebody posts.
+
+        Raises:
+            RolloutFailedError: there is none, or it is no number.
+        """
+        result = attempt.result or AgentResult(None)
+        if result.reward is None and self._grade is not None:
+            result = await self._graded(attempt.task, result.outcome)
+            attempt.result = result
+        if result.reward is not None:
+            await self._client.post_reward(attempt.rollout_id, checked_reward(result.reward))
+            return
+        deadline = time.monotonic() + self._reward_s
+        while True:
+            posted = await self._client.events(attempt.rollout_id, "reward")
+            if posted:
+                reward_of(posted)
+                return
+            if time.monotonic() >= deadline:
+                raise RolloutFailedError(
+                    Failure.NO_REWARD, f"nobody told a reward within {self._reward_s:.0f} s of the agent's end"
+                )
+            await asyncio.sleep(REWARD_POLL_S)
+
+    async def _graded(self, task: Any, outcome: Any) -> AgentResult:
+        assert self._grade is not None
+        try:
+            graded = self._grade(task, outcome)
+            if inspect.isawaitable(graded):
+                graded = await graded
+        except Exception as error:  # a grader that cannot read one answer says nothing about the others
+            raise RolloutFailedError(
+                Failure.BAD_REWARD, f"the grader raised {type(error).__name__}: {error}"
+            ) from error
+        return graded if isinstance(graded, AgentResult) else AgentResult(graded, outcome=outcome)
 
 
-def read_trajectory(
-    events: Sequence[dict[str, Any]], rollout_id: str, task: int, result: AgentResult | None, error: str | None
-) -> Trajectory:
-    """A trajectory from a rollout's raw events: calls that succeeded become turns, the last reward event counts.
-
-    Raises:
-        HomegroundError: a call's event lacks the sampled ids, so it cannot be trained.
-    """
-    turns: list[Turn] = []
-    reward: float | None = None
-    for event in events:
-        data = event["data"]
-        if event["event_type"] == "reward":
-            reward = float(data["value"])
-        elif event["event_type"] == "model_request" and data["status"] == "ok":
-            turns += _turns(data["response"], rollout_id)
-    return Trajectory(
-        rollout_id,
-        task,
-        turns,
-        None if error else reward,
-        parts=result.parts if result else {},
-        outcome=result.outcome if result else None,
-        error=error,
-    )
+def _plain(task: Any) -> Any:
+    try:
+        json.dumps(task)
+    except (TypeError, ValueError):
+        return str(task)
+    return task
 
 
-def _turns(response: dict[str, Any], rollout_id: str) -> list[Turn]:
-    """A turn for each answer of a call."""
-    turns: list[Turn] = []
-    for choice in response["choices"]:
-        if "prompt_token_ids" not in response or "token_ids" not in choice or not choice.get("logprobs"):
-            raise HomegroundError(
-                "a model call was recorded without its token ids or log-probabilities",
-                where=f"rollout {rollout_id}",
-                hint="the gateway must call Homeground's model server, in train mode",
-            )
-        turns.append(
-            Turn(
-                response["prompt_token_ids"],
-                choice["token_ids"],
-                [entry["logprob"] for entry in choice["logprobs"]["content"]],
-                choice["finish_reason"],
-                response["weights_version"],
-            )
-        )
-    return turns
+async def _first_failure(work: Sequence[asyncio.Future[Any]]) -> None:
+    """Wait for the first to end; raise what it raised."""
+    done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+    for ended in done:
+        ended.result()
 
 
 def run_agents(

@@ -89,8 +89,31 @@ class ModelServer:
         """The URL for a client that cannot send headers; it ends in /v1 and contains the secret."""
         return f"{self.root}/{self.secret}/v1"
 
+    @property
+    def alive(self) -> bool:
+        """Whether it serves; False when its thread has ended."""
+        return self._server is not None and self._thread.is_alive()
+
     def __enter__(self) -> ModelServer:
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._serve(port=0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.should_exit = True
+        self._thread.join(timeout=20)
+        self._socket.close()
+
+    def revive(self) -> None:
+        """Serve again, at the same address and with the same key, after its thread has ended."""
+        assert self._server is not None, "enter the context first"
+        port = self._socket.getsockname()[1]
+        self._socket.close()
+        self._direct = 0
+        self._serve(port)
+
+    def _serve(self, port: int) -> None:
+        self._socket = socket.create_server(("127.0.0.1", port))
         config = uvicorn.Config(self.app, log_level="warning", lifespan="off", timeout_keep_alive=120)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
@@ -102,13 +125,6 @@ class ModelServer:
             if time.monotonic() > deadline or not self._thread.is_alive():
                 raise HomegroundError("the model server did not start", hint="see the lines above for uvicorn's reason")
             time.sleep(0.01)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.should_exit = True
-        self._thread.join(timeout=20)
-        self._socket.close()
 
     def _build(self) -> FastAPI:
         app = FastAPI(title="Homeground model server", docs_url=None, redoc_url=None, openapi_url=None)

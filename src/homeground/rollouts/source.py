@@ -19,9 +19,10 @@ from homeground.policy.load import Policy
 from homeground.rollouts.client import Identity, LocalClient
 from homeground.rollouts.conversation import Conversations
 from homeground.rollouts.engine import Engine
+from homeground.rollouts.guarded import RolloutFailedError, checked_reward, run_agent
 from homeground.rollouts.sampling import SamplingParams
 from homeground.rollouts.stopping import cut
-from homeground.rollouts.trajectory import AgentResult, Trajectory, Turn
+from homeground.rollouts.trajectory import AgentResult, Failure, Trajectory, Turn
 
 # The client is an `openai.AsyncOpenAI` or, in process, a `LocalClient`.
 type Agent = Callable[[Any, Any], Awaitable[AgentResult]]
@@ -148,15 +149,18 @@ class DirectSource:
             client = LocalClient(conversations, who, temperature=self._temperature, max_tokens=self._max_tokens)
             result: AgentResult | None = None
             reward: float | None = None
-            error: str | None = None
+            failed: RolloutFailedError | None = None
             async with gate:
                 try:
-                    result = await asyncio.wait_for(agent(tasks[who.task], client), self._timeout)
-                    reward = float(result.reward)
-                except TimeoutError:
-                    error = f"no result after {self._timeout:.0f} s"
-                except Exception as failure:  # an agent is foreign code: whatever it raises fails this rollout only
-                    error = f"{type(failure).__name__}: {failure}"
+                    result = await run_agent(agent(tasks[who.task], client), self._timeout)
+                    if result.reward is None:
+                        returned = type(result.outcome).__name__
+                        raise RolloutFailedError(
+                            Failure.NO_REWARD, f"the agent returned {returned}: return an AgentResult with a reward"
+                        )
+                    reward = checked_reward(result.reward)
+                except RolloutFailedError as error:
+                    failed = error
             return Trajectory(
                 who.name,
                 who.task,
@@ -164,7 +168,8 @@ class DirectSource:
                 reward,
                 parts=result.parts if result else {},
                 outcome=result.outcome if result else None,
-                error=error,
+                error=failed.words if failed else None,
+                failure=failed.failure if failed else None,
             )
 
         everyone = [Identity(self._seed, step, index, s) for index in range(len(tasks)) for s in range(group_size)]

@@ -1,16 +1,40 @@
 """What an agent did, as records of token ids: the one currency between rollouts and training.
 
-Trained ids are the ids that were sampled. A turn whose prompt extends the previous prompt and response token by
-token continues the same path; any other turn starts a new one, and the count of those is a metric.
+Trained ids are the ids that were sampled. A turn whose prompt extends an earlier prompt and response token by token
+continues that path; any other turn starts a new one. Agents that call in parallel and sub-agents so become paths of
+their own in one trajectory, all with its advantage; metrics count how each began.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from homeground.policy.forest import TokenPath
+
+
+class Failure(StrEnum):
+    """How a rollout can fail."""
+
+    TIMED_OUT = "timed_out"
+    CRASHED = "crashed"
+    NO_REWARD = "no_reward"
+    BAD_REWARD = "bad_reward"
+    NO_CALLS = "no_calls"
+
+
+class PathStart(StrEnum):
+    """Why a path of a trajectory began."""
+
+    FIRST = "first"
+    FORK = "fork"
+    """It asks again, or goes on from, what another path went on from: parallel calls, several answers, branches."""
+    REWRITTEN = "rewritten"
+    """An earlier answer came back with other ids: the agent edited it, or it was cut."""
+    SEPARATE = "separate"
+    """It continues no earlier prompt: a sub-agent, or a history that was shortened."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +61,13 @@ class AgentResult:
     """What an agent function returns about one rollout.
 
     Attributes:
-        reward: what is maximised, any unit, usually in [0, 1].
+        reward: what is maximised, any unit, usually in [0, 1]; None when somebody else tells it, a grader of the
+            source or an event that is posted later.
         parts: the reward's named terms, for the log.
         outcome: whatever the caller wants back (messages, hits, an answer).
     """
 
-    reward: float
+    reward: float | None
     parts: Mapping[str, float] = field(default_factory=dict)
     outcome: Any = None
 
@@ -58,6 +83,10 @@ class Trajectory:
         reward: None when the rollout failed; it is then left out of its group.
         parts, outcome: as the agent returned them.
         error: why it failed.
+        failure: how it failed.
+        refused_calls, retried_calls: of its model calls those that got an error, and how often the gateway asked
+            again for one.
+        attempt: how many times its step had been rolled out, and was lost, before.
     """
 
     rollout_id: str
@@ -67,6 +96,17 @@ class Trajectory:
     parts: Mapping[str, float] = field(default_factory=dict)
     outcome: Any = None
     error: str | None = None
+    failure: Failure | None = None
+    refused_calls: int = 0
+    retried_calls: int = 0
+    attempt: int = 0
+
+    @property
+    def shortcoming(self) -> Failure | None:
+        """Why it cannot be trained; None when it can be."""
+        if self.reward is None:
+            return self.failure or Failure.NO_REWARD
+        return None if self.turns else Failure.NO_CALLS
 
 
 @dataclass(frozen=True)
@@ -75,22 +115,43 @@ class SampledPath:
 
     tokens: TokenPath
     logprobs: Sequence[float]
+    start: PathStart = PathStart.FIRST
+
+
+@dataclass
+class _Growing:
+    start: PathStart
+    ids: list[int] = field(default_factory=list[int])
+    trained: list[int] = field(default_factory=list[int])
+    logprobs: list[float] = field(default_factory=list[float])
 
 
 def sampled_paths(turns: Sequence[Turn]) -> list[SampledPath]:
-    """Merge turns whose prompt extends the turn before exactly; others start a path of their own."""
-    paths: list[SampledPath] = []
-    ids: list[int] = []
-    trained: list[int] = []
-    logprobs: list[float] = []
-    for turn in turns:
+    """Turns as paths: each continues the longest path that its prompt extends exactly, else it starts its own.
+
+    ``[1 2 | 3]`` then ``[1 2 3 4 | 5]`` is one path; a third turn ``[1 2 3 6 | 7]`` is a fork of it.
+    """
+    paths: list[_Growing] = []
+    for number, turn in enumerate(turns):
         prompt = list(turn.prompt_ids)
-        if ids and prompt[: len(ids)] != ids:
-            paths.append(SampledPath(TokenPath(ids, trained), logprobs))
-            trained, logprobs = [], []
-        ids = prompt + list(turn.ids)
-        trained = [*trained, *range(len(prompt), len(ids))]
-        logprobs = [*logprobs, *turn.logprobs]
-    if ids:
-        paths.append(SampledPath(TokenPath(ids, trained), logprobs))
-    return paths
+        open_ = [path for path in paths if prompt[: len(path.ids)] == path.ids]
+        if open_:
+            path = max(open_, key=lambda found: len(found.ids))
+        else:
+            path = _Growing(_start(prompt, turns[:number]))
+            paths.append(path)
+        path.ids = prompt + list(turn.ids)
+        path.trained += range(len(prompt), len(path.ids))
+        path.logprobs += turn.logprobs
+    return [SampledPath(TokenPath(path.ids, path.trained), path.logprobs, path.start) for path in paths]
+
+
+def _start(prompt: list[int], earlier: Sequence[Turn]) -> PathStart:
+    if not earlier:
+        return PathStart.FIRST
+    asked = [list(turn.prompt_ids) for turn in earlier]
+    said = [list(turn.ids) for turn in earlier]
+    if any(prompt == ids or prompt[: len(ids + more)] == ids + more for ids, more in zip(asked, said, strict=True)):
+        return PathStart.FORK
+    rewritten = any(prompt[: len(ids)] == ids for ids in asked)
+    return PathStart.REWRITTEN if rewritten else PathStart.SEPARATE

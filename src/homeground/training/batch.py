@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from homeground.base.errors import HomegroundError
+from homeground.rollouts.lifecycle import counters
 from homeground.rollouts.trajectory import SampledPath, Trajectory, sampled_paths
 from homeground.training.advantages import NO_SIGNAL
 
@@ -59,11 +60,19 @@ def check_rewards(trajectories: Sequence[Trajectory]) -> None:
 
 
 def usable_rollouts(trajectories: Sequence[Trajectory]) -> list[Rollout]:
-    """The trajectories that have a reward and at least one call of the model."""
+    """The trajectories that have a reward and at least one call of the model.
+
+    Raises:
+        HomegroundError: a rollout comes twice.
+    """
+    seen: set[str] = set()
     rollouts: list[Rollout] = []
     for t in trajectories:
         if t.reward is None or not t.turns:
             continue
+        if t.rollout_id in seen:
+            raise HomegroundError("a rollout would be trained twice", where=f"rollout {t.rollout_id}")
+        seen.add(t.rollout_id)
         truncated = any(turn.finish_reason == "length" for turn in t.turns)
         longest = max(len(turn.ids) for turn in t.turns)
         rollouts.append(Rollout(t.task, sampled_paths(t.turns), t.reward, truncated, longest, t.rollout_id))
@@ -143,6 +152,7 @@ def describe(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
         "prompt_tokens": sum(len(turn.prompt_ids) for turn in turns) / max(1, len(turns)),
         "truncated": sum(turn.finish_reason == "length" for turn in turns) / max(1, len(turns)),
         "new_paths": sum(len(sampled_paths(t.turns)) - 1 for t in trajectories if t.turns),
+        **counters(trajectories),
     }
     if (correlation := length_correlation(alive)) is not None:
         described["length_correlation"] = correlation

@@ -1,0 +1,89 @@
+"""From a rollout's raw events in the gateway to its trajectory."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from homeground.base.errors import HomegroundError
+from homeground.rollouts.guarded import RolloutFailedError, checked_reward
+from homeground.rollouts.lifecycle import PLACES, Attempt, Place
+from homeground.rollouts.trajectory import Failure, Trajectory, Turn
+
+
+def read_trajectory(
+    events: Sequence[dict[str, Any]], attempt: Attempt, *, failure_reward: float | None = None, lost: int = 0
+) -> Trajectory:
+    """A trajectory: calls that succeeded become turns, the last reward event counts.
+
+    Args:
+        events: of the rollout, in order.
+        attempt: that has ended.
+        failure_reward: of a failure that may have one.
+        lost: how many attempts at its step were lost before.
+
+    Raises:
+        HomegroundError: a call's event lacks the sampled ids, so it cannot be trained.
+    """
+    calls = [event["data"] for event in events if event["event_type"] == "model_request"]
+    answered = [call for call in calls if call["status"] == "ok"]
+    failure, error, reward = attempt.failure, attempt.error, None
+    if failure is None:
+        try:
+            reward = reward_of(events)
+        except RolloutFailedError as failed:
+            failure, error = failed.failure, failed.words
+    elif PLACES[failure] is Place.SCORED:
+        reward = failure_reward
+    return Trajectory(
+        attempt.rollout_id,
+        attempt.who.task,
+        list(itertools.chain.from_iterable(_turns(call["response"], attempt) for call in answered)),
+        reward,
+        parts=attempt.result.parts if attempt.result else {},
+        outcome=attempt.result.outcome if attempt.result else None,
+        error=error,
+        failure=failure,
+        refused_calls=len(calls) - len(answered),
+        retried_calls=sum(call.get("retry_count", 0) for call in calls),
+        attempt=lost,
+    )
+
+
+def reward_of(events: Sequence[dict[str, Any]]) -> float:
+    """The last reward that was posted.
+
+    Raises:
+        RolloutFailedError: there is none, or it is no finite number.
+    """
+    posted = [event["data"] for event in events if event["event_type"] == "reward"]
+    if not posted:
+        raise RolloutFailedError(Failure.NO_REWARD, "nobody told a reward")
+    return checked_reward(posted[-1].get("value"))
+
+
+def _turns(response: dict[str, Any], attempt: Attempt) -> list[Turn]:
+    """A turn for each answer of a call."""
+    turns: list[Turn] = []
+    for choice in response["choices"]:
+        # Evaluation is not trained on, and the gateway asks for no log-probabilities there.
+        told = choice.get("logprobs") or (None if attempt.train else {"token_logprobs": []})
+        if "prompt_token_ids" not in response or "token_ids" not in choice or not told:
+            raise HomegroundError(
+                "a model call was recorded without its token ids or log-probabilities",
+                where=f"rollout {attempt.rollout_id}",
+                hint="the gateway must call Homeground's model server, in train mode",
+            )
+        # Chat completions tell them token by token, plain completions as one list.
+        logprobs = [entry["logprob"] for entry in told["content"]] if "content" in told else told["token_logprobs"]
+        turns.append(
+            Turn(
+                response["prompt_token_ids"],
+                choice["token_ids"],
+                logprobs,
+                choice["finish_reason"],
+                response["weights_version"],
+            )
+        )
+    return turns

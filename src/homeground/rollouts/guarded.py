@@ -1,0 +1,68 @@
+"""Running an agent of somebody else's: whatever it does, it fails its own rollout only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Awaitable
+from typing import Any
+
+from homeground.rollouts.trajectory import AgentResult, Failure
+
+GRACE_S = 2.0
+"""How long an agent that is cancelled may take to end before it is left to itself."""
+
+
+class RolloutFailedError(Exception):
+    """How and why a rollout failed; it never leaves the sources."""
+
+    def __init__(self, failure: Failure, words: str) -> None:
+        super().__init__(words)
+        self.failure, self.words = failure, words
+
+
+async def run_agent(work: Awaitable[Any], timeout_s: float) -> AgentResult:
+    """Wait for an agent; what it returns that is no result is an outcome that somebody else rewards.
+
+    Raises:
+        RolloutFailedError: it raised, took too long, or left the program.
+    """
+    task = asyncio.ensure_future(_caught(work))
+    try:
+        await asyncio.wait({task}, timeout=timeout_s)
+    finally:
+        if not task.done():
+            task.cancel()
+    if not task.done():
+        # An agent that catches its cancellation would keep the others waiting.
+        await asyncio.wait({task}, timeout=GRACE_S)
+        with contextlib.suppress(asyncio.CancelledError, RolloutFailedError):
+            if task.done():
+                task.result()
+        raise RolloutFailedError(Failure.TIMED_OUT, f"no result after {timeout_s:.0f} s")
+    if task.cancelled():
+        raise RolloutFailedError(Failure.CRASHED, "CancelledError: the agent cancelled itself")
+    returned = task.result()
+    return returned if isinstance(returned, AgentResult) else AgentResult(None, outcome=returned)
+
+
+async def _caught(work: Awaitable[Any]) -> Any:
+    try:
+        return await work
+    except (Exception, SystemExit) as error:
+        raise RolloutFailedError(Failure.CRASHED, f"{type(error).__name__}: {error}") from error
+
+
+def checked_reward(value: Any) -> float:
+    """A reward as a number.
+
+    Raises:
+        RolloutFailedError: it is none, or not finite.
+    """
+    number = value.item() if hasattr(value, "item") else value
+    if not isinstance(number, int | float):
+        raise RolloutFailedError(Failure.BAD_REWARD, f"the reward is no number but {value!r:.80}")
+    if not math.isfinite(number):
+        raise RolloutFailedError(Failure.BAD_REWARD, f"the reward is {number}, which is not finite")
+    return float(number)

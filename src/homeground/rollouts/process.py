@@ -1,0 +1,129 @@
+"""The runner `process`: each rollout is a program of its own, started by Agent Lightning's local controller.
+
+A program ends with its rollout: the controller kills its process group when its time is over, the kernel kills it when
+the controller is killed, and whatever it left running in the background is found by a mark in its environment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import homeground
+from homeground.base import agent_program
+from homeground.rollouts.controller import ControlledRunner
+from homeground.rollouts.gateway import Gateway
+from homeground.rollouts.gateway_client import GatewayClient
+from homeground.rollouts.program import Program
+
+MOST_OUTPUT = 65536
+"""Bytes at the end of what a program printed that are its outcome."""
+TICK_S = 0.2
+_LAST_WORDS = 300
+
+
+class ProcessRunner(ControlledRunner):
+    """See the module.
+
+    Args:
+        program: the agent.
+        size: programs at a time.
+
+    Attributes:
+        stragglers: processes that programs left behind, and that were killed.
+    """
+
+    def __init__(self, program: Program, size: int = 8) -> None:
+        super().__init__(size)
+        self._program = program
+        self._words = program.words()
+        self._mark = secrets.token_hex(8)
+        self._records = Path()
+        self.stragglers = 0
+
+    def start(self, gateway: Gateway) -> None:
+        """See :class:`Runner`."""
+        self._records = Path(tempfile.mkdtemp(prefix=f"homeground-agents-{os.getpid()}-"))
+        super().start(gateway)
+
+    def stop(self) -> None:
+        """See :class:`Runner`."""
+        super().stop()
+        self._sweep()
+        if self._records != Path():
+            shutil.rmtree(self._records, ignore_errors=True)
+
+    @asynccontextmanager
+    async def rolling(self, client: GatewayClient) -> AsyncGenerator[None]:
+        """See :class:`Runner`; at the end of a step nothing of its programs runs."""
+        async with super().rolling(client):
+            yield
+        self._sweep()
+
+    def config(self, rollout_id: str, task: Any) -> dict[str, Any]:
+        """See :class:`Runner`."""
+        specification = {
+            "words": self._words,
+            "folder": str(self._program.folder.absolute()) if self._program.folder else "",
+            "records": str(self._records),
+            "names": [*self._program.passed(), *self._program.env],
+        }
+        variables = {
+            agent_program.SPECIFICATION: json.dumps(specification),
+            agent_program.ROLLOUT: rollout_id,
+            agent_program.RUNNER: self._mark,
+            "HOMEGROUND_TASK": "input",
+            **self._program.mapped(task),
+        }
+        return {"local": {"agent_class": "homeground.base.agent_program:AgentProgram", "env_map": variables}}
+
+    def _settings(self) -> dict[str, Any]:
+        return {"runner_type": "local", "local_runner": {"maximum_size": self._size, "poll_interval": TICK_S}}
+
+    def _environment(self) -> Mapping[str, str]:
+        # The controller hands its own environment on, so it gets no more than programs may see.
+        return {**self._program.passed(), "PYTHONPATH": str(Path(homeground.__file__).parents[1])}
+
+    def _left(self, rollout_id: str) -> tuple[str | None, str]:
+        folder = self._records / rollout_id
+        printed = _tail(folder / agent_program.OUTPUT, MOST_OUTPUT).strip()
+        lines = _tail(folder / agent_program.ERRORS, MOST_OUTPUT).strip().splitlines()
+        shutil.rmtree(folder, ignore_errors=True)
+        return printed, lines[-1][:_LAST_WORDS] if lines else ""
+
+    def _sweep(self) -> None:
+        """Kill what programs have left running; a fork of a straggler may appear while we look, so look again."""
+        while found := [process for process in psutil.process_iter() if self._is_ours(process)]:
+            self.stragglers += len(found)
+            for process in found:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(found, timeout=5)
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE or process.uids().real != os.getuid():
+                return False
+            return process.environ().get(agent_program.RUNNER) == self._mark
+        except (psutil.Error, OSError):
+            return False
+
+
+def _tail(file: Path, most: int) -> str:
+    """The end of a file as text; empty where there is none."""
+    try:
+        with file.open("rb") as stream:
+            stream.seek(max(0, file.stat().st_size - most))
+            return stream.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
