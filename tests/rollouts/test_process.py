@@ -44,6 +44,7 @@ AGENT = """
             subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
         case "kill":
             os.kill(os.getpid(), 9)
+    assert json.load(sys.stdin) == task
     print(json.dumps({"said": said, "environment": dict(os.environ), "here": os.getcwd(), "arguments": sys.argv[1:]}))
 """
 
@@ -140,6 +141,16 @@ def test_programs_survive_the_death_of_their_gateway_and_die_with_their_controll
         folder = runner._records
     assert marked(runner) == []
     assert not folder.exists()
+
+
+def test_a_task_too_long_for_a_variable_is_on_standard_input(gateway, served):
+    reads = ["-c", "import json, os, sys; print(len(json.load(sys.stdin)), 'HOMEGROUND_TASK' in os.environ)"]
+    runner = ProcessRunner(Program(reads, python=sys.executable), size=1)
+    grade = lambda task, outcome: AgentResult(1.0, outcome=outcome)  # noqa: E731
+    with GatewaySource(gateway, served.server, runner, grade=grade, timeout_s=20) as source:
+        (trajectory,) = source.collect(["x" * 300_000], 1, step=0)
+    assert trajectory.outcome == "300000 False"
+    assert trajectory.shortcoming is Failure.NO_CALLS
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 SPECIFICATION = "HOMEGROUND_PROGRAM"
+TASK = "HOMEGROUND_TASK"
 ROLLOUT = "HOMEGROUND_ROLLOUT"
 RUNNER = "HOMEGROUND_RUNNER"
-OUTPUT, ERRORS, SCRATCH = "output", "errors", "scratch"
+INPUT, OUTPUT, ERRORS, SCRATCH = "task.json", "output", "errors", "scratch"
+MOST_IN_A_VARIABLE = 100_000
+"""Bytes; Linux takes 131,072 for a name with its value."""
 _SET_PARENT_DEATH_SIGNAL = 1
 
 
@@ -35,14 +38,21 @@ class AgentProgram:
             ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
         folder = Path(given["records"]) / os.environ[ROLLOUT]
         scratch = folder / SCRATCH
-        scratch.mkdir(parents=True, mode=0o700)
+        scratch.mkdir(mode=0o700)
+        task = os.open(folder / INPUT, os.O_RDONLY)
+        os.dup2(task, 0)
+        os.close(task)
         for name, descriptor in ((OUTPUT, 1), (ERRORS, 2)):
             file = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             os.dup2(file, descriptor)
             os.close(file)
         os.chdir(given["folder"] or scratch)
         words: list[str] = given["words"]
-        os.execve(words[0], words, environment(dict(os.environ), given["names"], scratch))
+        variables = environment(dict(os.environ), given["names"], scratch)
+        written = (folder / INPUT).read_text()
+        if len(written.encode()) <= MOST_IN_A_VARIABLE:
+            variables[TASK] = written
+        os.execve(words[0], words, variables)
 
 
 def environment(found: dict[str, str], names: list[str], scratch: Path) -> dict[str, str]:
@@ -58,6 +68,5 @@ def environment(found: dict[str, str], names: list[str], scratch: Path) -> dict[
         "OPENAI_BASE_URL": found["AGL_OPENAI_BASE_URL"],
         "OPENAI_API_KEY": found["AGL_KEY"],
         **{name: found[name] for name in ("AGL_OPENAI_BASE_URL", "AGL_EVENT_URL", "AGL_KEY", ROLLOUT, RUNNER)},
-        "HOMEGROUND_TASK": found["HOMEGROUND_TASK"],
     }
     return {"HOME": str(scratch), "PYTHONUNBUFFERED": "1", **own, **kept}

@@ -72,6 +72,9 @@ class ProcessRunner(ControlledRunner):
 
     def config(self, rollout_id: str, task: Any) -> dict[str, Any]:
         """See :class:`Runner`."""
+        folder = self._records / rollout_id
+        folder.mkdir(mode=0o700)
+        (folder / agent_program.INPUT).write_text(json.dumps(task))
         specification = {
             "words": self._words,
             "folder": str(self._program.folder.absolute()) if self._program.folder else "",
@@ -82,7 +85,6 @@ class ProcessRunner(ControlledRunner):
             agent_program.SPECIFICATION: json.dumps(specification),
             agent_program.ROLLOUT: rollout_id,
             agent_program.RUNNER: self._mark,
-            "HOMEGROUND_TASK": "input",
             **self._program.mapped(task),
         }
         return {"local": {"agent_class": "homeground.base.agent_program:AgentProgram", "env_map": variables}}

@@ -1,7 +1,8 @@
 """Programs as agents: what is run, with which Python, and the only environment that they get.
 
 A program speaks to the model as it would to OpenAI: it gets ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY``, its task as
-JSON in ``HOMEGROUND_TASK``, ``AGL_EVENT_URL`` for a reward of its own, and what its map of the environment names.
+JSON on standard input and (up to 100,000 bytes) in ``HOMEGROUND_TASK``, ``AGL_EVENT_URL`` for a reward of its own, and
+what its map of the environment names.
 Of the trainer's environment it gets :data:`PASSED` and nothing else; its home is a folder of the rollout's own.
 """
 
