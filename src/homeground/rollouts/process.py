@@ -19,7 +19,6 @@ from typing import Any
 
 import psutil
 
-import homeground
 from homeground.base import agent_program
 from homeground.rollouts.controller import ControlledRunner
 from homeground.rollouts.gateway import Gateway
@@ -94,7 +93,7 @@ class ProcessRunner(ControlledRunner):
 
     def _environment(self) -> Mapping[str, str]:
         # The controller hands its own environment on, so it gets no more than programs may see.
-        return {**self._program.passed(), "PYTHONPATH": str(Path(homeground.__file__).parents[1])}
+        return {**self._program.passed(), "PYTHONPATH": str(Path(__file__).parents[2])}
 
     def _left(self, rollout_id: str) -> tuple[str | None, str]:
         folder = self._records / rollout_id
