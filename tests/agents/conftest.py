@@ -13,6 +13,7 @@ class ScriptedServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.replies = []
         self.requests = []
+        self.paths = []
 
     @property
     def url(self):
@@ -25,6 +26,7 @@ class ScriptedServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.paths.append(self.path)
         self.server.requests.append(json.loads(body))
         reply = self.server.replies.pop(0)
         if isinstance(reply, int):
@@ -32,7 +34,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         choices = []
         if reply is not None:
-            choices = [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": reply}}]
+            said = reply if isinstance(reply, dict) else {"content": reply}
+            choices = [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", **said}}]
         self.answer(200, {"id": "c", "object": "chat.completion", "created": 0, "model": "policy", "choices": choices})
 
     def answer(self, status, content):

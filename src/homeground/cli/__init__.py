@@ -30,6 +30,7 @@ from homeground.cli import (  # each module of verbs adds its own to the app, in
     machine,
     measure,
     plan,
+    rl,
     rollouts,
     search,
     train,
@@ -37,7 +38,7 @@ from homeground.cli import (  # each module of verbs adds its own to the app, in
 )
 from homeground.cli.verb import app, is_resumable
 
-__all__ = ["data", "export", "find", "machine", "main", "measure", "plan", "rollouts", "search", "train", "use"]
+__all__ = ["data", "export", "find", "machine", "main", "measure", "plan", "rl", "rollouts", "search", "train", "use"]
 
 _HOME = Path(__file__).resolve().parents[1]
 

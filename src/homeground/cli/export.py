@@ -9,7 +9,7 @@ import typer
 
 from homeground.base.errors import UsageError
 from homeground.base.exports import Format, Onto
-from homeground.cli.train import recipe_of
+from homeground.cli.stage import recipe_of
 from homeground.cli.verb import Common, verb
 
 _OPTIONS = {

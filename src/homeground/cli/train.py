@@ -1,21 +1,20 @@
-"""Verbs that train and measure: `demo`, `sft`, `rl` and `eval`."""
+"""Verbs that train and measure: `demo`, `sft` and `eval`."""
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import shutil
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from homeground.base.errors import HomegroundError, RunInterruptedError, UsageError
+from homeground.base.errors import UsageError
 from homeground.base.workspace import RunFolder
 from homeground.cli import measure, texts
 from homeground.cli.data import data_table
+from homeground.cli.stage import Force, Resume, free_name, open_stage, recipe_of, refuse_finished, show_plan, trained
 from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
@@ -24,11 +23,8 @@ if TYPE_CHECKING:
     from homeground.evaluate import Metrics
     from homeground.pipeline.sft_data import SftData
     from homeground.pipeline.stages import EvalStage
-    from homeground.pipeline.workbench import Workbench
 
 _REJECTED_SHOWN = 10
-_Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")]
-_Force = Annotated[bool, typer.Option("--force", help="Start even where the memory plan says that it cannot fit.")]
 
 
 class EvalKind(StrEnum):
@@ -41,7 +37,7 @@ class EvalKind(StrEnum):
 
 
 @verb(example="homeground demo", resumable=True)
-def demo(common: Common, resume: _Resume = False, force: _Force = False) -> None:
+def demo(common: Common, resume: Resume = False, force: Force = False) -> None:
     """Walk the whole loop on Python's standard library (or the recipe's corpus): index, tasks, SFT, GRPO, report."""
     from homeground.base.recipe import CorpusSection
     from homeground.corpus import STDLIB_EXCLUDES, stdlib_root
@@ -80,14 +76,14 @@ def sft(
         typer.Option(help="Examples, instead of scripted look-ups: a file, a folder, or OWNER/NAME of the hub."),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="A row that fits no format is an error.")] = False,
-    resume: _Resume = False,
-    force: _Force = False,
+    resume: Resume = False,
+    force: Force = False,
 ) -> None:
     """Fine-tune with QLoRA: on the recipe's data, else a light cold start on scripted look-ups of the train tasks."""
     sources = None if data is None else {"sources": [{"source": data}]}
     recipe = common.load_recipe(data=sources)
     workspace = common.workspace(create=bool(recipe.data.sources))
-    run = workspace.run(recipe.run or (_interrupted_run if resume else _free_name)(workspace.runs))
+    run = workspace.run(recipe.run or (_interrupted_run if resume else free_name)(workspace.runs))
     if resume and common.recipe is None and run.recipe.is_file():
         recipe = common.load_recipe(str(run.recipe), data=sources)
     made = _prepared(common, recipe, workspace, run, strict) if recipe.data.sources else None
@@ -104,14 +100,14 @@ def sft(
 
     if not force:
         refuse_what_cannot_fit(recipe, "sft", made.train if made is not None else None)
-    with _stage(common, recipe, run, "sft", None, resume) as bench:
+    with open_stage(common, recipe, run, "sft", None, resume) as bench:
         if made is None:
             words = finetune.cold_start(bench)
         else:
             atomic_write_json(run.data, made.document())
             words = finetune.fine_tune(bench, made.train, made.heldout)
     lines = [] if made is None else [f"data: {run.data}"]
-    common.show(_trained(run), *lines, words, f"adapter: {run.adapter}", f"try: homeground rl --run {run.name}")
+    common.show(trained(run), *lines, words, f"adapter: {run.adapter}", f"try: homeground rl --run {run.name}")
 
 
 def _prepared(common: Common, recipe: Recipe, workspace: Workspace, run: RunFolder, strict: bool) -> SftData:
@@ -127,30 +123,6 @@ def _prepared(common: Common, recipe: Recipe, workspace: Workspace, run: RunFold
     if not common.dry_run:  # which shows it itself
         common.tell(data_table(made))
     return made
-
-
-@verb(example="homeground rl --run mine", resumable=True)
-def rl(common: Common, resume: _Resume = False, force: _Force = False) -> None:
-    """Improve the look-up agent with GRPO through Agent Lightning, from the adapter that `sft` left."""
-    run = common.trained_run("sft")
-    recipe = common.load_recipe(recipe_of(run))
-
-    from homeground.pipeline import finetune, stages
-    from homeground.pipeline.planning import refuse_what_cannot_fit
-
-    start = finetune.sft_adapter(run)
-    if not start.is_dir():
-        raise HomegroundError(
-            "this run has no SFT adapter to start from", where=str(start), hint=f"run: homeground sft --run {run.name}"
-        )
-    if common.dry_run:
-        _show_plan(common, run, f"would run {recipe.rl.steps} steps of GRPO from {start}, into {run.adapter}")
-        return
-    if not force:
-        refuse_what_cannot_fit(recipe, "rl")
-    with _stage(common, recipe, run, "rl", start, resume) as bench:
-        words = stages.reinforce(bench)
-    common.show(_trained(run), words, f"adapter: {run.adapter}", f"try: homeground eval agent --run {run.name}")
 
 
 @verb(example="homeground eval agent --run mine", name="eval")
@@ -172,6 +144,12 @@ def evaluate(
         return
     run = common.trained_run("sft")
     recipe = common.load_recipe(recipe_of(run))
+    if kind is EvalKind.AGENT and recipe.agent.code is not None:
+        raise UsageError(
+            f"the run '{run.name}' is of an agent of its own, which `rl run` has measured itself",
+            where=str(run.path / "results.json"),
+            hint=f"to train it again, with another name: homeground rl run --recipe {run.recipe} --run NAME",
+        )
     if kind is not EvalKind.AGENT:
         texts.evaluate(common, run, recipe, data if kind is EvalKind.DATA else None, general=kind is EvalKind.GENERAL)
         return
@@ -189,7 +167,7 @@ def evaluate(
         stage: path for stage, path in adapters.items() if again or not stages.evaluation_file(run, stage).is_file()
     }
     if common.dry_run:
-        _show_plan(common, run, f"would evaluate {', '.join(todo) or 'nothing new'}, into {run.metrics}")
+        show_plan(common, run, f"would evaluate {', '.join(todo) or 'nothing new'}, into {run.metrics}")
         return
     for stage, adapter in todo.items():
         with (
@@ -203,38 +181,12 @@ def evaluate(
     _show_results(common, run, write_results(run, recipe), f"report: {run.report}")
 
 
-@contextlib.contextmanager
-def _stage(
-    common: Common, recipe: Recipe, run: RunFolder, stage: str, adapter: Path | None, resume: bool
-) -> Generator[Workbench]:
-    from homeground.base.memory import PeakMemory
-    from homeground.pipeline.demo import timed
-    from homeground.pipeline.workbench import Workbench
-
-    if not resume:
-        _refuse_finished(run, stage)
-        shutil.rmtree(run.checkpoints / stage, ignore_errors=True)
-    run.create()
-    run.recipe.write_text(recipe.to_yaml())
-    with (
-        common.progress() as progress,
-        Workbench(recipe, common.workspace(create=False), run, progress) as bench,
-        PeakMemory() as memory,
-        timed(run, stage, memory),
-    ):
-        bench.start_from(adapter)
-        try:
-            yield bench
-        except KeyboardInterrupt:
-            raise RunInterruptedError(run.name) from None
-
-
 def _demo_run(workspace: Workspace, name: str | None, resume: bool) -> RunFolder:
     """The run of a demo: the one named, else a new one, or with ``resume`` the newest."""
     if name is not None:
         run = workspace.run(name)
         if not resume:
-            _refuse_finished(run, "index")
+            refuse_finished(run, "index")
         return run
     made = sorted(workspace.runs.glob("demo*"), key=lambda folder: folder.stat().st_mtime)
     if resume and made:
@@ -243,48 +195,13 @@ def _demo_run(workspace: Workspace, name: str | None, resume: bool) -> RunFolder
     return next(run for run in numbers if not run.path.exists())
 
 
-def _refuse_finished(run: RunFolder, stage: str) -> None:
-    if stage in run.finished():
-        raise UsageError(
-            f"the run '{run.name}' has finished '{stage}' already, and starting over would lose what it holds",
-            where=str(run.path),
-            hint="name another run with --run, or go on with --resume",
-        )
-
-
-def _free_name(runs: Path) -> str:
-    return next(name for n in itertools.count(1) if not (runs / (name := f"run-{n}")).exists())
-
-
 def _interrupted_run(runs: Path) -> str:
     """The run that was fine-tuned last and has not finished; a new one when there is none."""
     started = [run for folder in runs.glob("*") if (run := RunFolder(folder)).recipe.is_file()]
     unfinished = [run for run in started if "sft" not in run.finished()]
     if not unfinished:
-        return _free_name(runs)
+        return free_name(runs)
     return max(unfinished, key=lambda run: run.recipe.stat().st_mtime).name
-
-
-def recipe_of(run: RunFolder) -> str:
-    """The recipe that the run was started with is the default of its later stages."""
-    if not run.recipe.is_file():
-        raise UsageError("the run has no recipe", where=str(run.path), hint="start a run with `homeground sft`")
-    return str(run.recipe)
-
-
-def _show_plan(common: Common, run: RunFolder, words: str) -> None:
-    common.show({"run": run.name, "plan": words}, words)
-
-
-def _trained(run: RunFolder) -> dict[str, Any]:
-    from homeground.base.files import read_jsonl
-
-    return {
-        "run": run.name,
-        "adapter": str(run.adapter),
-        "metrics": str(run.metrics_jsonl),
-        "steps": read_jsonl(run.metrics_jsonl),
-    }
 
 
 def _show_results(common: Common, run: RunFolder, metrics: Metrics, last: str) -> None:

@@ -4,7 +4,7 @@ its one-line result; verbs and the demo call the same functions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,7 +20,7 @@ from homeground.pipeline.workbench import Workbench
 
 if TYPE_CHECKING:
     from homeground.index import IndexReport
-    from homeground.rollouts import AgentResult
+    from homeground.rollouts import AgentResult, Source
     from homeground.tasks import LookupTask
     from homeground.training import GrpoSettings
 
@@ -113,15 +113,10 @@ def evaluate(bench: Workbench, stage: EvalStage) -> str:
 
 
 def reinforce(bench: Workbench) -> str:
-    """GRPO from the SFT adapter, through the Agent Lightning gateway."""
+    """GRPO on the look-up agent from the SFT adapter, through the Agent Lightning gateway."""
     from homeground.rollouts import Gateway, GatewaySource
-    from homeground.training import train_grpo_steps
-    from homeground.training.checkpoints import done_steps
 
     rl = bench.recipe.rl
-    settings = grpo_settings(bench.recipe)
-    folder = bench.run.checkpoints / "rl"
-    done = done_steps(folder) // rl.updates_per_step
     _ = bench.masked
     server = bench.server
     with (
@@ -134,21 +129,33 @@ def reinforce(bench: Workbench) -> str:
             describe=lambda task: {"data_id": task.id},
             seed=bench.recipe.seed,
         ) as source,
-        StepLog(
-            bench.run,
-            "rl",
-            done=done,
-            steps=rl.steps,
-            progress=bench.progress,
-            title="GRPO",
-            columns=RL_COLUMNS,
-        ) as log,
     ):
+        return grpo(bench, source, bench.tasks.train)
+
+
+def grpo(bench: Workbench, source: Source, tasks: Sequence[Any]) -> str:
+    """The recipe's steps of GRPO on what a source rolls out; leaves the run's adapter."""
+    from homeground.training import train_grpo_steps
+    from homeground.training.checkpoints import done_steps
+
+    rl = bench.recipe.rl
+    settings = grpo_settings(bench.recipe)
+    folder = bench.run.checkpoints / "rl"
+    done = done_steps(folder) // rl.updates_per_step
+    with StepLog(
+        bench.run,
+        "rl",
+        done=done,
+        steps=rl.steps,
+        progress=bench.progress,
+        title="GRPO",
+        columns=RL_COLUMNS,
+    ) as log:
         train_grpo_steps(
             bench.policy,
             bench.sampler,
             source,
-            bench.tasks.train,
+            tasks,
             settings,
             folder,
             log,
@@ -181,7 +188,7 @@ def grpo_settings(recipe: Recipe) -> GrpoSettings:
             clip_low=rl.clip_low,
             clip_high=rl.clip_high,
             importance_cap=rl.importance_cap,
-            max_tokens=max(rl.max_query_tokens, rl.max_answer_tokens),
+            max_tokens=recipe.agent.max_tokens if recipe.agent.code else max(rl.max_query_tokens, rl.max_answer_tokens),
         ),
         temperature=rl.temperature,
         scale=Scale(rl.scale),

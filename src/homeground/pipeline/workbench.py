@@ -92,11 +92,18 @@ class Workbench:
 
     def search(self, query: str, k: int) -> list[Hit]:
         """The agents' tool: search the masked index while the model waits."""
+        return self._searched(self.masked, query, k)
+
+    def search_whole(self, query: str, k: int) -> list[Hit]:
+        """The same over the whole index: for agents whose tasks are not made from it."""
+        return self._searched(self.index, query, k)
+
+    def _searched(self, index: Index, query: str, k: int) -> list[Hit]:
         from homeground.index import Tools
 
         with self.compute:
             try:
-                return Tools(self.masked).hits(query, k)
+                return Tools(index).hits(query, k)
             finally:
                 release_workers()
 

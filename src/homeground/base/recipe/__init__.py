@@ -1,5 +1,6 @@
 """Recipes: everything a run depends on, as data, one section a file."""
 
+from homeground.base.recipe.agent import AgentSection, RewardSection
 from homeground.base.recipe.corpus import CorpusSection
 from homeground.base.recipe.data import DataSection, DuplicatesSection, HeldoutSection, SourceSection
 from homeground.base.recipe.eval import EvalSection
@@ -13,6 +14,7 @@ from homeground.base.recipe.tasks import TasksSection
 from homeground.base.recipe.tune import TuneSection
 
 __all__ = [
+    "AgentSection",
     "CorpusSection",
     "DataSection",
     "DuplicatesSection",
@@ -22,6 +24,7 @@ __all__ = [
     "LoraSection",
     "ModelSection",
     "Recipe",
+    "RewardSection",
     "RlSection",
     "SftSection",
     "SourceSection",

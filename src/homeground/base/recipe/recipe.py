@@ -5,6 +5,7 @@ from __future__ import annotations
 import yaml
 from pydantic import Field
 
+from homeground.base.recipe.agent import AgentSection
 from homeground.base.recipe.corpus import CorpusSection
 from homeground.base.recipe.data import DataSection
 from homeground.base.recipe.eval import EvalSection
@@ -27,6 +28,7 @@ class Recipe(Section):
     data: DataSection = DataSection()
     sft: SftSection = SftSection()
     rl: RlSection = RlSection()
+    agent: AgentSection = AgentSection()
     tune: TuneSection = TuneSection()
     eval: EvalSection = EvalSection()
     seed: int = Field(default=0, ge=0, lt=2**32, description="seed of every random choice")

@@ -1,0 +1,46 @@
+"""Runs an agent of one's own in its own Python: ``python launch.py FILE.py:NAME``.
+
+It is run by the agent's interpreter, which may know neither Homeground nor its dependencies, so it imports the
+standard library alone. The task comes as JSON on standard input; what the function returns is the one JSON document
+on standard output. Whatever else is printed, by the agent or what it imports, goes to standard error.
+"""
+
+import asyncio
+import importlib.util
+import inspect
+import json
+import os
+import sys
+
+FILE = os.path.abspath(__file__)  # noqa: PTH100 (starts faster without pathlib)
+
+
+def main() -> None:
+    """Load, call, answer."""
+    file, _, name = sys.argv[1].rpartition(":")
+    task = json.load(sys.stdin)
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    sys.path[0] = os.path.dirname(os.path.abspath(file))  # noqa: PTH100, PTH120 (starts faster without pathlib)
+    # Its own name, as if it had been imported by what lies beside it.
+    stem = os.path.basename(file).removesuffix(".py")  # noqa: PTH119
+    spec = importlib.util.spec_from_file_location(stem, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[stem] = module
+    spec.loader.exec_module(module)
+    answer = getattr(module, name)(task)
+    if inspect.isawaitable(answer):
+        answer = asyncio.run(_settled(answer))
+    with answers:
+        json.dump(answer, answers)
+
+
+async def _settled(answer: object) -> object:
+    assert inspect.isawaitable(answer)
+    return await answer
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The recipe's `agent` section: whose code `rl run` trains, on which tasks, for which reward."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, Strict, model_validator
+
+from homeground.base.recipe.section import Section
+
+
+class RewardSection(Section):
+    """One term of the reward."""
+
+    reward: str = Field(min_length=1, description="FILE.py:NAME of a function of (task, answer)")
+    weight: float = Field(default=1.0, description="what its number is multiplied by before the terms are added")
+
+
+class AgentSection(Section):
+    """An agent of your own. Files are looked up from the current folder."""
+
+    code: str | None = Field(default=None, description="FILE.py:NAME of the agent; null: none")
+    tasks: str | None = Field(
+        default=None, description="a file of JSON lines, one task each, or 'lookup': those of `homeground tasks`"
+    )
+    heldout: str | None = Field(default=None, description="a file of tasks to measure on; null holds out a share")
+    heldout_share: float = Field(
+        default=0.25, gt=0, lt=1, description="share of the tasks to measure on; their content decides which"
+    )
+    rewards: Annotated[tuple[RewardSection, ...], Strict(False)] = Field(
+        default=(), description="what the answers are worth, each with its weight"
+    )
+    search: bool = Field(
+        default=False,
+        description="give the agent a search of the index: the argument `search` inline, HOMEGROUND_SEARCH_URL and "
+        "HOMEGROUND_SEARCH_KEY in a process",
+    )
+    runner: Literal["inline", "process"] = Field(
+        default="inline",
+        description="inline: an async function of (task, client) in this process; process: a function of (task) in "
+        "one of its own, which finds the model in OPENAI_BASE_URL",
+    )
+    python: str | None = Field(default=None, description="interpreter of the process; null: the one that runs this")
+    env: dict[str, str] = Field(default={}, description="environment of the process, beside what it is always given")
+    max_tokens: int = Field(
+        default=64, ge=1, description="longest turn it asks for: what rl.loss dr_grpo and rl.overlong soft measure by"
+    )
+    concurrency: int = Field(default=16, ge=1, description="rollouts that run at once")
+
+    @model_validator(mode="after")
+    def _read_settings(self) -> Self:
+        if self.runner == "inline" and (self.python or self.env):
+            raise ValueError("python and env are of an agent in a process of its own: set runner to 'process'")
+        if self.tasks == "lookup" and self.heldout:
+            raise ValueError("look-up tasks have held-out ones of their own: leave heldout out")
+        names = [term.reward for term in self.rewards]
+        if twice := [name for at, name in enumerate(names) if name in names[:at]]:
+            raise ValueError(f"the reward '{twice[0]}' is named twice: give it one weight")
+        return self

@@ -1,0 +1,94 @@
+"""What the verbs that train share: a stage of a run from its start to its end, and how a run is named and shown."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import shutil
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from homeground.base.errors import RunInterruptedError, UsageError
+from homeground.base.workspace import RunFolder
+from homeground.cli.verb import Common
+
+if TYPE_CHECKING:
+    from homeground.base.recipe import Recipe
+    from homeground.pipeline.workbench import Workbench
+
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")]
+Force = Annotated[bool, typer.Option("--force", help="Start even where the memory plan says that it cannot fit.")]
+
+
+@contextlib.contextmanager
+def open_stage(
+    common: Common, recipe: Recipe, run: RunFolder, stage: str, adapter: Path | None, resume: bool
+) -> Generator[Workbench]:
+    """A workbench for one stage of a run, which is recorded as finished when the block ends well.
+
+    Raises:
+        UsageError: the stage is finished already, and this is no resumption.
+        RunInterruptedError: Ctrl-C.
+    """
+    from homeground.base.memory import PeakMemory
+    from homeground.pipeline.demo import timed
+    from homeground.pipeline.workbench import Workbench
+
+    if not resume:
+        refuse_finished(run, stage)
+        shutil.rmtree(run.checkpoints / stage, ignore_errors=True)
+    run.create()
+    run.recipe.write_text(recipe.to_yaml())
+    with (
+        common.progress() as progress,
+        Workbench(recipe, common.workspace(create=False), run, progress) as bench,
+        PeakMemory() as memory,
+        timed(run, stage, memory),
+    ):
+        bench.start_from(adapter)
+        try:
+            yield bench
+        except KeyboardInterrupt:
+            raise RunInterruptedError(run.name) from None
+
+
+def refuse_finished(run: RunFolder, stage: str) -> None:
+    """Raise `UsageError` if the run has finished this stage."""
+    if stage in run.finished():
+        raise UsageError(
+            f"the run '{run.name}' has finished '{stage}' already, and starting over would lose what it holds",
+            where=str(run.path),
+            hint="name another run with --run, or go on with --resume",
+        )
+
+
+def free_name(runs: Path) -> str:
+    """The first of run-1, run-2, ... that no run has."""
+    return next(name for n in itertools.count(1) if not (runs / (name := f"run-{n}")).exists())
+
+
+def recipe_of(run: RunFolder) -> str:
+    """The recipe that the run was started with is the default of its later stages."""
+    if not run.recipe.is_file():
+        raise UsageError("the run has no recipe", where=str(run.path), hint="start a run with `homeground sft`")
+    return str(run.recipe)
+
+
+def show_plan(common: Common, run: RunFolder, words: str) -> None:
+    """Print what a dry run would do."""
+    common.show({"run": run.name, "plan": words}, words)
+
+
+def trained(run: RunFolder) -> dict[str, Any]:
+    """What a verb that trains prints with `--json`."""
+    from homeground.base.files import read_jsonl
+
+    return {
+        "run": run.name,
+        "adapter": str(run.adapter),
+        "metrics": str(run.metrics_jsonl),
+        "steps": read_jsonl(run.metrics_jsonl),
+    }

@@ -1,0 +1,96 @@
+"""What a recipe's `agent` section names: code, tasks and rewards, read before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from inspect import iscoroutinefunction, signature
+from typing import TYPE_CHECKING, Any
+
+from homeground.base.errors import UsageError
+from homeground.base.recipe import AgentSection
+
+if TYPE_CHECKING:
+    from homeground.agents import Reward
+    from homeground.agents.own_code import Task
+    from homeground.agents.reward_terms import Rewards
+
+LOOKUP = "lookup"
+"""The name, in place of a file, of the tasks that `homeground tasks` made."""
+_OPTIONS = {
+    "code": ("agent", "--agent agent.py:agent"),
+    "tasks": ("tasks", "--tasks tasks.jsonl"),
+    "rewards": ("reward", "--reward reward.py:reward"),
+}
+
+
+@dataclass(frozen=True)
+class OwnAgent:
+    """What a recipe's `agent` section comes to.
+
+    Attributes:
+        run: the agent's function, for one that runs inline; None in a process.
+        reward: of (task, answer).
+        train, heldout: tasks; of look-up tasks those that are made already, else none yet.
+    """
+
+    run: Callable[..., Awaitable[Any]] | None
+    reward: Callable[[Task, Any], Awaitable[Reward]]
+    train: list[Task] = field(default_factory=list)
+    heldout: list[Task] = field(default_factory=list)
+
+
+def own_agent(section: AgentSection) -> OwnAgent:
+    """Read code, tasks and rewards, so that every mistake in them shows before anything is loaded.
+
+    Raises:
+        UsageError: something is not named, not there, or of the wrong kind.
+    """
+    from homeground.agents.own_code import load_function, place_of, read_tasks, split_tasks
+
+    missing = [words for name, words in _OPTIONS.items() if not getattr(section, name)]
+    if missing:
+        raise UsageError(
+            f"nothing says which {' and '.join(what for what, _ in missing)} to train with",
+            where="homeground rl run",
+            hint=f"give {' '.join(option for _, option in missing)}; `homeground rl init` writes these files",
+        )
+    assert section.code is not None
+    assert section.tasks is not None
+    run = None
+    if section.runner == "inline":
+        run = _inline(load_function(section.code, "the agent"), section.code)
+    else:
+        place_of(section.code, "the agent")
+    reward = _rewards(section)
+    if section.tasks == LOOKUP:
+        return OwnAgent(run, reward)
+    tasks = read_tasks(section.tasks)
+    if section.heldout is not None:
+        return OwnAgent(run, reward, tasks, read_tasks(section.heldout))
+    return OwnAgent(run, reward, *split_tasks(tasks, section.heldout_share, section.tasks))
+
+
+def _rewards(section: AgentSection) -> Rewards:
+    """The terms by name: that of the function, or with its file where two files have one of the same name."""
+    from homeground.agents.own_code import load_function
+    from homeground.agents.reward_terms import Rewards
+
+    terms = {term.reward: (term.weight, load_function(term.reward, "the reward")) for term in section.rewards}
+    weight, only = next(iter(terms.values()))
+    if len(terms) == 1 and weight == 1 and isinstance(only, Rewards):
+        return only
+    named = {reference.rpartition(":")[2]: term for reference, term in terms.items()}
+    return Rewards(named if len(named) == len(terms) else terms)
+
+
+def _inline(agent: Callable[..., Any], reference: str) -> Callable[..., Awaitable[Any]]:
+    names = list(signature(agent).parameters)
+    if not iscoroutinefunction(agent) or len(names) < 2:
+        raise UsageError(
+            "an agent that runs inline is an async function of (task, client)",
+            where=reference,
+            hint="write `async def agent(task, client)` and call the model with `await client.chat.completions.create`"
+            "; an agent of any other kind runs in a process of its own: --runner process",
+        )
+    return agent

@@ -1,0 +1,185 @@
+"""`homeground rl run` and `rl init` from the command line, through a real gateway, on a tiny random model."""
+
+import json
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from homeground.cli import main
+
+from ..policy import tiny
+
+SCHEMAS = Path(__file__).resolve().parents[2] / "docs" / "schemas"
+RECIPE = """
+model: {{name: {model}, quantization: none, compute_dtype: fp32, lora: {{r: 4, alpha: 8}}}}
+rl: {{steps: 2, tasks_per_step: 2, group_size: 4, learning_rate: 1e-2, checkpoint_every: 1, forest_tokens: 512}}
+eval: {{tasks: 4, bootstrap: 100}}
+"""
+# Random weights say random bytes: any letter e is a thing to learn.
+REWARD = """
+def letters(task, answer):
+    return answer.count(task["letter"]) / (1 + len(answer))
+"""
+AGENT = """
+async def agent(task, client):
+    messages = [{"role": "user", "content": "Write " + task["letter"]}]
+    done = await client.chat.completions.create(model="any", messages=messages, max_tokens=6)
+    return done.choices[0].message.content
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    model = tiny.build(folder / "llama", tiny.llama_config(max_position_embeddings=512))
+    (folder / "tiny.yaml").write_text(RECIPE.format(model=model))
+    return folder / "tiny.yaml"
+
+
+@pytest.fixture
+def run(capsys, tmp_path, monkeypatch):
+    """Run the command line in an empty folder; returns exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        code = main([str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def own(tmp_path):
+    """An agent, its tasks and its reward, and the options that name them."""
+    (tmp_path / "agent.py").write_text(AGENT)
+    (tmp_path / "reward.py").write_text(REWARD)
+    rows = [{"letter": letter} for letter in "abcdefghijklmnop"]
+    (tmp_path / "tasks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return ["rl", "run", "--agent", "agent.py:agent", "--tasks", "tasks.jsonl", "--reward", "reward.py:letters"]
+
+
+def test_an_agent_of_ones_own_is_measured_trained_and_measured_again(run, own, recipe, tmp_path):
+    code, out, err = run(*own, "--recipe", recipe, "--run", "mine", "--json")
+    assert code == 0, err
+    document = json.loads(out)
+    jsonschema.validate(document, json.loads((SCHEMAS / "agent_run.json").read_text()))
+    results = document["results"]
+    assert results["train_tasks"] + results["heldout_tasks"] == 16 or results["heldout_tasks"] == 4
+    assert list(results["seconds"]) == ["eval before", "rl", "eval after"]
+    folder = tmp_path / ".homeground" / "runs" / "mine"
+    assert json.loads((folder / "results.json").read_text()) == results
+    assert (folder / "adapter" / "adapter_config.json").is_file()
+    steps = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [step["rollouts"] for step in steps] == [8, 8]
+    assert all(step["failed"] == 0 and "reward/letters" in step for step in steps)
+    answers = [json.loads(line) for line in (folder / "evaluations" / "after-answers.jsonl").read_text().splitlines()]
+    assert {row["error"] for row in answers} == {None}
+
+    code, _, err = run(*own, "--recipe", recipe, "--run", "mine")
+    assert code == 2
+    assert "has finished 'rl' already" in err
+    code, out, err = run("rl", "run", "--run", "mine", "--resume", "--json")
+    assert code == 0, err
+    assert json.loads(out)["results"]["paired"] == results["paired"], "what was finished is not done again"
+
+    code, out, err = run("rollouts", "mine")
+    assert code == 0, err
+    code, _, err = run("eval", "agent", "--run", "mine")
+    assert code == 2
+    assert "which `rl run` has measured itself" in err
+
+
+def test_the_skeleton_is_written_once_and_runs(run, recipe, tmp_path, monkeypatch):
+    code, out, _ = run("rl", "init", "mine")
+    assert code == 0
+    files = {path.name for path in (tmp_path / "mine").iterdir()}
+    assert files == {"agent.py", "reward.py", "tasks.jsonl"}
+    command = out.splitlines()[-1].partition("&& homeground ")[2].split()
+    code, _, err = run("rl", "init", "mine")
+    assert code == 2
+    assert "agent.py, reward.py, tasks.jsonl would be overwritten" in err
+    monkeypatch.chdir(tmp_path / "mine")
+    code, out, err = run(*command, "--recipe", recipe, "--run", "first")
+    assert code == 0, err
+    assert "held-out tasks, paired" in out
+    assert "seed 0;" in out
+
+
+PROGRAM = """
+import json, os, urllib.request
+
+def agent(task):
+    assert "TRAINER_SECRET" not in os.environ
+    assert os.environ["COLOUR"] == "blue"
+    print("this is no answer")
+    body = {"model": "any", "max_tokens": 6, "messages": [{"role": "user", "content": "Write " + task["letter"]}]}
+    request = urllib.request.Request(
+        os.environ["OPENAI_BASE_URL"] + "/chat/completions", json.dumps(body).encode(),
+        {"Authorization": "Bearer " + os.environ["OPENAI_API_KEY"], "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request) as done:
+        return json.load(done)["choices"][0]["message"]["content"]
+"""
+
+
+def test_an_agent_in_an_interpreter_of_its_own_is_trained_too(run, own, recipe, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRAINER_SECRET", "swordfish")
+    (tmp_path / "agent.py").write_text(PROGRAM)
+    # Each rollout starts a process of the controller's first, which takes a second.
+    settings = recipe.read_text() + "agent: {runner: process, env: {COLOUR: blue}}\n"
+    for much, little in (
+        ("steps: 2", "steps: 1"),
+        ("per_step: 2", "per_step: 1"),
+        ("size: 4", "size: 2"),
+        ("s: 4", "s: 2"),
+    ):
+        settings = settings.replace(much, little)
+    (tmp_path / "process.yaml").write_text(settings)
+    interpreter = str(Path(sys.base_prefix) / "bin" / "python3")
+    code, out, err = run(*own, "--recipe", tmp_path / "process.yaml", "--python", interpreter, "--json")
+    assert code == 0, err
+    document = json.loads(out)
+    assert set(document["results"]["paired"]) == {"reward", "letters"}
+    step = json.loads(Path(document["adapter"]).with_name("metrics.jsonl").read_text())
+    assert (step["rollouts"], step["failed"]) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["rl", "run"], "nothing says which agent and tasks and reward to train with"),
+        (["rl", "run", "--agent", "agent.py:agent"], "nothing says which tasks and reward"),
+        (["rl", "--agent", "agent.py:agent"], "--agent is not of `rl lookup`"),
+        (["rl", "init", "x", "--reward", "r.py:r"], "--reward is not of `rl init`"),
+        (["rl", "run", "folder"], "FOLDER is not of `rl run`"),
+    ],
+)
+def test_a_command_that_says_too_little_or_too_much_is_refused(run, own, change, message):
+    code, _, err = run(*change)
+    assert code == 2
+    assert message in err
+
+
+@pytest.mark.parametrize("code_", ["def agent(task, client): pass", "async def agent(task): pass"])
+def test_an_agent_that_cannot_run_inline_is_told_how_it_can(run, own, tmp_path, code_):
+    (tmp_path / "agent.py").write_text(code_)
+    code, _, err = run(*own)
+    assert code == 2
+    assert "an async function of (task, client)" in err
+    assert "--runner process" in err
+
+
+def test_an_agent_that_always_fails_stops_the_run_with_its_reason(run, own, recipe, tmp_path):
+    (tmp_path / "agent.py").write_text("async def agent(task, client):\n    raise RuntimeError('no ideas')\n")
+    code, _, err = run(*own, "--recipe", recipe)
+    assert code == 1
+    assert "held-out rollouts failed: RuntimeError: no ideas" in err
+
+
+def test_a_dry_run_reads_everything_and_changes_nothing(run, own, tmp_path):
+    code, out, _ = run(*own, "--dry-run")
+    assert code == 0
+    assert "would run 25 steps of GRPO on" in out
+    assert not (tmp_path / ".homeground").exists()
