@@ -14,8 +14,11 @@ BENCHES := $(patsubst benchmarks/%.py,bench-%,$(wildcard benchmarks/[a-z]*.py))
 # These compare with other tools, which only the extra 'bench' installs.
 PEERED := bench-grpo bench-learning bench-search bench-sft
 PEERS_STAMP := $(VENV)/.homeground-bench-installed
+# Agents of other frameworks, which run in an environment of their own.
+AGENTS := examples/rl/lookup
+AGENTS_STAMP := $(AGENTS)/.venv/.homeground-installed
 
-.PHONY: help setup demo test test-exact lint bench clean $(BENCHES)
+.PHONY: help setup demo agents test test-exact lint bench clean $(BENCHES)
 
 help:
 	@echo "make demo    set up, then train a small model on this Python's standard library and measure it (15 minutes)"
@@ -23,6 +26,7 @@ help:
 	@echo "make test-exact  only the tests that forests equal plain rows, in every family of models (part of make test)"
 	@echo "make lint    set up, then check style, types and the order of the rooms"
 	@echo "make setup   only set up: $(VENV) with everything in it (6.5 GB)"
+	@echo "make agents  only set up $(AGENTS)/.venv, for the examples in LangGraph and the OpenAI Agents SDK (130 MB)"
 	@echo "make bench   run every benchmark of up to half an hour: $(filter-out bench-learning bench-gpu,$(BENCHES))"
 	@echo "             (bench-learning takes an hour, bench-gpu wants an NVIDIA card)"
 	@echo "make clean   remove $(VENV) and caches; your index and runs stay"
@@ -50,7 +54,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/homeground demo
 
-test: $(STAMP)
+test: $(STAMP) $(AGENTS_STAMP)
 	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder --durations=20
 
 test-exact: $(STAMP)
@@ -73,7 +77,14 @@ $(PEERS_STAMP): $(STAMP)
 	$(BIN)/uv pip install --python $(BIN)/python -c constraints.txt -e '.[bench]'
 	@touch $@
 
+agents: $(AGENTS_STAMP)
+
+$(AGENTS_STAMP): $(AGENTS)/requirements.txt | $(STAMP)
+	$(BIN)/python -m venv --without-pip $(AGENTS)/.venv
+	$(BIN)/uv pip install --quiet --python $(AGENTS)/.venv/bin/python -r $<
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist src/*.egg-info
+	rm -rf $(VENV) $(AGENTS)/.venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "Kept: .homeground (your index and runs) and ~/.cache/homeground (converted weights). Delete them yourself."
