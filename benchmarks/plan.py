@@ -1,7 +1,8 @@
 """Predicted and measured peak memory of training on this CPU: ``make bench-plan``.
 
-Small random models and SmolLM2-135M, four optimizer steps each, every case in a process of its own. The prediction is
-made from the configuration alone and must be within 15% of the measured peak above the imported process.
+Small random models and SmolLM2-135M, four optimizer steps each (twelve where examples differ in length), every case in a
+process of its own. The prediction is made from the configuration alone and must be within 15% of the measured peak above
+the imported process.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ CASES = (
     Case("SmolLM2, 4 x 128, fp32", dtype="fp32", batch=4, forest_tokens=512),
     Case("SmolLM2, 8 x 128, forests of 512", forest_tokens=512),
     Case("SmolLM2, 2 x 2048", length=2048, batch=2, forest_tokens=2048),
+    Case("SmolLM2, 8 of very different lengths", length=200, ragged=True, steps=12),
+    Case("SmolLM2, 8 of very different lengths, NF4", length=200, ragged=True, steps=12, quantization="nf4"),
     Case("wide, 8 x 128", model="wide"),
     Case("wide, 1 x 1024, NF4", model="wide", quantization="nf4", length=1024, batch=1),
     Case("deep, 8 x 128", model="deep"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import random
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,6 @@ from homeground.rollouts import DirectSource, Sampler
 from homeground.training import GrpoSettings, OptimizerSettings, SftSettings, train_grpo_steps, train_sft
 from homeground.training.losses import Objective
 
-STEPS = 4
 IMPORTED = ("bitsandbytes", "lightning", "transformers.models.llama.modeling_llama")
 
 
@@ -40,6 +40,8 @@ class Case:
         stage: sft or rl.
         quantization, dtype, checkpointing: of the policy.
         length, batch, forest_tokens: tokens of an example, examples of a step, tokens of a forward.
+        ragged: lengths are log-normal around ``length`` instead of all the same.
+        steps: optimizer steps.
     """
 
     name: str
@@ -51,6 +53,8 @@ class Case:
     length: int = 128
     batch: int = 8
     forest_tokens: int = 1024
+    ragged: bool = False
+    steps: int = 4
 
     def recipe(self) -> Recipe:
         """What `homeground plan` is given."""
@@ -62,14 +66,18 @@ class Case:
             "lora": {"r": LORA_R, "alpha": LORA_ALPHA},
         }
         sft = {"batch_size": self.batch, "forest_tokens": self.forest_tokens}
-        rl = {"tasks_per_step": 2, "group_size": 4, "steps": STEPS, "forest_tokens": self.forest_tokens}
+        rl = {"tasks_per_step": 2, "group_size": 4, "steps": self.steps, "forest_tokens": self.forest_tokens}
         return Recipe.model_validate({"model": model, "sft": sft, "rl": rl, "eval": {"batch": 8}})
 
     def work(self) -> Work | None:
         """What is trained on."""
         if self.stage == "rl":
             return None
-        return Work(((self.length, self.length - 1),) * (STEPS * self.batch), self.name)
+        drawn = random.Random(0)
+        examples = self.steps * self.batch
+        spread = (drawn.lognormvariate(0, 0.8) if self.ragged else 1.0 for _ in range(examples))
+        lengths = (max(2, min(self.forest_tokens, round(self.length * factor))) for factor in spread)
+        return Work(tuple((length, length - 1) for length in lengths), self.name)
 
 
 def main() -> None:
@@ -106,7 +114,7 @@ def _sft(policy: Policy, case: Case, folder: Path) -> None:
 
 def _rl(policy: Policy, case: Case, folder: Path) -> None:
     rl = case.recipe().rl
-    drawn = paths_of([(300, 1)] * (STEPS * rl.tasks_per_step), policy.model.config.vocab_size)
+    drawn = paths_of([(300, 1)] * (case.steps * rl.tasks_per_step), policy.model.config.vocab_size)
     prompts = [str(policy.tokenizer.decode(list(path.ids))) for path in drawn]
     settings = GrpoSettings(
         rl.steps, rl.tasks_per_step, rl.group_size, OptimizerSettings(1e-4), Objective(kl_coef=0.01),

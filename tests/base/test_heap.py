@@ -34,3 +34,28 @@ print(inside, kept, again)
     assert inside < 8
     assert kept > 70
     assert again < 8
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc's heap is told")
+def test_products_of_ever_other_sizes_do_not_pile_up():
+    script = """
+import ctypes
+from homeground.base.heap import limit_primitives
+limit_primitives()
+import torch
+torch.set_num_threads(1)
+fields = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+class Heap(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in fields.split()]
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = Heap
+weight = torch.zeros(64, 64, dtype=torch.bfloat16)
+def used_after(first):
+    for rows in range(first, first + 300):
+        torch.zeros(rows, 64, dtype=torch.bfloat16) @ weight
+    return libc.mallinfo2().uordblks
+print(used_after(1), used_after(301))
+"""
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    first, second = map(int, out.split())
+    assert second - first < 10 << 20

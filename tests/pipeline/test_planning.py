@@ -35,6 +35,17 @@ def test_items_add_up_and_lie_below_a_roomy_device(recipe):
     assert (document["tokens"], document["steps"], document["longest_forest"]) == (8000, 5, 1000)
 
 
+def test_forests_of_different_sizes_leave_more_in_the_heap(recipe):
+    even, uneven = (
+        planned(recipe, "sft", ROOMY, Work(lengths, "a test"))
+        for lengths in (((200, 100),) * 40, ((200, 100),) * 20 + ((20, 10),) * 20)
+    )
+    heap = "heap of the C library"
+    assert even.forest == uneven.forest
+    assert uneven.items.pop(heap) == pytest.approx(2.5 * even.items.pop(heap))
+    assert even.items == uneven.items
+
+
 def test_rl_needs_more_than_its_update(recipe):
     sft, rl = (planned(recipe, stage, ROOMY, None).items for stage in ("sft", "rl"))
     assert rl.keys() - sft.keys() == {"sampler's adapter", "keys and values", "reference adapter"}

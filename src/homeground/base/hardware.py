@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from homeground.base.errors import UsageError
+from homeground.base.heap import limit_primitives
 
 type Device = Literal["cuda", "mps", "cpu"]
 
@@ -169,6 +170,7 @@ def matmul_rates(device: Device) -> MatmulRates:
     """Measure matrix products of `device` for about a third of a second; measured once a process."""
     import torch
 
+    limit_primitives()
     size = 4096 if device == "cuda" else 1024
     # A generator of its own: whether something is measured must not change what a seeded run draws.
     chance = torch.Generator(device).manual_seed(0)

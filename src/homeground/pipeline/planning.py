@@ -30,6 +30,8 @@ CARD_GAPS = 0.06
 """What torch's allocator on a card reserves beside what comes and goes."""
 LIBRARIES_MB = 100.0
 """What torch, oneDNN and the tokenizer take on a CPU once they work (measured, docs/plan.md)."""
+UNEVEN_HEAP = 2.5
+"""How much more glibc's heap holds on to where forests differ in size: holes rarely fit (measured, docs/plan.md)."""
 IMPORTED_MB = 900.0
 """The imported process itself: torch, transformers, PEFT, bitsandbytes, Lightning (measured, docs/plan.md)."""
 LOOKUP_TOKENS, LOOKUP_TRAINED = 320, 30
@@ -48,6 +50,12 @@ class Work:
 
     lengths: tuple[tuple[int, int], ...]
     words: str
+
+    @property
+    def uneven(self) -> bool:
+        """Whether forests will differ much in size."""
+        tokens = [length for length, _ in self.lengths]
+        return max(tokens) > 1.25 * min(tokens)
 
 
 @dataclass(frozen=True)
@@ -165,7 +173,8 @@ def planned(recipe: Recipe, stage: Stage, device: Target, work: Work | None) -> 
     paths = largest_forest(recipe, stage, work)
     step = _step(config.to_json_string(use_diff=False), _Kept(config), storage, paths, cuda=device.cuda)
     forest = sum(length for length, _ in paths)
-    items = _items(recipe, stage, device, step, config)
+    heap = UNEVEN_HEAP if stage == "sft" and work.uneven else 1.0
+    items = _items(recipe, stage, device, replace(step, heap=heap * step.heap), config)
     tokens, steps, passes = _extent(recipe, stage, work)
     share = (step.forward * (passes - 1) + step.forward + step.backward) / forest
     return Plan(stage, items, device, tokens, steps, share * tokens, work, forest)

@@ -191,7 +191,7 @@ class GrpoModule(PolicyModule):
                 sampled=torch.tensor([lp for p in paths for lp in p.logprobs]),
             )
             if self._reference:
-                with torch.no_grad(), self.memory_advice(share.forest):
+                with torch.no_grad(), self.forest_memory(share.forest):
                     share.reference = self.policy.logprobs(
                         share.forest, self._rl.temperature, reference=self._reference[0]
                     ).cpu()
@@ -229,7 +229,7 @@ class GrpoModule(PolicyModule):
         )
 
     def _backward(self, share: _Share, advantages: Tensor, weights: Tensor, *, first: bool) -> dict[str, float]:
-        with self.memory_advice(share.forest):
+        with self.forest_memory(share.forest):
             logprobs = self.policy.logprobs(share.forest, self._rl.temperature)
             old = share.old = logprobs.detach().cpu() if share.old is None else share.old
             device = logprobs.device

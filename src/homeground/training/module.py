@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from homeground.base.errors import HomegroundError
+from homeground.base.heap import trim_heap
 from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.load import Policy
 from homeground.training.efficiency import memory_mb
@@ -67,16 +68,20 @@ class PolicyModule(lightning.LightningModule):
         """
         forest = TokenForest.build(paths)
         # Dropout draws of the rehearsal must not change what a resumed run draws.
-        with self.memory_advice(forest), torch.random.fork_rng():
+        with self.forest_memory(forest), torch.random.fork_rng():
             self.manual_backward(0.0 * self.policy.logprobs(forest).sum())
         for parameter in self.policy.trainable().values():
             parameter.grad = None
 
     @contextlib.contextmanager
-    def memory_advice(self, forest: TokenForest) -> Generator[None]:
-        """Says what to do when a forest does not fit."""
+    def forest_memory(self, forest: TokenForest) -> Generator[None]:
+        """Around one forest forward and backward: says what to do when it does not fit, and gives back what it leaves.
+
+        Forests differ in size. On a CPU, holes that one leaves between blocks still in use rarely fit the next.
+        """
         try:
             yield
+            trim_heap()
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
                 raise

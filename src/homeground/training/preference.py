@@ -128,7 +128,7 @@ class DpoModule(PolicyModule):
         tokens = 0
         for chosen in pack([[p.chosen, p.rejected] for p in pairs], self._dpo.forest_tokens):
             forest = TokenForest.build([path for i in chosen for path in (pairs[i].chosen, pairs[i].rejected)])
-            with self.memory_advice(forest):
+            with self.forest_memory(forest):
                 with torch.no_grad():
                     reference = _answers(forest, self.policy.logprobs(forest, reference=self._reference[0]))
                 losses, margin = dpo_loss(_answers(forest, self.policy.logprobs(forest)), reference, self._dpo.beta)

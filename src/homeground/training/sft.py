@@ -186,7 +186,7 @@ class SftModule(PolicyModule):
         loss = flops = 0.0
         for chosen in pack([[e] for e in mine], self._sft.forest_tokens):
             forest = TokenForest.build([mine[i] for i in chosen])
-            with self.memory_advice(forest):
+            with self.forest_memory(forest):
                 share = -self.policy.logprobs(forest).sum() / trained
                 self.manual_backward(share)
             loss += float(share.detach())
