@@ -77,6 +77,11 @@ def test_terms_are_weighted_and_every_number_is_kept():
     assert found.parts == {"two": 2, "three": 3, "parted": 0.5, "parted/form": 1, "parted/rank": 0}
 
 
+def test_an_only_reward_of_weight_one_keeps_its_own_parts():
+    inner = weighted(right=(1.0, equals("gold")), brief=(0.1, length(most=3)))
+    assert judged(Rewards({"reward": (1.0, inner)}), {"gold": "x"}, "x") == Reward(1.1, {"right": 1.0, "brief": 1.0})
+
+
 def test_a_weighted_reward_is_a_term_of_another():
     inner = weighted(right=(1.0, equals("gold")))
     found = judged(weighted(all=(2.0, inner)), {"gold": "x"}, "x")

@@ -154,7 +154,8 @@ def test_an_object_that_equals_everything_does_not():
     ("value", "expected", "equal"),
     [(1, 1.0, True), (0.1 + 0.2, 0.3, True), (True, 1, False), (1, True, False), ([1, [2]], [1, [2]], True),
      ([1], [1, 2], False), ("1", 1, False), ({"a": 1}, {"a": 1}, True), ({"a": 1}, {"b": 1}, False), (None, None, True),
-     (None, 0, False), (float("nan"), 1, False)],
+     (None, 0, False), (float("nan"), 1, False), (10**400, 1.0, False),
+     (10**400, 10**400, True)],
 )  # fmt: skip
 def test_values_are_compared_as_json(value, expected, equal):
     assert same(value, expected) is equal

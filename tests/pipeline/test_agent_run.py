@@ -171,6 +171,17 @@ def test_an_agent_that_cannot_run_inline_is_told_how_it_can(run, own, tmp_path, 
     assert "--runner process" in err
 
 
+def test_a_search_is_given_to_whoever_takes_one(run, own, tmp_path):
+    (tmp_path / "search.yaml").write_text("agent: {search: true}")
+    code, _, err = run(*own, "--recipe", tmp_path / "search.yaml")
+    assert code == 2
+    assert "a search that it does not take" in err
+    (tmp_path / "agent.py").write_text("async def agent(task, client, search): pass")
+    code, _, err = run(*own)
+    assert code == 2
+    assert "a search that the recipe does not give it" in err
+
+
 def test_an_agent_that_always_fails_stops_the_run_with_its_reason(run, own, recipe, tmp_path):
     (tmp_path / "agent.py").write_text("async def agent(task, client):\n    raise RuntimeError('no ideas')\n")
     code, _, err = run(*own, "--recipe", recipe)

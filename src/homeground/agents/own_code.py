@@ -61,8 +61,9 @@ def load_function(reference: str, what: str) -> Callable[..., Any]:
 
 
 def _module(path: Path, what: str) -> Any:
-    # Two files called agent.py must not be taken for one.
-    name = f"homeground_own_{hashlib.blake2b(str(path).encode(), digest_size=6).hexdigest()}"
+    # Two files called agent.py must not be taken for one, nor a file that has changed for what it was.
+    text = f"{path} {path.stat().st_mtime_ns}"
+    name = f"homeground_own_{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)

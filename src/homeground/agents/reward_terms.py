@@ -34,7 +34,7 @@ class Rewards:
 
     Args:
         terms: name -> (weight, function of (task, answer)). A function may be async; others run in a thread. One that
-            gives a `Reward` adds its parts as NAME/PART.
+            gives a `Reward` adds its parts as NAME/PART; an only one of weight 1 that does so is the reward itself.
     """
 
     def __init__(self, terms: Mapping[str, tuple[float, Term]]) -> None:
@@ -49,6 +49,9 @@ class Rewards:
         value, parts = 0.0, dict[str, float]()
         for name, (weight, term) in self._terms.items():
             score = await _called(term, task, answer)
+            if isinstance(score, Reward) and len(self._terms) == 1 and weight == 1:
+                inside = {part: _number(x, part) for part, x in score.parts.items()}
+                return Reward(_number(score.value, name), inside)
             number = _number(score.value if isinstance(score, Reward) else score, name)
             parts[name] = number
             if isinstance(score, Reward):

@@ -59,7 +59,7 @@ def own_agent(section: AgentSection) -> OwnAgent:
     assert section.tasks is not None
     run = None
     if section.runner == "inline":
-        run = _inline(load_function(section.code, "the agent"), section.code)
+        run = _inline(load_function(section.code, "the agent"), section)
     else:
         place_of(section.code, "the agent")
     reward = _rewards(section)
@@ -77,20 +77,25 @@ def _rewards(section: AgentSection) -> Rewards:
     from homeground.agents.reward_terms import Rewards
 
     terms = {term.reward: (term.weight, load_function(term.reward, "the reward")) for term in section.rewards}
-    weight, only = next(iter(terms.values()))
-    if len(terms) == 1 and weight == 1 and isinstance(only, Rewards):
-        return only
     named = {reference.rpartition(":")[2]: term for reference, term in terms.items()}
     return Rewards(named if len(named) == len(terms) else terms)
 
 
-def _inline(agent: Callable[..., Any], reference: str) -> Callable[..., Awaitable[Any]]:
+def _inline(agent: Callable[..., Any], section: AgentSection) -> Callable[..., Awaitable[Any]]:
     names = list(signature(agent).parameters)
     if not iscoroutinefunction(agent) or len(names) < 2:
         raise UsageError(
             "an agent that runs inline is an async function of (task, client)",
-            where=reference,
+            where=section.code,
             hint="write `async def agent(task, client)` and call the model with `await client.chat.completions.create`"
             "; an agent of any other kind runs in a process of its own: --runner process",
+        )
+    if section.search != ("search" in names):
+        raise UsageError(
+            "the recipe gives the agent a search that it does not take"
+            if section.search
+            else "the agent takes a search that the recipe does not give it",
+            where=section.code,
+            hint="set agent.search to true and write `async def agent(task, client, search)`, or neither",
         )
     return agent

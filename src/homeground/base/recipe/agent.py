@@ -41,7 +41,10 @@ class AgentSection(Section):
         "one of its own, which finds the model in OPENAI_BASE_URL",
     )
     python: str | None = Field(default=None, description="interpreter of the process; null: the one that runs this")
-    env: dict[str, str] = Field(default={}, description="environment of the process, beside what it is always given")
+    env: dict[str, str] = Field(
+        default={},
+        description="of the process, NAME: text, input.FIELD of the task, or env.NAME of the trainer's",
+    )
     max_tokens: int = Field(
         default=64, ge=1, description="longest turn it asks for: what rl.loss dr_grpo and rl.overlong soft measure by"
     )
