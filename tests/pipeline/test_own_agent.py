@@ -3,8 +3,13 @@ import asyncio
 import pytest
 
 from homeground.base.errors import RecipeError
-from homeground.base.recipe import AgentSection, load_recipe
+from homeground.base.memory import PeakMemory
+from homeground.base.progress import Progress
+from homeground.base.recipe import AgentSection, Recipe, load_recipe
+from homeground.base.workspace import open_workspace
+from homeground.pipeline import agent_run
 from homeground.pipeline.own_agent import own_agent
+from homeground.pipeline.workbench import Workbench
 
 
 @pytest.fixture
@@ -58,3 +63,19 @@ def test_settings_that_contradict_each_other_are_refused(tmp_path, text, message
     (tmp_path / "recipe.yaml").write_text(text)
     with pytest.raises(RecipeError, match=message):
         load_recipe(tmp_path / "recipe.yaml")
+
+
+def test_look_up_tasks_that_an_interruption_left_half_made_are_made_again(tmp_path, monkeypatch):
+    workspace = open_workspace(tmp_path / "home")
+    workspace.index.mkdir()
+    recipe = Recipe(agent=section(("one.py:reward", 1.0), tasks="lookup"))
+    made = []
+    monkeypatch.setattr(agent_run.stages, "make_tasks", made.append)
+    with (
+        Workbench(recipe, workspace, workspace.run("mine").create(), Progress(quiet=True)) as bench,
+        PeakMemory() as memory,
+    ):
+        bench.tasks_file.write_text("{}\n")
+        agent_run._index(bench, memory)
+        agent_run._index(bench, memory)
+    assert len(made) == 1

@@ -45,7 +45,7 @@ def train_agent(bench: Workbench, agent: OwnAgent, *, resume: bool) -> dict[str,
     done = bench.run.finished() if resume else {}
     with PeakMemory() as memory:
         if bench.recipe.agent.tasks == LOOKUP or bench.recipe.agent.search:
-            _index(bench, done, memory)
+            _index(bench, memory)
         if bench.recipe.agent.tasks == LOOKUP:
             agent = _with_lookups(bench, agent)
         if "rl" in done:
@@ -65,13 +65,14 @@ def train_agent(bench: Workbench, agent: OwnAgent, *, resume: bool) -> dict[str,
     return write_agent_results(bench, agent)
 
 
-def _index(bench: Workbench, done: dict[str, Any], memory: PeakMemory) -> None:
+def _index(bench: Workbench, memory: PeakMemory) -> None:
     """The index, and for look-ups their tasks, from the recipe's corpus where the workspace has none."""
     if not bench.workspace.index.exists():
         with timed(bench.run, "index", memory):
             stages.build_index(bench, [Path(root) for root in bench.recipe.corpus.roots])
-    made = bench.tasks_file.is_file() or (bench.workspace.tasks / bench.tasks_file.name).is_file()
-    if bench.recipe.agent.tasks == LOOKUP and not made and "tasks" not in done:
+    # The run's own file may be what an interruption left of them.
+    made = "tasks" in bench.run.finished() or (bench.workspace.tasks / bench.tasks_file.name).is_file()
+    if bench.recipe.agent.tasks == LOOKUP and not made:
         with timed(bench.run, "tasks", memory):
             stages.make_tasks(bench)
 
