@@ -1,8 +1,8 @@
 """Predicted and measured peak memory of training on this CPU: ``make bench-plan``.
 
-Small random models and SmolLM2-135M, four optimizer steps each (twelve where examples differ in length), every case in a
-process of its own. The prediction is made from the configuration alone and must be within 15% of the measured peak above
-the imported process.
+Small random models and SmolLM2-135M, four optimizer steps each (twelve where examples differ in length), every case in
+a process of its own. The prediction is made from the configuration alone and must be within 15% of the measured peak
+above the imported process.
 """
 
 from __future__ import annotations
