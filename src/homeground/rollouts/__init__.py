@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from homeground.rollouts.gateway import Gateway
     from homeground.rollouts.gateway_client import GatewayClient
     from homeground.rollouts.gateway_source import GatewaySource, run_agents
+    from homeground.rollouts.kubernetes import Job, KubernetesRunner
     from homeground.rollouts.process import ProcessRunner
     from homeground.rollouts.program import Program
     from homeground.rollouts.server import ModelServer
@@ -28,6 +29,8 @@ _LATER = {
     "Gateway": "gateway",
     "GatewayClient": "gateway_client",
     "GatewaySource": "gateway_source",
+    "Job": "kubernetes",
+    "KubernetesRunner": "kubernetes",
     "ModelServer": "server",
     "ProcessRunner": "process",
     "Program": "program",
@@ -45,6 +48,8 @@ __all__ = [
     "GatewayClient",
     "GatewaySource",
     "Generation",
+    "Job",
+    "KubernetesRunner",
     "LocalClient",
     "ModelServer",
     "ProcessRunner",

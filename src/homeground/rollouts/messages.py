@@ -22,7 +22,9 @@ def plain(message: Any) -> chat.Message:
     role = str(fields["role"])
     made: chat.Message = {"role": _ROLES.get(role, role), "content": _text(fields.get("content"), role)}
     if calls := fields.get("tool_calls"):
-        made["tool_calls"] = [_call(call) for call in calls]
+        if not isinstance(calls, Sequence) or isinstance(calls, str):
+            raise HomegroundError("tool_calls: a list of calls is needed", where=f"a message of role {role!r}")
+        made["tool_calls"] = [_call(call) for call in cast("Sequence[Any]", calls)]
     elif role == "assistant" and fields.get("content") is None:
         raise HomegroundError(
             "content: an assistant's message needs content or tool_calls", where=f"a message of role {role!r}"
@@ -49,11 +51,11 @@ def _text(content: Any, role: str) -> str:
     return "".join(texts)
 
 
-def _call(call: Mapping[str, Any]) -> dict[str, Any]:
-    function = call.get("function") or {}
-    if not isinstance(function.get("name"), str):
+def _call(call: Any) -> dict[str, Any]:
+    function = call.get("function") if isinstance(call, Mapping) else None
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
         raise HomegroundError("tool_calls: a call names no function", where="tool_calls of a message")
-    arguments = function.get("arguments")
+    arguments: Any = function.get("arguments")
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments) if arguments.strip() else {}

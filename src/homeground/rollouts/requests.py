@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from homeground.base.errors import HomegroundError
 from homeground.policy import chat
@@ -15,6 +16,9 @@ from homeground.rollouts.messages import plain
 from homeground.rollouts.sampling import SamplingParams
 
 MOST_LIKELIEST = 20
+COLDEST = 1e-3
+"""A lower temperature is greedy: logits divided by it may not be finite."""
+MOST_TOP_K = 2**31 - 1
 
 
 class ApiError(Exception):
@@ -56,6 +60,16 @@ class Sampled(BaseModel):
     stream_options: StreamOptions | None = None
     return_token_ids: bool = False
 
+    @model_validator(mode="before")
+    @classmethod
+    def _readable(cls, fields: Any) -> Any:
+        """JSON may hold halves of a pair of surrogates, which are no text that a tokenizer could read."""
+        try:
+            json.dumps(fields, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("a text is no Unicode: it holds half of a surrogate pair") from None
+        return fields
+
     def limit(self, default: int = DEFAULT_MAX_TOKENS) -> int:
         """Tokens of an answer at most; the default where the request names none."""
         return self.max_tokens or default
@@ -72,7 +86,9 @@ class Sampled(BaseModel):
 
     def params(self, seed: int) -> SamplingParams:
         """How its answers are sampled."""
-        return SamplingParams(self.temperature, self.top_p, self.top_k, seed, self.min_p, self.likeliest or 0)
+        temperature = self.temperature if self.temperature >= COLDEST else 0.0
+        top_k = min(self.top_k, MOST_TOP_K)
+        return SamplingParams(temperature, self.top_p, top_k, seed, self.min_p, self.likeliest or 0)
 
     def check(self, model: str) -> None:
         """Refuse another model and what we do not do.
@@ -150,6 +166,8 @@ class ChatRequest(Sampled):
             function = tool.get("function")
             if not isinstance(function, dict) or not isinstance(function.get("name"), str):
                 raise ApiError(400, f"tools.{number}: a tool is {{'type': 'function', 'function': {{'name': ...}}}}")
+            if not isinstance(function.get("parameters") or {}, dict):
+                raise ApiError(400, f"tools.{number}.function.parameters: a JSON schema is an object")
         return [] if self.tool_choice == "none" else self.tools
 
     def grammar(self) -> str:
@@ -169,7 +187,8 @@ class ChatRequest(Sampled):
         if kind == "json_object":
             return of_schema(ANY_OBJECT)
         if kind == "json_schema":
-            schema = (wanted.get("json_schema") or {}).get("schema")
+            described = wanted.get("json_schema")
+            schema = described.get("schema") if isinstance(described, dict) else None
             if not isinstance(schema, dict):
                 raise ApiError(400, "response_format.json_schema.schema: an object is needed")
             return of_schema(schema)
@@ -185,7 +204,8 @@ class ChatRequest(Sampled):
             if not self.tools:
                 raise ApiError(400, "tool_choice 'required' needs tools")
             return self.tools
-        name = (choice.get("function") or {}).get("name") if isinstance(choice, dict) else None
+        function = choice.get("function") if isinstance(choice, dict) else None
+        name = function.get("name") if isinstance(function, dict) else None
         found = [tool for tool in self.tools if tool["function"]["name"] == name]
         if not found:
             raise ApiError(400, f"tool_choice: there is no tool {name or choice!r}")

@@ -152,4 +152,6 @@ def _truncate(probabilities: Tensor, params: Sequence[SamplingParams]) -> Tensor
     ordered, where = probabilities.sort(descending=True, stable=True)
     dropped = (ordered.cumsum(-1) - ordered) >= top_p
     dropped |= torch.arange(size, device=device)[None] >= top_k
+    # Also for a share that float32 rounds to nothing.
+    dropped[:, 0] = False
     return kept.masked_fill(torch.zeros_like(dropped).scatter(1, where, dropped), 0)

@@ -25,6 +25,7 @@ import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.exceptions import HTTPException as AnyHTTPException
 from transformers import PreTrainedTokenizerBase
 
 from homeground.base.errors import HomegroundError
@@ -135,6 +136,7 @@ class ModelServer:
             app.add_api_route(f"{prefix}/completions", self._complete, methods=["POST"], response_model=None)
         app.add_exception_handler(ApiError, lambda _, error: _refusal(error))  # type: ignore[attr-defined, arg-type, return-value]
         app.add_exception_handler(RequestValidationError, _explain)
+        app.add_exception_handler(AnyHTTPException, _unreadable)
         return app
 
     async def _health(self) -> dict[str, Any]:
@@ -266,6 +268,12 @@ async def _explain(_: Request, error: Exception) -> JSONResponse:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"][1:]) or "the body"
     return _refusal(ApiError(400, f"{where}: {first['msg']}"))
+
+
+async def _unreadable(_: Request, error: Exception) -> JSONResponse:
+    """A body that is no JSON, in the words of the framework."""
+    assert isinstance(error, AnyHTTPException)
+    return _refusal(ApiError(error.status_code, str(error.detail)))
 
 
 def _refusal(error: ApiError) -> JSONResponse:
