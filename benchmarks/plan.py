@@ -47,6 +47,10 @@ CASES = (
     Case("SmolLM2, GRPO, NF4", stage="rl", quantization="nf4"),
 )
 _SHAPES = {
+    "small": LlamaConfig(
+        vocab_size=49152, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=4096, tie_word_embeddings=True,
+    ),
     "wide": LlamaConfig(
         vocab_size=49152, hidden_size=1024, intermediate_size=4096, num_hidden_layers=6, num_attention_heads=16,
         num_key_value_heads=4, max_position_embeddings=4096, tie_word_embeddings=True,

@@ -104,14 +104,15 @@ class ProcessRunner(ControlledRunner):
 
     def _sweep(self) -> None:
         """Kill what programs have left running; a fork of a straggler may appear while we look, so look again."""
-        while found := [process for process in psutil.process_iter() if self._is_ours(process)]:
+        while found := [process for process in psutil.process_iter() if self.owns(process)]:
             self.stragglers += len(found)
             for process in found:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
             psutil.wait_procs(found, timeout=5)
 
-    def _is_ours(self, process: psutil.Process) -> bool:
+    def owns(self, process: psutil.Process) -> bool:
+        """Whether a process is one of its programs, or was started by one."""
         try:
             if process.status() == psutil.STATUS_ZOMBIE or process.uids().real != os.getuid():
                 return False

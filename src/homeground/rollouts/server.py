@@ -82,8 +82,7 @@ class ModelServer:
     def root(self) -> str:
         """Base URL without the path that clients need."""
         assert self._server is not None, "enter the context first"
-        host, port = self._socket.getsockname()
-        return f"http://{host}:{port}"
+        return f"http://127.0.0.1:{self._port}"
 
     @property
     def endpoint(self) -> str:
@@ -108,13 +107,13 @@ class ModelServer:
     def revive(self) -> None:
         """Serve again, at the same address and with the same key, after its thread has ended."""
         assert self._server is not None, "enter the context first"
-        port = self._socket.getsockname()[1]
         self._socket.close()
         self._direct = 0
-        self._serve(port)
+        self._serve(self._port)
 
     def _serve(self, port: int) -> None:
         self._socket = socket.create_server(("127.0.0.1", port))
+        self._port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(self.app, log_level="warning", lifespan="off", timeout_keep_alive=120)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
