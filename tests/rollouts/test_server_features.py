@@ -56,6 +56,8 @@ def test_a_stream_has_the_text_of_the_whole_answer(served, seed):
     assert [e.choices[0].finish_reason for e in events] == [None] * (len(events) - 1) + [whole.finish_reason]
     assert events[0].choices[0].delta.role == "assistant"
     assert len(events) > 3, "it came in one piece"
+    assert len({event.model_extra["request_id"] for event in events}) == 1
+    assert events[-1].model_extra["weights_version"] == served.sampler.weights_version
 
 
 def test_a_stream_ends_before_a_stop_string(served):

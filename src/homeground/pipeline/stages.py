@@ -126,6 +126,7 @@ def reinforce(bench: Workbench) -> str:
             server,
             lookup_rollout(bench),
             timeout_s=rl.timeout_s,
+            failure_reward=rl.failure_reward,
             describe=lambda task: {"data_id": task.id},
             seed=bench.recipe.seed,
         ) as source,

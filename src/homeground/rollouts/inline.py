@@ -81,7 +81,7 @@ class RolloutClient(openai.AsyncOpenAI):
     async def _prepare_options(self, options: FinalRequestOptions) -> FinalRequestOptions:
         """OpenAI's hook for subclasses, called once before each request is sent."""
         body = options.json_data
-        if isinstance(body, dict) and "messages" in body:
+        if isinstance(body, dict) and ("messages" in body or "prompt" in body):
             seed = self._identity.call_seed(next(self._calls))
             identified = {"seed": seed, "prompt_cache_key": self._identity.name}
             options.json_data = identified | body

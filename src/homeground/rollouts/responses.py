@@ -56,12 +56,13 @@ class Response:
 
     def closing(self, index: int, answer: Answer, rest: str) -> str:
         """The last event of an answer: what is left of its text, its calls, and why it ended."""
+        version = answer.generation.weights_version
         if not self._chat:
-            return self._event(index, rest, answer.finish_reason)
+            return self._event(index, rest, answer.finish_reason, weights_version=version)
         message = answer.message(self._call_name(index))
         calls = [{**call, "index": number} for number, call in enumerate(message.get("tool_calls", []))]
         delta = ({"content": rest} if rest else {}) | ({"tool_calls": calls} if calls else {})
-        return self._event(index, delta, answer.finish_reason)
+        return self._event(index, delta, answer.finish_reason, weights_version=version)
 
     def counted(self, answers: Sequence[Answer]) -> str:
         """The event with the usage, behind all answers."""
@@ -113,10 +114,10 @@ class Response:
         assert isinstance(text, str)
         return text
 
-    def _event(self, index: int, content: Any, finish_reason: str | None = None) -> str:
+    def _event(self, index: int, content: Any, finish_reason: str | None = None, **more: Any) -> str:
         choice = {"index": index, "delta" if self._chat else "text": content, "finish_reason": finish_reason}
         head = self._head("chat.completion.chunk" if self._chat else "text_completion")
-        return event({**head, "choices": [{**choice, "logprobs": None}]})
+        return event({**head, "choices": [{**choice, "logprobs": None}], **more})
 
 
 class Pieces:

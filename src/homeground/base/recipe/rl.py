@@ -59,3 +59,6 @@ class RlSection(Section):
     max_query_tokens: int = Field(default=24, ge=1, description="longest first turn, in tokens")
     max_answer_tokens: int = Field(default=8, ge=1, description="longest second turn, in tokens")
     timeout_s: float = Field(default=120.0, gt=0, description="seconds after which a rollout counts as failed")
+    failure_reward: float | None = Field(
+        default=None, description="reward of rollouts that timed out or crashed; null leaves them out of their group"
+    )
