@@ -16,6 +16,7 @@ from homeground.policy import TokenForest, chat
 from homeground.rollouts import (
     AgentResult,
     DirectSource,
+    Failure,
     Gateway,
     GatewayClient,
     GatewaySource,
@@ -25,6 +26,7 @@ from homeground.rollouts import (
     sampled_paths,
 )
 from homeground.rollouts.gateway_client import RolloutState
+from homeground.rollouts.lifecycle import counters
 
 from ..policy import tiny
 
@@ -265,6 +267,106 @@ def test_a_gateway_that_dies_is_restarted_and_the_step_is_rolled_out_again(serve
     assert {t.error for t in before + during + after} == {None}
     assert all(len(t.turns) == 1 for t in during), "what the lost attempt sampled is not trained"
     assert len({t.rollout_id for t in before + during + after}) == 8
+
+
+def test_a_gateway_that_dies_between_steps_is_restarted_and_knows_the_version(served):
+    with Gateway() as gateway, GatewaySource(gateway, served.server, asks_once) as source:
+        os.kill(gateway.process_id, signal.SIGKILL)
+        os.waitid(os.P_PID, gateway.process_id, os.WEXITED | os.WNOWAIT)
+        source.published()
+        with pytest.warns(UserWarning, match="has died"):
+            (one, two) = source.collect(["a"], 2, step=0)
+    assert one.error is two.error is None
+    assert source.restarts == 1
+
+
+def test_evaluation_goes_the_same_way_greedily_and_fails_the_same_way(source_of):
+    async def asks_or_fails(task, client):
+        answer = await client.chat.completions.create(
+            model="m", messages=[{"role": "user", "content": "x"}], max_tokens=5
+        )
+        if task == "bad":
+            raise ValueError("the tool broke")
+        return AgentResult(1.0, outcome=answer.choices[0].message.content)
+
+    with source_of(asks_or_fails) as source:
+        first, second, bad = source.evaluate(["a", "b", "bad"])
+        sampled = source.collect(["a"], 6, step=0)
+    assert list(first.turns[0].ids) == list(second.turns[0].ids), "greedy answers to one prompt are one answer"
+    assert len({tuple(t.turns[0].ids) for t in sampled}) > 1
+    assert (first.reward, bad.reward, bad.failure) == (1.0, None, Failure.CRASHED)
+    assert not first.turns[0].logprobs, "nothing of it can be trained"
+
+
+def test_a_model_server_that_dies_is_served_again_and_the_calls_are_asked_again(llama):
+    policy = tiny.policy_of(llama)
+    died = []
+
+    async def kills_once(task, client):
+        if not died:
+            died.append(server.endpoint)
+            server._server.force_exit = server._server.should_exit = True
+            while server.alive:
+                await asyncio.sleep(0.01)
+        return await asks_once(task, client)
+
+    with (
+        Gateway() as gateway,
+        Sampler(policy, rows=4, cache_mb=1) as sampler,
+        ModelServer(sampler, policy.tokenizer) as server,
+        GatewaySource(gateway, server, kills_once) as source,
+    ):
+        trajectories = source.collect(["a", "b"], 2, step=0)
+        assert died == [server.endpoint], "its address and its key are the same"
+    assert (source.revivals, source.restarts) == (1, 0)
+    assert [(len(t.turns), t.error) for t in trajectories] == [(1, None)] * 4
+
+
+def test_a_reward_may_come_from_a_grader_and_what_fails_there_fails_the_rollout_only(source_of):
+    async def answers(task, client):
+        await client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}], max_tokens=2)
+        return f"answer to {task}"
+
+    async def grade(task, outcome):
+        if task == "odd":
+            raise KeyError("gold")
+        return AgentResult(0.5, {"exact": 1.0}, outcome) if task == "a" else "high"
+
+    with source_of(answers, grade=grade) as source:
+        good, odd, text = source.collect(["a", "odd", "text"], 1, step=0)
+    assert (good.reward, good.parts, good.outcome) == (0.5, {"exact": 1.0}, "answer to a")
+    assert (odd.failure, odd.error) == (Failure.BAD_REWARD, "the grader raised KeyError: 'gold'")
+    assert (text.failure, text.error) == (Failure.BAD_REWARD, "the reward is no number but 'high'")
+    with source_of(answers) as source:
+        (nobody,) = source.collect(["a"], 1, step=0)
+    assert (nobody.failure, nobody.reward) == (Failure.NO_REWARD, None)
+
+
+def test_parallel_calls_and_sub_agents_are_paths_of_one_trajectory(source_of, served):
+    async def sub_agent(client, text):
+        messages = [{"role": "system", "content": text}, {"role": "user", "content": "q"}]
+        for _ in range(2):
+            answer = await client.chat.completions.create(model="m", messages=messages, max_tokens=3)
+            messages += [{"role": "assistant", "content": answer.choices[0].message.content}]
+            messages += [{"role": "user", "content": "more"}]
+
+    async def leads(task, client):
+        asked = [{"role": "user", "content": "x"}]
+        await asyncio.gather(
+            *(client.chat.completions.create(model="m", messages=asked, max_tokens=3) for _ in range(2)),
+            sub_agent(client, "You search."),
+            sub_agent(client, "You judge."),
+        )
+        return AgentResult(1.0)
+
+    with source_of(leads) as source:
+        (trajectory,) = source.collect(["a"], 1, step=0)
+    paths = sampled_paths(trajectory.turns)
+    assert len(trajectory.turns) == 6
+    assert len(paths) == 4, "both sub-agents go on with their own"
+    assert sum(len(path.tokens.trained) for path in paths) == sum(len(turn.ids) for turn in trajectory.turns)
+    starts = counters([trajectory])
+    assert (starts["paths/fork"], starts["paths/separate"], starts["paths/rewritten"]) == (1, 2, 0)
 
 
 def test_a_dead_gateway_is_told_before_anything_is_rolled_out(served):

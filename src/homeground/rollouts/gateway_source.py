@@ -30,7 +30,7 @@ from homeground.rollouts.guarded import RolloutFailedError, checked_reward
 from homeground.rollouts.inline import InlineRunner, Runner
 from homeground.rollouts.lifecycle import Attempt, Happening, State
 from homeground.rollouts.server import ModelServer
-from homeground.rollouts.source import Agent
+from homeground.rollouts.source import Agent, run_async
 from homeground.rollouts.trajectory import AgentResult, Failure, Trajectory
 
 MOST_RESTARTS = 3
@@ -100,7 +100,7 @@ class GatewaySource:
         self._http = httpx.AsyncClient(timeout=max(30.0, self._timeout), limits=limits)
         self._client = GatewayClient(self._gateway, self._http)
         try:
-            self.published()
+            self._register()
             self._agents.start(self._gateway)
         except BaseException:
             self.__exit__()
@@ -118,8 +118,10 @@ class GatewaySource:
 
     def published(self) -> None:
         """Register the model server with its new version, so that events carry it."""
-        self._loop.run(self._register())
         self._version += 1
+        # A gateway that has died since the last step is found, and started again, by the next one.
+        with contextlib.suppress(ServiceLostError):
+            self._register()
 
     def collect(self, tasks: Sequence[Any], group_size: int, step: int) -> list[Trajectory]:
         """See :class:`Source`."""
@@ -144,12 +146,18 @@ class GatewaySource:
     def _restart(self) -> None:
         self._agents.stop()
         self._gateway.restart()
-        self._loop.run(self._register())
+        self._register()
         self._agents.start(self._gateway)
         self.restarts += 1
 
-    async def _register(self) -> None:
-        await self._client.register_model(self._server.model, self._server.endpoint, self._version)
+    def _register(self) -> None:
+        async def once() -> None:
+            # Not the loop of the rollouts: a trainer may publish while they run in another thread.
+            async with httpx.AsyncClient(timeout=30) as http:
+                client = GatewayClient(self._gateway, http)
+                await client.register_model(self._server.model, self._server.endpoint, self._version)
+
+        run_async(once())
 
     async def _collect(
         self, tasks: Sequence[Any], group_size: int, step: int, *, train: bool, lost: int
