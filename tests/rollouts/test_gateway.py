@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -100,6 +101,18 @@ def test_nothing_is_left_behind_after_an_error_inside():
     assert gone(process_id)
     assert not Path(folder).exists()
     gateway.close()
+
+
+def test_it_outlives_the_thread_that_started_it():
+    gateway = Gateway()
+    thread = threading.Thread(target=gateway.__enter__)
+    thread.start()
+    thread.join()
+    try:
+        time.sleep(0.2)
+        gateway.check()
+    finally:
+        gateway.close()
 
 
 def test_closing_before_starting_is_harmless():

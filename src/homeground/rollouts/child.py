@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from homeground.base.errors import HomegroundError
 START_SECONDS = 90
 STOP_SECONDS = 10
 _SET_PARENT_DEATH_SIGNAL = 1
+# To Linux a child's parent is the thread that started it, so that thread must live as long as this process.
+_SPAWNER = ThreadPoolExecutor(1, thread_name_prefix="homeground-spawner")
 
 
 class ServiceLostError(HomegroundError):
@@ -83,7 +86,8 @@ class Child:
         self._log = self.folder / f"{self._kind}.log"
         with self._log.open("wb") as log:
             options = ["--config-path", str(self.folder), "--config-name", self._config_name, "hydra.run.dir=."]
-            self._process = subprocess.Popen(
+            self._process = _SPAWNER.submit(
+                subprocess.Popen,
                 [str(executable), *options],
                 cwd=self.folder,
                 env=None if self._environment is None else dict(self._environment),
@@ -92,7 +96,7 @@ class Child:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 preexec_fn=_die_with_parent() if sys.platform == "linux" else None,
-            )
+            ).result()
         try:
             return self._wait()
         except BaseException:
