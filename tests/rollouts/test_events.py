@@ -44,6 +44,12 @@ def test_events_become_turns_and_the_last_reward_counts():
     assert (trajectory.refused_calls, trajectory.shortcoming) == (1, None)
 
 
+def test_what_an_agent_posts_does_not_take_the_place_of_what_our_grader_found():
+    posted = [event(RESPONSE), event(kind="reward", value=0.1), event(kind="reward", value=99.0)]
+    assert read_trajectory(posted, attempt(result=AgentResult(0.1))).reward == 0.1
+    assert read_trajectory(posted, attempt(result=AgentResult(None))).reward == 99.0
+
+
 def test_a_failed_rollout_has_no_reward_even_if_one_was_posted():
     failed = attempt(failure=Failure.CRASHED, error="ValueError: x")
     assert read_trajectory([event(kind="reward", value=0.2)], failed).reward is None

@@ -342,6 +342,20 @@ def test_a_reward_may_come_from_a_grader_and_what_fails_there_fails_the_rollout_
     assert (nobody.failure, nobody.reward) == (Failure.NO_REWARD, None)
 
 
+def test_a_slow_grader_holds_up_no_other_rollout(source_of):
+    async def sleeps(task, client):
+        await asyncio.sleep(0.5 if task == "slow to end" else 0)
+        return task
+
+    def grade(task, outcome):
+        time.sleep(1.0)
+        return 1.0
+
+    with source_of(sleeps, grade=grade, timeout_s=0.9) as source:
+        rollouts = source.collect(["graded first", "slow to end"], 1, step=0)
+    assert [t.error for t in rollouts] == [None, None], "the second one's time went on while the first was graded"
+
+
 def test_parallel_calls_and_sub_agents_are_paths_of_one_trajectory(source_of, served):
     async def sub_agent(client, text):
         messages = [{"role": "system", "content": text}, {"role": "user", "content": "q"}]

@@ -15,7 +15,9 @@ from homeground.rollouts.trajectory import Failure, Trajectory, Turn
 def read_trajectory(
     events: Sequence[dict[str, Any]], attempt: Attempt, *, failure_reward: float | None = None, lost: int = 0
 ) -> Trajectory:
-    """A trajectory: calls that succeeded become turns, the last reward event counts.
+    """A trajectory: calls that succeeded become turns. A reward that was told here counts, else the last one posted.
+
+    Agents can post rewards too, so an event never takes the place of what our own grader found.
 
     Args:
         events: of the rollout, in order.
@@ -30,8 +32,9 @@ def read_trajectory(
     answered = [call for call in calls if call["status"] == "ok"]
     failure, error, reward = attempt.failure, attempt.error, None
     if failure is None:
+        told = attempt.result.reward if attempt.result else None
         try:
-            reward = reward_of(events)
+            reward = reward_of(events) if told is None else checked_reward(told)
         except RolloutFailedError as failed:
             failure, error = failed.failure, failed.words
     elif PLACES[failure] is Place.SCORED:

@@ -94,6 +94,7 @@ class GatewaySource:
         self.restarts = 0
         self.revivals = 0
         self._loop = asyncio.Runner()
+        self._grading = asyncio.Lock()
 
     def __enter__(self) -> GatewaySource:
         limits = httpx.Limits(max_connections=2 * self._agents.at_once)
@@ -242,7 +243,9 @@ class GatewaySource:
     async def _graded(self, task: Any, outcome: Any) -> AgentResult:
         assert self._grade is not None
         try:
-            graded = self._grade(task, outcome)
+            # A grader may run tests for seconds; meanwhile other rollouts go on. One at a time, as in plain Python.
+            async with self._grading:
+                graded = await asyncio.to_thread(self._grade, task, outcome)
             if inspect.isawaitable(graded):
                 graded = await graded
         except Exception as error:  # a grader that cannot read one answer says nothing about the others
