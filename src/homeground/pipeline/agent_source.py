@@ -47,6 +47,7 @@ def agent_source(bench: Workbench, agent: OwnAgent) -> Generator[GatewaySource]:
     with ExitStack() as open_:
         options: dict[str, Any] = {
             "timeout_s": rl.timeout_s,
+            "failure_reward": rl.failure_reward,
             "describe": lambda task: task,
             "seed": bench.recipe.seed,
         }
