@@ -298,11 +298,14 @@ def struck(kind: str | None, gateway: Gateway, server: ModelServer, runner: Proc
         os.kill(gateway.process_id, signal.SIGKILL)
         return True
     if kind == "server":
-        # An exception out of nowhere in the middle of its event loop: as abrupt as a thread can end.
-        thread = server._thread.ident
-        return (
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread or 0), ctypes.py_object(SystemExit)) == 1
-        )
+        # An exception out of nowhere in the middle of its event loop: as abrupt as a thread can end. Where it strikes a
+        # callback of the parser it is taken for a bad request, so it may need another.
+        thread = server._thread
+        while thread.is_alive():
+            ident = ctypes.c_ulong(thread.ident or 0)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(SystemExit))
+            thread.join(0.3)
+        return True
     agents = [process for process in psutil.process_iter() if runner is not None and runner.owns(process)]
     with contextlib.suppress(psutil.NoSuchProcess, IndexError):
         agents[0].kill()
