@@ -135,7 +135,7 @@ async def two_turns(task: str, client: Any) -> AgentResult:
         answer = await client.chat.completions.create(model="m", messages=messages, max_tokens=6)
         messages.append({"role": "assistant", "content": answer.choices[0].message.content})
         messages.append({"role": "user", "content": "go on"})
-        await asyncio.sleep(random.random() * 0.2)
+        await asyncio.sleep(random.uniform(0.2, 0.4))
     return AgentResult(1.0)
 
 
