@@ -348,10 +348,10 @@ def test_a_slow_grader_holds_up_no_other_rollout(source_of):
         return task
 
     def grade(task, outcome):
-        time.sleep(1.0)
+        time.sleep(2.5 if task == "graded first" else 0)
         return 1.0
 
-    with source_of(sleeps, grade=grade, timeout_s=0.9) as source:
+    with source_of(sleeps, grade=grade, timeout_s=2.0) as source:
         rollouts = source.collect(["graded first", "slow to end"], 1, step=0)
     assert [t.error for t in rollouts] == [None, None], "the second one's time went on while the first was graded"
 
