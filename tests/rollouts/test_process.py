@@ -3,7 +3,9 @@
 import json
 import os
 import signal
+import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from pathlib import Path
@@ -67,13 +69,7 @@ def graded(task, outcome):
 
 
 def marked(runner):
-    def mark(process):
-        try:
-            return process.environ().get(RUNNER)
-        except (psutil.Error, OSError):
-            return None
-
-    return [process for process in psutil.process_iter() if mark(process) == runner._mark]
+    return [process for process in psutil.process_iter() if runner.owns(process)]
 
 
 def test_every_way_a_program_can_end(gateway, served, agent, monkeypatch):
@@ -151,6 +147,23 @@ def test_a_task_too_long_for_a_variable_is_on_standard_input(gateway, served):
         (trajectory,) = source.collect(["x" * 300_000], 1, step=0)
     assert trajectory.outcome == "300000 False"
     assert trajectory.shortcoming is Failure.NO_CALLS
+
+
+def test_what_the_programs_of_a_killed_trainer_left_is_removed_by_the_next(gateway, agent, tmp_path):
+    trainer = subprocess.Popen([sys.executable, "-c", ""])
+    trainer.wait()
+    folder = Path(tempfile.gettempdir()) / f"homeground-agents-{trainer.pid}-x"
+    folder.mkdir()
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    left = subprocess.Popen(command, env={**os.environ, RUNNER: folder.name})
+    runner = ProcessRunner(Program([str(agent)]))
+    try:
+        runner.start(gateway)
+        left.wait(timeout=5)  # raises if it still runs
+        assert not folder.exists()
+    finally:
+        runner.stop()
+        left.kill()
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,8 @@ class Child:
             HomegroundError: the program is missing, or the process ends or stays silent instead.
         """
         executable = _find(self._program, self._kind)
-        _remove_orphans(self._prefix)
+        for folder in orphaned(self._prefix):
+            shutil.rmtree(folder, ignore_errors=True)
         self.folder = Path(tempfile.mkdtemp(prefix=f"{self._prefix}{os.getpid()}-"))
         # The key goes through a private file, not the command line, which other users can read.
         (self.folder / f"{self._config_name}.yaml").write_text(json.dumps(self._config))
@@ -167,12 +168,14 @@ def _find(program: str, kind: str) -> Path:
     return Path(found)
 
 
-def _remove_orphans(prefix: str) -> None:
+def orphaned(prefix: str) -> list[Path]:
     """Folders whose trainer was killed before it could remove them; each is named after that process."""
+    found: list[Path] = []
     for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         owner = folder.name.removeprefix(prefix).partition("-")[0]
         if owner.isdecimal() and not psutil.pid_exists(int(owner)) and folder.stat().st_uid == os.getuid():
-            shutil.rmtree(folder, ignore_errors=True)
+            found.append(folder)
+    return found
 
 
 def _die_with_parent() -> Callable[[], None]:

@@ -1,7 +1,8 @@
 """The runner `process`: each rollout is a program of its own, started by Agent Lightning's local controller.
 
 A program ends with its rollout: the controller kills its process group when its time is over, the kernel kills it when
-the controller is killed, and whatever it left running in the background is found by a mark in its environment.
+the controller is killed, and whatever it left running in the background is found by a mark in its environment: after
+each step, and when the trainer was killed by the next one that starts.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import AsyncGenerator, Mapping
@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 
 from homeground.base import agent_program
+from homeground.rollouts.child import orphaned
 from homeground.rollouts.controller import ControlledRunner
 from homeground.rollouts.gateway import Gateway
 from homeground.rollouts.gateway_client import GatewayClient
@@ -29,6 +30,7 @@ MOST_OUTPUT = 65536
 """Bytes at the end of what a program printed that are its outcome."""
 TICK_S = 0.2
 _LAST_WORDS = 300
+_FOLDER = "homeground-agents-"
 
 
 class ProcessRunner(ControlledRunner):
@@ -46,20 +48,22 @@ class ProcessRunner(ControlledRunner):
         super().__init__(size)
         self._program = program
         self._words = program.words()
-        self._mark = secrets.token_hex(8)
         self._records = Path()
         self.stragglers = 0
 
     def start(self, gateway: Gateway) -> None:
         """See :class:`Runner`."""
-        self._records = Path(tempfile.mkdtemp(prefix=f"homeground-agents-{os.getpid()}-"))
+        for folder in orphaned(_FOLDER):
+            _sweep(folder.name)
+            shutil.rmtree(folder, ignore_errors=True)
+        self._records = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
         super().start(gateway)
 
     def stop(self) -> None:
         """See :class:`Runner`."""
         super().stop()
-        self._sweep()
         if self._records != Path():
+            self.stragglers += _sweep(self._records.name)
             shutil.rmtree(self._records, ignore_errors=True)
 
     @asynccontextmanager
@@ -67,7 +71,7 @@ class ProcessRunner(ControlledRunner):
         """See :class:`Runner`; at the end of a step nothing of its programs runs."""
         async with super().rolling(client):
             yield
-        self._sweep()
+        self.stragglers += _sweep(self._records.name)
 
     def config(self, rollout_id: str, task: Any) -> dict[str, Any]:
         """See :class:`Runner`."""
@@ -83,7 +87,7 @@ class ProcessRunner(ControlledRunner):
         variables = {
             agent_program.SPECIFICATION: json.dumps(specification),
             agent_program.ROLLOUT: rollout_id,
-            agent_program.RUNNER: self._mark,
+            agent_program.RUNNER: self._records.name,
             **self._program.mapped(task),
         }
         return {"local": {"agent_class": "homeground.base.agent_program:AgentProgram", "env_map": variables}}
@@ -102,23 +106,30 @@ class ProcessRunner(ControlledRunner):
         shutil.rmtree(folder, ignore_errors=True)
         return printed, lines[-1][:_LAST_WORDS] if lines else ""
 
-    def _sweep(self) -> None:
-        """Kill what programs have left running; a fork of a straggler may appear while we look, so look again."""
-        while found := [process for process in psutil.process_iter() if self.owns(process)]:
-            self.stragglers += len(found)
-            for process in found:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-            psutil.wait_procs(found, timeout=5)
-
     def owns(self, process: psutil.Process) -> bool:
         """Whether a process is one of its programs, or was started by one."""
-        try:
-            if process.status() == psutil.STATUS_ZOMBIE or process.uids().real != os.getuid():
-                return False
-            return process.environ().get(agent_program.RUNNER) == self._mark
-        except (psutil.Error, OSError):
+        return _marked(process, self._records.name)
+
+
+def _sweep(mark: str) -> int:
+    """Kill what programs have left running; a fork of one may appear while we look, so look again."""
+    killed = 0
+    while found := [process for process in psutil.process_iter() if _marked(process, mark)]:
+        killed += len(found)
+        for process in found:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(found, timeout=5)
+    return killed
+
+
+def _marked(process: psutil.Process, mark: str) -> bool:
+    try:
+        if process.status() == psutil.STATUS_ZOMBIE or process.uids().real != os.getuid():
             return False
+        return process.environ().get(agent_program.RUNNER) == mark
+    except (psutil.Error, OSError):
+        return False
 
 
 def _tail(file: Path, most: int) -> str:
