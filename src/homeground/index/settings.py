@@ -37,7 +37,7 @@ class IndexSettings:
     Attributes:
         embedder: bundled name, local folder or hub id of a sentence-transformers model.
         max_tokens: tokens of a chunk, breadcrumb and special tokens included.
-        dense_weight: weight of the normalised cosine in the fused score.
+        dense_weight: weight of the normalised cosine in the fused score; the default is fitted by `make bench-search`.
         lexical_weight: weight of the normalised BM25 score in the fused score.
         exact_names: whether a query that is a name puts the definitions of that name first.
         rerank: cross-encoder or late-interaction model that reorders the best hits; None leaves them.
@@ -49,8 +49,8 @@ class IndexSettings:
 
     embedder: str = "all-minilm-l6-v2"
     max_tokens: int = 192
-    dense_weight: float = 0.6
-    lexical_weight: float = 0.4
+    dense_weight: float = 0.75
+    lexical_weight: float = 0.25
     exact_names: bool = True
     rerank: str | None = None
     rerank_weight: float = 0.5

@@ -26,8 +26,8 @@ class IndexSection(Section):
 
     embedder: str = Field(default="all-minilm-l6-v2", description="bundled name, local folder or hub id")
     max_tokens: int = Field(default=192, ge=16, description="tokens of a chunk that the embedder reads")
-    dense_weight: float = Field(default=0.6, ge=0, description="weight of the embedding's score in the fusion")
-    lexical_weight: float = Field(default=0.4, ge=0, description="weight of the BM25 score in the fusion")
+    dense_weight: float = Field(default=0.75, ge=0, description="weight of the embedding's score in the fusion")
+    lexical_weight: float = Field(default=0.25, ge=0, description="weight of the BM25 score in the fusion")
     exact_names: bool = Field(default=True, description="a query that is a name puts its definitions first")
     rerank: str | None = Field(
         default=None,
