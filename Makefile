@@ -15,7 +15,7 @@ BENCHES := $(patsubst benchmarks/%.py,bench-%,$(wildcard benchmarks/[a-z]*.py))
 PEERED := bench-grpo bench-learning bench-search bench-sft
 PEERS_STAMP := $(VENV)/.homeground-bench-installed
 # Agents of other frameworks, which run in an environment of their own.
-AGENTS := examples/rl/lookup
+AGENTS := examples/rl
 AGENTS_STAMP := $(AGENTS)/.venv/.homeground-installed
 
 .PHONY: help setup demo agents test test-exact lint bench clean $(BENCHES)

@@ -20,8 +20,11 @@ import argparse
 import importlib.util
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from huggingface_hub import try_to_load_from_cache
 
 from benchmarks.sides import results
 from benchmarks.sides.children import end_with_parent, run
@@ -29,15 +32,16 @@ from benchmarks.sides.fusions import DESIGNS
 from benchmarks.sides.search_corpora import PACKAGES, STDLIB
 
 BENCH = "search"
-PARTS = ("ours", "fp32", "changed", "peer", "tune", "tuned")
+PARTS = ("ours", "fp32", "changed", "peer", "semble", "tune", "tuned")
 CORPORA = (STDLIB, *PACKAGES)
 SPEED_CORPUS = "pydantic"
 FUSED_GAIN, TUNED_GAIN, SPEED, LOSS, UNCHANGED, CHANGED_S = 0.03, 0.10, 4.0, 0.005, 0.02, 1.0
 CHUNK_SIZES: dict[str, tuple[object, ...]] = {"defaults": (), "chunks of 1000": ("--chunk-size", 1000)}
 TUNED = Path(__file__).resolve().parents[1] / "build" / "bench-search"
 """Where the tuned models lie between the parts of the bench."""
+PEERS = {"peer": "langchain_chroma", "semble": "semble"}
+SEMBLE_MODEL = "minishlab/potion-code-16M"
 ELSEWHERE = {
-    "semble": ("semble", "minishlab/potion-code-16M"),
     "ck": ("ck", "BAAI/bge-small-en-v1.5"),
     "colgrep": ("colgrep", "lightonai/LateOn-Code-edge"),
     "osgrep": ("osgrep", "its ONNX encoders"),
@@ -55,8 +59,11 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=1200, help="seconds after which one process is stopped")
     options = parser.parse_args()
     parts = options.only or PARTS
-    if "peer" in parts and importlib.util.find_spec("langchain_chroma") is None:
-        parser.error("the peer is not installed: run 'make bench-search', or install '.[bench]', or choose with --only")
+    for part, package in PEERS.items():
+        if part in parts and importlib.util.find_spec(package) is None:
+            parser.error(
+                f"{package} is not installed: run 'make bench-search', install '.[bench]', or choose with --only"
+            )
     end_with_parent()
     measurements = results.read_measurements(BENCH)
     complete = True
@@ -97,6 +104,17 @@ def plan(parts: Any, corpora: Any, queries: int, reranked: int) -> list[tuple[st
             for how, size in CHUNK_SIZES.items()
             if how == "defaults" or name == SPEED_CORPUS
         ]
+    if "semble" in parts:
+        models = ("minilm", "own") if try_to_load_from_cache(SEMBLE_MODEL, "config.json") else ("minilm",)
+        found += [
+            (
+                _key(f"semble, {model}", name),
+                "benchmarks.peers.semble_index",
+                ("--corpus", name, *most, "--model", model),
+            )
+            for name in corpora
+            for model in models
+        ]
     if "tune" in parts:
         found.append(("tune", "benchmarks.sides.search_tune", ("--folder", TUNED)))
     if "tuned" in parts:
@@ -115,8 +133,9 @@ def rows_of(measurements: dict[str, Any]) -> list[dict[str, Any]]:
     for corpus in CORPORA:
         if (ours := measurements.get(_key("ours", corpus))) is None:
             continue
-        peer = measurements.get(_key("peer, defaults", corpus))
-        rows += _quality(corpus, ours, peer, measurements.get(_key("tuned", corpus)))
+        named = ("peer, defaults", "semble, minilm", "semble, own")
+        peers = [measurements[key] for key in (_key(one, corpus) for one in named) if key in measurements]
+        rows += _quality(corpus, ours, peers, measurements.get(_key("tuned", corpus)))
     if ours := measurements.get(_key("ours", SPEED_CORPUS)):
         for how in CHUNK_SIZES:
             if peer := measurements.get(_key(f"peer, {how}", SPEED_CORPUS)):
@@ -133,7 +152,7 @@ def rows_of(measurements: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _quality(
-    corpus: str, ours: dict[str, Any], peer: dict[str, Any] | None, tuned: dict[str, Any] | None
+    corpus: str, ours: dict[str, Any], peers: Sequence[dict[str, Any]], tuned: dict[str, Any] | None
 ) -> list[dict[str, Any]]:
     best = ours["gain"]["over"]
     gain = _mrr(ours, "fused") - _mrr(ours, best)
@@ -144,7 +163,7 @@ def _quality(
         results.larger(corpus, "MRR@10", "", _mrr(ours, "fused"), _mrr(ours, name), f"design of {name}", None)
         for name in DESIGNS
     ]
-    if peer is not None:
+    for peer in peers:
         pair = _mrr(ours, "fused"), peer["metrics"]["mrr@10"]["value"]
         rows.append(results.larger(corpus, "MRR@10", "", *pair, peer["peer"], 1.0))
     if tuned is not None:

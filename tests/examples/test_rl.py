@@ -24,7 +24,7 @@ __all__ = ["server"]
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples" / "rl"
 RECIPES = sorted(path.relative_to(ROOT) for path in EXAMPLES.rglob("*.yaml"))
-FRAMEWORKS = EXAMPLES / "lookup" / ".venv" / "bin" / "python"
+FRAMEWORKS = EXAMPLES / ".venv" / "bin" / "python"
 needs_frameworks = pytest.mark.skipif(not FRAMEWORKS.exists(), reason="run `make agents` first (`make test` does)")
 
 
@@ -65,6 +65,7 @@ def test_there_are_five_examples_and_each_has_a_readme():
     folders = {path.parent for path in EXAMPLES.rglob("recipe.yaml")}
     assert {folder.name for folder in folders} == {"lookup", "search", "calculator", "coder"}
     assert {path.name for path in RECIPES} == {"recipe.yaml", "langgraph.yaml", "agents-sdk.yaml"}
+    assert all((EXAMPLES / folder / "langgraph.yaml").exists() for folder in ("lookup", "calculator"))
     for recipe in RECIPES:
         assert f"homeground rl run --recipe {recipe}" in (ROOT / recipe.parent / "README.md").read_text()
 
@@ -109,6 +110,17 @@ def test_text_planted_in_a_hit_is_neither_an_answer_nor_a_turn(server):
     assert "<|im" not in shown
 
 
+def in_its_own_environment(server, file, task, env=None):
+    """What the agent of a file prints, run by the frameworks' interpreter."""
+    done = subprocess.run(
+        [FRAMEWORKS, launch.FILE, f"{file}:agent"],
+        env={"PATH": os.environ["PATH"], "OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "none", **(env or {})},
+        input=json.dumps(task), capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @needs_frameworks
 @pytest.mark.parametrize(
     ("file", "replies"),
@@ -139,19 +151,9 @@ def test_the_same_agent_in_a_framework_runs_in_its_own_environment(server, file,
 
     server.replies[:] = replies
     with SearchServer(search) as service:
-        done = subprocess.run(
-            [FRAMEWORKS, launch.FILE, EXAMPLES / "lookup" / f"{file}:agent"],
-            env={
-                "PATH": os.environ["PATH"],
-                "OPENAI_BASE_URL": server.url,
-                "OPENAI_API_KEY": "none",
-                **service.environment,
-            },
-            input=json.dumps(TASK), capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+        printed = in_its_own_environment(server, EXAMPLES / "lookup" / file, TASK, service.environment)
     reward = part("lookup", "reward.py", "reward")
-    assert reward(TASK, json.loads(done.stdout)).value == pytest.approx(0.85)
+    assert reward(TASK, json.loads(printed)).value == pytest.approx(0.85)
     assert set(server.paths) == {"/v1/chat/completions"}
     demonstrations = "demonstrations.jsonl" if file.startswith("langgraph") else "tool_demonstrations.jsonl"
     row = json.loads((EXAMPLES / "lookup" / demonstrations).read_text().splitlines()[0])
@@ -214,6 +216,24 @@ def test_the_calculator_agent_calls_and_answers(server):
     assert server.requests[0]["tools"] == row["tools"]
     assert rollout(server, "calculator", task, ["41"])[1].parts == {"right": 0, "number": 1}
     assert rollout(server, "calculator", task, [calls("1"), calls("1"), calls("1")])[0] is None
+
+
+@needs_frameworks
+@pytest.mark.parametrize("file", ["langgraph_agent.py", "agents_sdk_agent.py"])
+def test_the_calculator_agent_in_a_framework_asks_and_answers_alike(server, file):
+    task = {"question": "Calculate 12 + 30.", "answer": "42"}
+    row = json.loads((EXAMPLES / "calculator" / "demonstrations.jsonl").read_text().splitlines()[0])
+    server.replies[:] = [calls("12 + 30"), "42"]
+    assert json.loads(in_its_own_environment(server, EXAMPLES / "calculator" / file, task)) == "42"
+    first, last = server.requests
+    assert first["messages"] == [row["messages"][0], {"role": "user", "content": task["question"]}]
+    shown, taught = first["tools"][0]["function"], row["tools"][0]["function"]
+    assert {name: shown[name] for name in ("name", "description")} == {n: taught[n] for n in ("name", "description")}
+    assert shown["parameters"]["required"] == taught["parameters"]["required"]
+    assert last["messages"][-1] == {"role": "tool", "tool_call_id": "1", "content": "42"}
+    server.replies[:] = [calls("1")] * 4
+    assert json.loads(in_its_own_environment(server, EXAMPLES / "calculator" / file, task)) is None
+    assert len(server.requests) == 2 + 3
 
 
 @pytest.mark.parametrize(
