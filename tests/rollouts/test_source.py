@@ -290,7 +290,9 @@ def test_evaluation_goes_the_same_way_greedily_and_fails_the_same_way(source_of)
         return AgentResult(1.0, outcome=answer.choices[0].message.content)
 
     with source_of(asks_or_fails) as source:
-        first, second, bad = source.evaluate(["a", "b", "bad"])
+        ended = []
+        first, second, bad = source.evaluate(["a", "b", "bad"], on_done=lambda: ended.append(1))
+        assert len(ended) == 3
         sampled = source.collect(["a"], 6, step=0)
     assert list(first.turns[0].ids) == list(second.turns[0].ids), "greedy answers to one prompt are one answer"
     assert len({tuple(t.turns[0].ids) for t in sampled}) > 1

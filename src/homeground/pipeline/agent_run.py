@@ -104,9 +104,9 @@ def _measure(bench: Workbench, agent: OwnAgent, source: GatewaySource, moment: M
     from homeground.agents.own_code import task_id
 
     tasks = agent.heldout[: bench.recipe.eval.tasks]
-    bar = bench.progress.bar(f"held-out tasks, {moment}")
+    bar = bench.progress.bar(f"held-out tasks, {moment}", total=len(tasks))
     bench.sampler.publish()
-    found = source.evaluate(tasks)
+    found = source.evaluate(tasks, on_done=bar.advance)
     failures = [t.error or "no reward" for t in found if t.reward is None]
     if len(failures) == len(tasks):
         raise HomegroundError(

@@ -128,15 +128,32 @@ class GatewaySource:
         """See :class:`Source`."""
         return self._again_if_lost(tasks, group_size, step, train=True)
 
-    def evaluate(self, tasks: Sequence[Any], step: int = 0) -> list[Trajectory]:
-        """One rollout of each task with ``is_train=false``: at the gateway's evaluation temperature, not trained on."""
-        return self._again_if_lost(tasks, 1, step, train=False)
+    def evaluate(
+        self, tasks: Sequence[Any], step: int = 0, on_done: Callable[[], None] | None = None
+    ) -> list[Trajectory]:
+        """One rollout of each task with ``is_train=false``: at the gateway's evaluation temperature, not trained on.
 
-    def _again_if_lost(self, tasks: Sequence[Any], group_size: int, step: int, *, train: bool) -> list[Trajectory]:
+        Args:
+            tasks: any that the agent takes.
+            step: tells these rollouts from others of the same tasks.
+            on_done: called when a rollout has ended; again for the same one where a gateway died meanwhile.
+        """
+        return self._again_if_lost(tasks, 1, step, train=False, on_done=on_done)
+
+    def _again_if_lost(
+        self,
+        tasks: Sequence[Any],
+        group_size: int,
+        step: int,
+        *,
+        train: bool,
+        on_done: Callable[[], None] | None = None,
+    ) -> list[Trajectory]:
         release_workers()
         for lost in range(MOST_RESTARTS + 1):
             try:
-                return self._loop.run(self._collect(tasks, group_size, step, train=train, lost=lost))
+                work = self._collect(tasks, group_size, step, train=train, lost=lost, on_done=on_done)
+                return self._loop.run(work)
             except ServiceLostError as error:
                 if lost == MOST_RESTARTS:
                     raise
@@ -161,7 +178,14 @@ class GatewaySource:
         run_async(once())
 
     async def _collect(
-        self, tasks: Sequence[Any], group_size: int, step: int, *, train: bool, lost: int
+        self,
+        tasks: Sequence[Any],
+        group_size: int,
+        step: int,
+        *,
+        train: bool,
+        lost: int,
+        on_done: Callable[[], None] | None,
     ) -> list[Trajectory]:
         gate = asyncio.Semaphore(self._agents.at_once)
         mode = "" if train else "eval-"
@@ -172,7 +196,10 @@ class GatewaySource:
 
         async def one(attempt: Attempt) -> Trajectory:
             async with gate:
-                return await self._rollout(attempt, lost)
+                ended = await self._rollout(attempt, lost)
+            if on_done is not None:
+                on_done()
+            return ended
 
         async with self._agents.rolling(self._client):
             rollouts = [asyncio.create_task(one(attempt)) for attempt in attempts]
