@@ -32,13 +32,30 @@ from homeground.cli import (  # each module of verbs adds its own to the app, in
     plan,
     rl,
     rollouts,
+    runs,
     search,
+    start,
     train,
     use,
 )
 from homeground.cli.verb import app, is_resumable
 
-__all__ = ["data", "export", "find", "machine", "main", "measure", "plan", "rl", "rollouts", "search", "train", "use"]
+__all__ = [
+    "data",
+    "export",
+    "find",
+    "machine",
+    "main",
+    "measure",
+    "plan",
+    "rl",
+    "rollouts",
+    "runs",
+    "search",
+    "start",
+    "train",
+    "use",
+]
 
 _HOME = Path(__file__).resolve().parents[1]
 

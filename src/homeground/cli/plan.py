@@ -75,7 +75,7 @@ def _words(found: Plan, time: Estimate) -> list[str]:
     lines += [f"  {number}. {line}" for number, line in enumerate(found.advice, start=1)]
     lines.append(f"largest forward: {found.forest:,} tokens; planned for {found.work.words}")
     lines.append(f"{found.tokens:,} tokens in {found.steps} steps, about {_duration(time.seconds)} ({time.words})")
-    return lines
+    return [*lines, f"try: homeground {found.stage}"] if found.fits else lines
 
 
 def _duration(seconds: float) -> str:

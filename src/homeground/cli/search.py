@@ -93,4 +93,7 @@ def tasks(common: Common) -> None:
         f"{len(found.train)} train tasks and {len(found.heldout)} held-out ones, from other files",
         f"left out: {found.removed_near_duplicates} near-duplicates of held-out questions, {removed}",
         f"written to {path}",
+        "try: homeground sft"
+        if found.train
+        else "no function here has a docstring that says what it does; see: homeground data --help",
     )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, TextIO
 import typer
 
 from homeground.base.errors import UsageError
+from homeground.cli.complete import recipe_completion, run_completion
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -53,14 +54,16 @@ class Common:
     json: bool
 
     def load_recipe(self, default: str | None = None, **overrides: Any) -> Recipe:
-        """The recipe of `--recipe` (else the one named `default`) with `--run`, `--seed` and `overrides` over it.
+        """The recipe of `--recipe` (else the one named `default`, else that of the current folder, else the defaults)
+        with `--run`, `--seed` and `overrides` over it.
 
         Raises:
             RecipeError: see `homeground.base.recipe.load_recipe`.
         """
-        from homeground.base.recipe import load_recipe
+        from homeground.base.recipe import PROJECT_RECIPE, load_recipe
 
-        return load_recipe(self.recipe or default, {"seed": self.seed, "run": self.run, **overrides})
+        here = PROJECT_RECIPE if Path(PROJECT_RECIPE).is_file() else None
+        return load_recipe(self.recipe or default or here, {"seed": self.seed, "run": self.run, **overrides})
 
     def workspace(self, create: bool = True) -> Workspace:
         """The workspace of `--home`; a dry run makes none, and plans as if it were there."""
@@ -118,9 +121,16 @@ def _common_parameters(
         typer.Option(help="The workspace (else HOMEGROUND_HOME, else .homeground).", rich_help_panel=_COMMON),
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="A YAML file, or a bundled recipe: default, demo.", rich_help_panel=_COMMON)
+        str | None,
+        typer.Option(
+            help="A YAML file, or a bundled recipe: default, demo; else the run's own, else homeground.yaml here.",
+            rich_help_panel=_COMMON,
+            autocompletion=recipe_completion,
+        ),
     ] = None,
-    run: Annotated[str | None, typer.Option(help="The run's name.", rich_help_panel=_COMMON)] = None,
+    run: Annotated[
+        str | None, typer.Option(help="The run's name.", rich_help_panel=_COMMON, autocompletion=run_completion)
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of all chance.", rich_help_panel=_COMMON)] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done; change nothing.", rich_help_panel=_COMMON)

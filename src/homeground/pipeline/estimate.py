@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from homeground.base.recipe import Recipe
 from homeground.pipeline.planning import Plan, config_of, paths_of, storage_of
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 PROBE_TOKENS = 256
 CARD_SHARE = 0.35
@@ -20,8 +24,8 @@ class Estimate:
     words: str
 
 
-def estimate(recipe: Recipe, plan: Plan) -> Estimate:
-    """See the module; takes a few seconds where it measures."""
+def estimate(recipe: Recipe, plan: Plan, config: PretrainedConfig | None = None) -> Estimate:
+    """See the module; takes a few seconds where it measures. ``config``: as for ``planned``."""
     if not plan.device.here:
         rate = plan.device.assumed_tflops
         return Estimate(
@@ -31,7 +35,7 @@ def estimate(recipe: Recipe, plan: Plan) -> Estimate:
     from homeground.policy.budget import step_of
     from homeground.policy.pace import seconds_of
 
-    config, storage = config_of(recipe), storage_of(recipe, plan.device)
+    config, storage = config or config_of(recipe), storage_of(recipe, plan.device)
     length = min(PROBE_TOKENS, plan.forest)
     paths = paths_of([(length, length - 1)], config.vocab_size)
     _, seconds = seconds_of(config, storage, paths, "cuda" if plan.device.cuda else "cpu")

@@ -165,10 +165,12 @@ def refuse_what_cannot_fit(recipe: Recipe, stage: Stage, examples: Sequence[Exam
     plan.refuse()
 
 
-def planned(recipe: Recipe, stage: Stage, device: Target, work: Work | None) -> Plan:
-    """The plan without advice."""
+def planned(
+    recipe: Recipe, stage: Stage, device: Target, work: Work | None, config: PretrainedConfig | None = None
+) -> Plan:
+    """The plan without advice; with ``config`` of a model that need not be on this machine."""
     work = work or assumed_work(recipe, stage)
-    config = config_of(recipe)
+    config = config or config_of(recipe)
     storage = storage_of(recipe, device)
     paths = largest_forest(recipe, stage, work)
     step = _step(config.to_json_string(use_diff=False), _Kept(config), storage, paths, cuda=device.cuda)

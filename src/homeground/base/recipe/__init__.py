@@ -5,7 +5,7 @@ from homeground.base.recipe.corpus import CorpusSection
 from homeground.base.recipe.data import DataSection, DuplicatesSection, HeldoutSection, SourceSection
 from homeground.base.recipe.eval import EvalSection
 from homeground.base.recipe.index import IndexSection
-from homeground.base.recipe.load import bundled_recipes, load_recipe
+from homeground.base.recipe.load import PROJECT_RECIPE, bundled_recipes, load_recipe
 from homeground.base.recipe.model import LoraSection, ModelSection
 from homeground.base.recipe.recipe import Recipe
 from homeground.base.recipe.rl import RlSection
@@ -14,6 +14,7 @@ from homeground.base.recipe.tasks import TasksSection
 from homeground.base.recipe.tune import TuneSection
 
 __all__ = [
+    "PROJECT_RECIPE",
     "AgentSection",
     "CorpusSection",
     "DataSection",

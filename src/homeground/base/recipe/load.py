@@ -27,6 +27,9 @@ _PLAIN_WORDS = {
     "bool_type": "true or false",
 }
 
+PROJECT_RECIPE = "homeground.yaml"
+"""The recipe of a folder: `homeground init` writes it, verbs that run there read it."""
+
 type Key = tuple[str | int, ...]
 
 

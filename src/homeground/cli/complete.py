@@ -1,0 +1,32 @@
+"""What the shell completes after an option: names of runs and recipes. It is asked at every key: nothing heavy here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+
+def run_completion(context: typer.Context, incomplete: str) -> list[str]:
+    """Runs of the workspace that the command line names, or of the current folder's."""
+    from homeground.base.errors import HomegroundError
+    from homeground.base.run_list import run_names
+    from homeground.base.workspace import open_workspace
+
+    home = context.params.get("home")
+    try:
+        names = run_names(open_workspace(Path(home) if home else None, create=False))
+    except HomegroundError:
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def recipe_completion(context: typer.Context, incomplete: str) -> list[str]:
+    """Bundled recipes and the YAML files of the folder that is being typed."""
+    del context
+    from homeground.base.recipe import bundled_recipes
+
+    folder = Path(incomplete).parent if "/" in incomplete else Path()
+    files = [path for path in sorted(folder.glob("*")) if path.suffix in (".yaml", ".yml") or path.is_dir()]
+    known = [*bundled_recipes(), *(f"{path}/" if path.is_dir() else str(path) for path in files)]
+    return [name for name in known if name.startswith(incomplete)]

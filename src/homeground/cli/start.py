@@ -1,0 +1,60 @@
+"""The verb `init`: a recipe for the folder that it is run in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from homeground.base.errors import UsageError
+from homeground.cli.verb import Common, verb
+
+
+@verb(example="homeground init --force")
+def init(
+    common: Common,
+    device: Annotated[
+        str, typer.Option(help="Plan the model for a card's memory such as 8GB, or for what is here.")
+    ] = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Replace the recipe that is there.")] = False,
+) -> None:
+    """Write a commented recipe for this folder: the languages found here, and a model that fits this machine."""
+    from homeground.base.recipe import PROJECT_RECIPE, load_recipe
+
+    path = Path.cwd() / PROJECT_RECIPE
+    if path.exists() and not force and not common.dry_run:
+        raise UsageError(
+            "this folder has a recipe already", where=str(path), hint="edit it, or replace it with --force"
+        )
+    recipe = load_recipe(common.recipe, {"seed": common.seed, "run": common.run})
+
+    from homeground.base.files import atomic_write_text
+    from homeground.base.sizes import target
+    from homeground.pipeline.first_recipe import chosen_recipe, look_around, recipe_text
+    from homeground.pipeline.model_choice import consider
+
+    where = target(device)
+    with common.progress() as progress:
+        bar = progress.bar("reading this folder")
+        found = look_around(recipe)
+        bar.done(f"{found.files} files in {len(found.languages)} languages")
+        bar = progress.bar("planning models for this machine")
+        considered = list(consider(recipe, where))
+        recipe = chosen_recipe(recipe, considered)
+        bar.done(recipe.model.name)
+    text = recipe_text(recipe, found, considered)
+    if not common.dry_run:
+        atomic_write_text(path, text)
+    document = {
+        "path": str(path),
+        "recipe": text,
+        "languages": {name: {"files": files, "bytes": size} for name, (files, size) in found.languages.items()},
+        "skipped": found.skipped,
+        "model": recipe.model.name,
+        "models": [one.to_json() for one in considered],
+    }
+    from rich.text import Text
+
+    lines = [Text(text)] if common.dry_run else [Text(f"wrote {path}")]
+    common.show(document, *lines, "try: homeground index")

@@ -1,0 +1,130 @@
+"""The first recipe of a folder, with comments that say what was found there and why each choice was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from homeground.base.recipe import Recipe
+from homeground.corpus import Corpus
+from homeground.pipeline.model_choice import Considered, best
+
+SHOWN: dict[str, tuple[str, ...]] = {
+    "corpus": ("roots", "exclude"),
+    "tasks": ("train", "heldout"),
+    "model": ("name", "quantization", "gradient_checkpointing"),
+    "sft": ("examples", "epochs", "learning_rate"),
+    "rl": ("steps", "tasks_per_step", "group_size"),
+    "eval": ("tasks",),
+}
+"""The settings that a person is likely to change first; all others keep their defaults."""
+
+_SECTIONS = {
+    "tasks": "Look-up tasks are made from docstrings; `homeground tasks` says how many it found.",
+    "sft": "The cold start: scripted look-ups, or the rows of a section `data` (see examples/sft).",
+    "rl": "Improvement by trying. More steps cost time, larger groups cost memory.",
+    "eval": "Before and after, on tasks from other modules than those that were trained on.",
+}
+_LANGUAGES_NAMED = 6
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a folder holds: files and bytes of each language, and what is left out, by reason."""
+
+    languages: dict[str, tuple[int, int]]
+    skipped: dict[str, int]
+
+    @property
+    def files(self) -> int:
+        """Of all languages."""
+        return sum(files for files, _ in self.languages.values())
+
+    @property
+    def size(self) -> int:
+        """Bytes of all languages."""
+        return sum(size for _, size in self.languages.values())
+
+
+def look_around(recipe: Recipe) -> Found:
+    """Count what the recipe's corpus holds, by language, most bytes first; files are read as indexing would.
+
+    Raises:
+        HomegroundError: a root does not exist or may not be read.
+    """
+    rules = recipe.corpus.model_dump(exclude={"roots"})
+    corpus = Corpus([Path(root) for root in recipe.corpus.roots], **rules)
+    counted: dict[str, tuple[int, int]] = {}
+    for _, file in corpus:
+        files, size = counted.get(file.language.name, (0, 0))
+        counted[file.language.name] = (files + 1, size + len(file.data))
+    languages = dict(sorted(counted.items(), key=lambda item: -item[1][1]))
+    return Found(languages, {str(reason): count for reason, count in corpus.skipped.most_common()})
+
+
+def chosen_recipe(recipe: Recipe, considered: list[Considered]) -> Recipe:
+    """The recipe with the model that suits this machine."""
+    model = recipe.model.model_copy(update={"name": best(considered).candidate.name})
+    return recipe.model_copy(update={"model": model})
+
+
+def recipe_text(recipe: Recipe, found: Found, considered: Sequence[Considered]) -> str:
+    """The YAML: the settings of `SHOWN` with their values in `recipe`, each with its meaning."""
+    comments = {**{name: [text] for name, text in _SECTIONS.items()}}
+    comments["corpus"] = _corpus_words(found)
+    comments["model"] = _model_words(recipe, considered)
+    lines = [
+        "# The recipe of this folder, written by `homeground init`. Verbs that run here read it by themselves;",
+        "# --recipe FILE takes another. A key that is left out keeps its default.",
+    ]
+    for name, keys in SHOWN.items():
+        section: BaseModel = getattr(recipe, name)
+        lines += ["", f"{name}:", *(f"  # {text}" for text in comments[name])]
+        lines += [_setting(section, key) for key in keys]
+    lines += ["", _setting(recipe, "seed").strip()]
+    return "\n".join(lines) + "\n"
+
+
+def _setting(section: BaseModel, key: str) -> str:
+    value = section.model_dump(mode="json")[key]
+    written = yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("\n...\n").strip()
+    return f"  {key}: {written} # {type(section).model_fields[key].description}"
+
+
+def _corpus_words(found: Found) -> list[str]:
+    if not found.files:
+        return ["No file that can be read was found here: name the folders of your code and documents."]
+    named = list(found.languages.items())[:_LANGUAGES_NAMED]
+    listed = ", ".join(f"{name} {size / found.size:.0%}" for name, (_, size) in named)
+    more = len(found.languages) - len(named)
+    words = [f"Found {found.files} files, {found.size / 1e3:,.0f} kB: {listed}{f' and {more} more' if more else ''}."]
+    if found.skipped:
+        reasons = _counts(found.skipped)
+        words.append(f"Left out: {reasons}; `homeground index --dry-run` lists them.")
+    return words
+
+
+def _model_words(recipe: Recipe, considered: Sequence[Considered]) -> list[str]:
+    words = [f"By `homeground plan`, of {considered[0].device_mb:,.0f} MB here:"]
+    for one in considered:
+        if one.seconds is None:
+            words.append(f"  {one.candidate.name}: needs {one.total_mb:,.0f} MB, too much")
+            continue
+        time = (
+            f"{one.seconds / 60:,.0f} minutes of training" if one.seconds < 6000 else f"{one.seconds / 3600:.1f} hours"
+        )
+        mark = " (taken)" if one.candidate.name == recipe.model.name else ""
+        fetch = (
+            "" if one.here else f"; fetch {one.candidate.download_gb:.1f} GB: homeground weights {one.candidate.name}"
+        )
+        words.append(f"  {one.candidate.name}: {one.total_mb:,.0f} MB, about {time}{mark}{fetch}")
+    return words
+
+
+def _counts(counts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in counts.items())
