@@ -19,6 +19,7 @@ from typing import Any
 
 from homeground.data.fim import FimMarks
 from homeground.data.functions import Function
+from homeground.data.passages import ANSWER_SYSTEM, PASSAGES, passage_text, question_turn
 from homeground.index import Hit
 
 MAX_FUNCTION_CHARS = 4000
@@ -26,9 +27,6 @@ DOCSTRING_CHARS = range(20, 1001)
 MAX_BODY_LINES = 40
 MAX_BODY_CHARS = 2000
 LINES_ABOVE, LINES_BELOW = 40, 20
-PASSAGES = 3
-PASSAGE_LINES = 15
-ANSWER_SYSTEM = "Answer from the numbered passages alone, in a sentence or two, and cite the passage that says it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +135,7 @@ def answer_row(question: Question, hits: Sequence[Hit]) -> OwnRow | None:
     number, cited = next(place, (0, None))
     if cited is None:
         return None
-    passages = "\n\n".join(f"[{number}] {_passage(hit)}" for number, hit in enumerate(shown, start=1))
-    asked = f"{passages}\n\nQuestion: {question.asked}"
+    asked = question_turn(map(passage_text, shown), question.asked)
     answer = f"{question.answer} [{number}]\n\n[{number}] `{cited.citation}`"
     return _conversation(
         question.path, question.symbol, asked, answer, f"{question.asked}\n{question.answer}", system=ANSWER_SYSTEM
@@ -149,12 +146,6 @@ def _is_place(question: Question, hit: Hit) -> bool:
     # A section or a function may have been cut into several chunks: the one that holds the words is the place.
     words = question.answer.split()[:3]
     return hit.path == question.path and hit.symbol == question.symbol and all(word in hit.text for word in words)
-
-
-def _passage(hit: Hit) -> str:
-    lines = hit.text.splitlines()
-    cut = "\n..." if len(lines) > PASSAGE_LINES else ""
-    return f"{hit.citation} {hit.symbol}".rstrip() + "\n" + "\n".join(lines[:PASSAGE_LINES]) + cut
 
 
 def _paragraph(text: str) -> str:
