@@ -1,6 +1,5 @@
 """The agents that ship; they get their tools as arguments and speak the chat-completions API."""
 
-from homeground.agents.answer import Answer, Citation, ask
 from homeground.agents.lookup import LookupOutcome, SearchTool, lookup_agent, settle
 from homeground.agents.lookup_reward import Reward, lookup_reward
 from homeground.agents.protocol import SYSTEM_PROMPT, Message, SearchCall, parse_answer, parse_search
@@ -8,14 +7,11 @@ from homeground.agents.scripted import scripted_lookup, scripted_trajectory
 
 __all__ = [
     "SYSTEM_PROMPT",
-    "Answer",
-    "Citation",
     "LookupOutcome",
     "Message",
     "Reward",
     "SearchCall",
     "SearchTool",
-    "ask",
     "lookup_agent",
     "lookup_reward",
     "parse_answer",
