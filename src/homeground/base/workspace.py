@@ -103,6 +103,16 @@ class Workspace:
         return self.path / "tasks"
 
     @property
+    def threshold(self) -> Path:
+        """How similar a hit must be for a question to count as answered: `threshold.json`."""
+        return self.path / "threshold.json"
+
+    @property
+    def chat_history(self) -> Path:
+        """What was typed into `homeground chat`."""
+        return self.path / "chat-history"
+
+    @property
     def cache(self) -> Path:
         return self.path / "cache"
 

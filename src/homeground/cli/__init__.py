@@ -35,6 +35,7 @@ from homeground.cli import (  # each module of verbs adds its own to the app, in
     runs,
     search,
     start,
+    talk,
     train,
     use,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "runs",
     "search",
     "start",
+    "talk",
     "train",
     "use",
 ]

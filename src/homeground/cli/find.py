@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from homeground.base.errors import UsageError
-from homeground.cli.lines import NAME, NUMBER, QUIET, Paths, Styled, place, print_lines
+from homeground.cli.lines import NAME, NUMBER, QUIET, Paths, Styled, numbered, place, print_lines
 from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
     from homeground.index import Explanation, Hit, Index, Tools
 
-_PLACE = re.compile(r"(?P<path>.*?)(?::(?P<start>\d{1,9})(?:-(?P<end>\d{1,9})?)?)?", re.DOTALL)
 _FILTERS = "Filters (before ranking; repeat for alternatives)"
 
 PathOption = Annotated[
@@ -143,20 +141,16 @@ def read(
     place: Annotated[str, typer.Argument(metavar="PATH[:START[-END]]", help="As in hits; without END, to the end.")],
 ) -> None:
     """Print lines of an indexed file, as they were indexed."""
-    written = _PLACE.fullmatch(place)
-    assert written is not None  # it matches everything
     tools = _tools(common)
-    end = written["end"]
-    found = tools.read(written["path"], int(written["start"] or 1), int(end) if end else None, None)
+
+    from homeground.index.tools import split_place
+
+    found = tools.read(*split_place(place), None)
     _warn(common, found)
     if common.json:
         common.show(found)
         return
-    width = len(str(found["end"]))
-    print_lines(
-        [(f"{number:>{width}}", NUMBER), (": ", QUIET), (line, "")]
-        for number, line in enumerate(found["text"].split("\n"), found["start"])
-    )
+    print_lines(numbered(found))
 
 
 def _tools(common: Common) -> Tools:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 type Styled = tuple[str, str]
 """A piece of a line and its style; "" is plain."""
@@ -29,6 +30,13 @@ def print_lines(lines: Iterable[Iterable[Styled]]) -> None:
 def place(path: str, line: int, mark: str = ":") -> list[Styled]:
     """`path:line: `, or with "-" a line that only stands near."""
     return [(path, PATH), (mark, QUIET), (str(line), NUMBER), (f"{mark} ", QUIET)]
+
+
+def numbered(read: Mapping[str, Any]) -> Iterator[list[Styled]]:
+    """What the tool `read` found, with line numbers."""
+    width = len(str(read["end"]))
+    for number, line in enumerate(read["text"].split("\n"), read["start"]):
+        yield [(f"{number:>{width}}", NUMBER), (": ", QUIET), (line, "")]
 
 
 class Paths:

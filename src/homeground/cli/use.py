@@ -1,4 +1,4 @@
-"""Verbs that use what was made: `ask`, `serve` and `mcp`."""
+"""Verbs that serve what was made: `serve` and `mcp`."""
 
 from __future__ import annotations
 
@@ -7,24 +7,6 @@ from typing import Annotated
 import typer
 
 from homeground.cli.verb import Common, verb
-
-
-@verb(example='homeground ask "how are daemon threads joined at exit?"')
-def ask(common: Common, question: Annotated[str, typer.Argument(help="In plain words.")]) -> None:
-    """Answer a question from the index, with citations that exist, using the newest trained run."""
-    run = common.trained_run("sft")
-    recipe = common.load_recipe(str(run.recipe))
-    if common.dry_run:
-        common.show({"question": question, "run": run.name}, f"would ask the model of run '{run.name}'")
-        return
-
-    from homeground.pipeline.question import answer
-    from homeground.pipeline.workbench import Workbench
-
-    with common.progress() as progress, Workbench(recipe, common.workspace(create=False), run, progress) as bench:
-        answered = answer(bench, question)
-    places = [f"  [{n}] {c['path']}:{c['start']}-{c['end']}" for n, c in enumerate(answered["citations"], 1)]
-    common.show(dict(answered), answered["answer"], *places)
 
 
 @verb(example="homeground serve --port 8642")

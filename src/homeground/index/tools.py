@@ -8,6 +8,7 @@ answer is a JSON document of bounded size; every error says what to ask instead.
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -29,6 +30,7 @@ MOST_SYMBOLS = 200
 MOST_LINKS = 200
 MOST_LINES = 400
 MOST_CHARACTERS = 40_000
+_PLACE = re.compile(r"(?P<path>.*?)(?::(?P<start>\d{1,9})(?:-(?P<end>\d{1,9})?)?)?", re.DOTALL)
 _NEAR = 5
 _LEAST_LIKENESS = 60
 _GLOB = frozenset("*?[")
@@ -272,6 +274,13 @@ class Tools:
         except HomegroundError:
             return True
         return [line for line in now if line.strip()] != [line for line in lines if line.strip()]
+
+
+def split_place(written: str) -> tuple[str, int, int | None]:
+    """`PATH`, `PATH:START` or `PATH:START-END` as path, first line and last line; None is the end of the file."""
+    found = _PLACE.fullmatch(written)
+    assert found is not None  # it matches everything
+    return found["path"], int(found["start"] or 1), int(found["end"]) if found["end"] else None
 
 
 def _fitting(lines: Sequence[str], start: int, stop: int, most_lines: int) -> int:

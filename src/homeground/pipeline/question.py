@@ -1,31 +1,43 @@
-"""Ask the trained look-up agent about the indexed corpus."""
+"""Who answers questions about the workspace's index: which weights write, which search."""
 
 from __future__ import annotations
 
-import asyncio
+from pathlib import Path
 
-from homeground.agents import Answer, Message
-from homeground.agents import ask as ask_agent
+from homeground.agents.answering import Answerer
+from homeground.index import Tools
+from homeground.pipeline.learned import Roles
+from homeground.pipeline.threshold import least_confidence
 from homeground.pipeline.workbench import Workbench
-from homeground.policy import chat
-from homeground.rollouts import SamplingParams
+from homeground.rollouts.conversation import Conversations
+from homeground.rollouts.heads import context_of
+from homeground.rollouts.writer import Writer
 
 
-def answer(bench: Workbench, question: str) -> Answer:
-    """A cited answer from the full index, greedily, with the adapter of the bench's run."""
-    bench.start_from(bench.run.adapter)
+def answerer(bench: Workbench, chosen: Roles, *, agentic: bool = False) -> Answerer:
+    """What answers, loaded and ready.
+
+    Args:
+        bench: of the run whose recipe counts; holds everything open.
+        chosen: whose adapters write and search.
+        agentic: load the one that searches too.
+
+    Raises:
+        HomegroundError: there is no index, or agentic mode has no model.
+    """
     bar = bench.progress.bar("loading the index and the model")
-    index, sampler, tokenizer = bench.index.warm(), bench.sampler, bench.policy.tokenizer
+    index = bench.index.warm()
+    bench.start_from(chosen.writer.adapter if chosen.writer is not None else None)
+    ask = bench.recipe.ask
+    least = ask.least_similarity
+    made = Answerer(
+        bench.search_whole,
+        Writer(Conversations(bench.sampler, bench.policy.tokenizer), context_of(bench.policy.model)),
+        Tools(index, Path.cwd()),
+        least_confidence(bench.workspace, index) if least is None else least,
+        passages=ask.passages,
+        lines=ask.passage_lines,
+        max_tokens=ask.max_tokens,
+    )
     bar.done("ready")
-    end = chat.end_token(tokenizer)
-
-    async def complete(messages: list[Message], max_tokens: int) -> str:
-        plain = [{"role": m["role"], "content": m["content"]} for m in messages]
-        prompt = chat.encode(tokenizer, chat.prompt_text(tokenizer, plain))
-        greedy = SamplingParams(temperature=0)
-        done = await asyncio.wrap_future(sampler.submit(prompt, max_tokens, greedy, stop_ids=[end]))
-        text = tokenizer.decode(done.ids, skip_special_tokens=True)
-        assert isinstance(text, str)
-        return text
-
-    return asyncio.run(ask_agent(question, index.search, complete))
+    return made

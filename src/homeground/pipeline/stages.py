@@ -16,6 +16,7 @@ from homeground.base.recipe import Recipe
 from homeground.base.rolloutlog import RolloutLog
 from homeground.base.steplog import RL_COLUMNS, StepLog
 from homeground.base.workspace import RunFolder
+from homeground.pipeline.threshold import fit_least_confidence
 from homeground.pipeline.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def make_tasks(bench: Workbench) -> str:
         f"{tasks.removed_near_duplicates} near-duplicates removed"
     )
     bar.done(words)
-    _ = bench.masked
+    asked = [(task.question, task.path) for task in bench.tasks.heldout]
+    fit_least_confidence(bench.workspace, bench.masked, asked, bench.progress)
     return words
 
 

@@ -1,6 +1,7 @@
 """Recipes: everything a run depends on, as data, one section a file."""
 
 from homeground.base.recipe.agent import AgentSection, RewardSection
+from homeground.base.recipe.ask import AskSection
 from homeground.base.recipe.corpus import CorpusSection
 from homeground.base.recipe.data import DataSection, DuplicatesSection, HeldoutSection, SourceSection
 from homeground.base.recipe.eval import EvalSection
@@ -16,6 +17,7 @@ from homeground.base.recipe.tune import TuneSection
 __all__ = [
     "PROJECT_RECIPE",
     "AgentSection",
+    "AskSection",
     "CorpusSection",
     "DataSection",
     "DuplicatesSection",

@@ -6,6 +6,7 @@ import yaml
 from pydantic import Field
 
 from homeground.base.recipe.agent import AgentSection
+from homeground.base.recipe.ask import AskSection
 from homeground.base.recipe.corpus import CorpusSection
 from homeground.base.recipe.data import DataSection
 from homeground.base.recipe.eval import EvalSection
@@ -31,6 +32,7 @@ class Recipe(Section):
     agent: AgentSection = AgentSection()
     tune: TuneSection = TuneSection()
     eval: EvalSection = EvalSection()
+    ask: AskSection = AskSection()
     seed: int = Field(default=0, ge=0, lt=2**32, description="seed of every random choice")
     run: str | None = Field(default=None, description="the run's name; null lets the verb choose")
 
