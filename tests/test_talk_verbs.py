@@ -55,22 +55,26 @@ def run(home, capsys, monkeypatch, tmp_path):
     return call
 
 
-def lines(out):
-    return [json.loads(line) for line in out.splitlines()]
+def lines(out, schema="chat.json"):
+    """One document a line, each as its schema has it."""
+    validator = jsonschema.Draft202012Validator(json.loads((SCHEMAS / schema).read_text()))
+    found = [json.loads(line) for line in out.splitlines()]
+    for one in found:
+        validator.validate(one)
+    return found
 
 
 def test_ask_prints_one_document_and_its_citations_are_lines_of_files(run, home):
     code, out, _ = run("ask", QUESTION, "--json")
     assert code == 0
-    (document,) = lines(out)
-    jsonschema.validate(document, json.loads((SCHEMAS / "ask.json").read_text()))
+    (document,) = lines(out, "ask.json")
     assert document["found"]
     assert document["answer"]
 
 
 def test_ask_says_when_the_index_has_nothing_on_it(run):
     code, out, _ = run("ask", "zebra quantum helicopter", "--json")
-    (document,) = lines(out)
+    (document,) = lines(out, "ask.json")
     assert (code, document["found"], document["citations"]) == (0, False, [])
     code, out, _ = run("ask", "zebra quantum helicopter")
     assert out.startswith("Not found in this index: the nearest is ")
@@ -104,7 +108,7 @@ def test_a_dry_run_says_who_would_answer_and_a_calculator_does_not(run, home):
 
 
 def test_chat_keeps_a_conversation_and_carries_out_commands(run, tmp_path):
-    commands = "/search iron\n/sources\n/read 1\n/read bakery/oven.py:1-2\n/save talk.md\n"
+    commands = "/help\n/search iron\n/sources\n/read 1\n/read bakery/oven.py:1-2\n/save talk.md\n"
     said = f"{QUESTION}\nand where is \\\nit sold?\n{commands}"
     code, out, err = run("chat", "--json", said=said)
     assert code == 0, err

@@ -76,7 +76,7 @@ class Teller:
 
     def _remarks(self, done: Done) -> None:
         for words in done.dropped:
-            self._remark(f"dropped {words}")
+            self._remark(f"dropped {printable(words)}")
         if done.by_words:
             self._remark(f"cited because sentence and passage share their words, not by the model: {done.by_words}")
         if done.uncited:
