@@ -18,7 +18,7 @@ PEERS_STAMP := $(VENV)/.homeground-bench-installed
 AGENTS := examples/rl
 AGENTS_STAMP := $(AGENTS)/.venv/.homeground-installed
 
-.PHONY: help setup demo agents test test-exact lint bench clean $(BENCHES)
+.PHONY: help setup demo agents test test-exact lint docs docs-test wheel wheel-test bench clean $(BENCHES)
 
 help:
 	@echo "make demo    set up, then train a small model on this Python's standard library and measure it (15 minutes)"
@@ -27,6 +27,9 @@ help:
 	@echo "make lint    set up, then check style, types and the order of the rooms"
 	@echo "make setup   only set up: $(VENV) with everything in it (6.5 GB)"
 	@echo "make agents  only set up $(AGENTS)/.venv, for the examples in LangGraph and the OpenAI Agents SDK (130 MB)"
+	@echo "make docs    build the documentation into site/, strictly: every link and formula is checked"
+	@echo "make docs-test  run every block of the tutorial on a code base that is not ours, with fewer steps"
+	@echo "make wheel   build dist/; make wheel-test installs it into an environment of its own and runs a small demo"
 	@echo "make bench   run every benchmark of up to half an hour: $(filter-out bench-learning bench-gpu,$(BENCHES))"
 	@echo "             (bench-learning takes an hour, bench-gpu wants an NVIDIA card)"
 	@echo "make clean   remove $(VENV) and caches; your index and runs stay"
@@ -66,6 +69,20 @@ lint: $(STAMP)
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 
+docs: $(STAMP)
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
+docs-test: $(STAMP)
+	$(BIN)/python docs/site/run_tutorial.py
+
+wheel: $(STAMP)
+	rm -rf dist
+	$(BIN)/uv build --quiet --out-dir dist
+
+wheel-test: wheel
+	$(BIN)/python tests/clean_install.py dist/*.whl
+
 bench: $(filter-out bench-learning bench-gpu,$(BENCHES))
 
 $(BENCHES): bench-%: $(STAMP)
@@ -85,6 +102,6 @@ $(AGENTS_STAMP): $(AGENTS)/requirements.txt | $(STAMP)
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(AGENTS)/.venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist src/*.egg-info
+	rm -rf $(VENV) $(AGENTS)/.venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist site src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "Kept: .homeground (your index and runs) and ~/.cache/homeground (converted weights). Delete them yourself."
