@@ -9,20 +9,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from homeground.index import Index
+    from homeground.pipeline.supervised import SftRun, train_sft
     from homeground.policy import LoraSettings, Policy
-    from homeground.training import GrpoRun, train_dpo, train_grpo, train_sft
+    from homeground.training import GrpoRun, train_dpo, train_grpo
 
 __version__ = "0.1.0"
 
-__all__ = ["GrpoRun", "LoraSettings", "Policy", "train_dpo", "train_grpo", "train_sft"]
+__all__ = ["GrpoRun", "Index", "LoraSettings", "Policy", "SftRun", "train_dpo", "train_grpo", "train_sft"]
 
 _ROOMS = {
     "GrpoRun": "training",
+    "Index": "index",
     "LoraSettings": "policy",
     "Policy": "policy",
+    "SftRun": "pipeline.supervised",
     "train_dpo": "training",
     "train_grpo": "training",
-    "train_sft": "training",
+    "train_sft": "pipeline.supervised",
 }
 
 

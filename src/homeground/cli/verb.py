@@ -96,7 +96,7 @@ class Common:
     def show(self, document: dict[str, Any], *people: RenderableType) -> None:
         """Print a verb's result: `document` as JSON with `--json`, else what is made for people to read."""
         if self.json:
-            print(json.dumps(document, ensure_ascii=False, allow_nan=False))
+            print(json.dumps(document, ensure_ascii=False, allow_nan=False), flush=True)
             return
         _print(sys.stdout, *people)
 

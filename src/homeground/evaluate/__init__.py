@@ -11,16 +11,19 @@ from homeground.evaluate.agent import (
     save_outcomes,
 )
 from homeground.evaluate.metrics import Metrics, check_metrics, metrics_schema, read_metrics, write_metrics
+from homeground.evaluate.prompts import Evaluation, evaluate
 from homeground.evaluate.stats import Interval, mean_interval, paired_difference
 from homeground.evaluate.verdict import pair_rows, stage_rows, verdict
 
 __all__ = [
     "METRICS",
+    "Evaluation",
     "Interval",
     "Metrics",
     "TaskOutcome",
     "check_metrics",
     "compare_rollouts",
+    "evaluate",
     "evaluate_rollouts",
     "load_outcomes",
     "mean_interval",

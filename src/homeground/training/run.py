@@ -135,7 +135,7 @@ def train_grpo(
         forest_tokens=forest_tokens,
         seed=seed,
     )
-    run = _run_folder(folder, resume)
+    run = run_folder(folder, resume, "grpo")
     done = done_steps(run.checkpoints) // updates_per_step
     rows = min(64, settings.tasks_per_step * group_size)
     with Progress(quiet=quiet) as progress, Sampler(policy, rows=rows, deterministic=deterministic) as sampler:
@@ -154,12 +154,17 @@ def train_grpo(
     return GrpoRun(run.path, run.adapter, log.history)
 
 
-def _run_folder(folder: Path | str | None, resume: bool) -> RunFolder:
+def run_folder(folder: Path | str | None, resume: bool, kind: str) -> RunFolder:
+    """The folder of a run that is started from Python: the one given, else the next free KIND-N of the workspace.
+
+    Raises:
+        UsageError: it holds another run, or there is no telling which to resume.
+    """
     if folder is None:
         runs = open_workspace().runs
         if resume:
             raise UsageError("there is no telling which run to resume", hint="give folder=... of the run")
-        return RunFolder(next(path for n in itertools.count(1) if not (path := runs / f"grpo-{n}").exists()))
+        return RunFolder(next(path for n in itertools.count(1) if not (path := runs / f"{kind}-{n}").exists()))
     run = RunFolder(Path(folder))
     if not resume and newest_checkpoint(run.checkpoints):
         raise UsageError(
