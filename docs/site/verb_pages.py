@@ -8,7 +8,6 @@ from typing import Any
 import homeground.cli  # noqa: F401  (adds the verbs)
 from homeground.cli.verb import app
 
-
 BAR = "\\|"
 """A bar inside of a table's cell."""
 
