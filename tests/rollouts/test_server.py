@@ -305,7 +305,7 @@ def test_min_p_of_one_is_greedy(served):
 
 def test_a_conversation_keeps_its_own_ids_when_another_owner_wrote_the_same_text(served):
     """Two rollouts, the same text by other ids (planted): each history continues its own."""
-    conversations = served.server._conversations
+    conversations = served.server.conversations["policy"]
     messages = [*ASK, {"role": "assistant", "content": "abc"}]
     first = served.policy.tokenizer("abc")["input_ids"]
     second = served.policy.tokenizer("a")["input_ids"] + served.policy.tokenizer("bc")["input_ids"]

@@ -1,4 +1,4 @@
-"""Verbs that serve what was made: `serve` and `mcp`."""
+"""The verb `mcp`."""
 
 from __future__ import annotations
 
@@ -7,33 +7,6 @@ from typing import Annotated
 import typer
 
 from homeground.cli.verb import Common, verb
-
-
-@verb(example="homeground serve --port 8642")
-def serve(
-    common: Common,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 takes a free one.")] = 8642,
-) -> None:
-    """Serve the newest trained run: OpenAI-compatible /v1 and /search, on loopback, behind a random key."""
-    run = common.trained_run("sft")
-    recipe = common.load_recipe(str(run.recipe))
-    if common.dry_run:
-        common.show({"run": run.name, "port": port}, f"would serve run '{run.name}' on port {port}")
-        return
-
-    from homeground.pipeline.workbench import Workbench
-    from homeground.serve.app import create_app
-    from homeground.serve.loopback import serve_forever
-
-    with common.progress() as progress, Workbench(recipe, common.workspace(create=False), run, progress) as bench:
-        bench.start_from(run.adapter)
-        models, index = bench.server, bench.index.warm()
-
-        def announce(address: str) -> None:
-            event = {"event": "listening", "url": f"{address}/v1", "key": models.secret, "model": models.model}
-            common.show(event, f"listening on {address}/v1, key {models.secret}, model '{models.model}'; Ctrl-C ends")
-
-        serve_forever(create_app(models, index), port, announce)
 
 
 @verb(example="homeground mcp")
@@ -58,7 +31,7 @@ def mcp(
         return
     import secrets
 
-    from homeground.serve.loopback import serve_forever
+    from homeground.serve.listening import serve_forever
 
     token = secrets.token_urlsafe(24)
 

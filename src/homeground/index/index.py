@@ -158,6 +158,16 @@ class Index:
         return self
 
     @property
+    def embedder(self) -> Embedder:
+        """What embeds chunks and queries."""
+        return self._embedder
+
+    @property
+    def reranker(self) -> Reranker | None:
+        """What reads the best hits again, where the settings name one."""
+        return self._reranker
+
+    @property
     def roots(self) -> list[Path]:
         """The folders that were indexed; paths of hits are relative to one of them."""
         return [Path(root) for root in self._manifest.get("roots")]

@@ -193,6 +193,11 @@ def save(peft: PeftModel, folder: Path, begun: Start | None, name: str, original
     shutil.rmtree(previous, ignore_errors=True)
 
 
+def moves_base(folder: Path) -> bool:
+    """Whether the adapter of a folder was trained over weights that its start had moved."""
+    return _record(folder).get("start") == Init.PISSA
+
+
 def refuse_other_base(folder: Path, originals: Originals) -> None:
     """Compare the base that an adapter says it was trained on with another.
 

@@ -213,6 +213,34 @@ def load_policy(
     base, tokenizer = load_base(
         folder, quantization=quantization, double_quant=double_quant, blocksize=blocksize, dtype=dtype, device=device
     )
+    policy = policy_over(base, tokenizer, name, folder, quantization, dtype, lora=lora, adapter=adapter, seed=seed)
+    if checkpointing:
+        checkpoint_layers(policy.model)
+    return policy
+
+
+def policy_over(
+    base: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    name: str,
+    folder: Path,
+    quantization: Quantization,
+    dtype: torch.dtype,
+    *,
+    lora: LoraSettings,
+    adapter: Path | None,
+    seed: int,
+) -> Policy:
+    """A policy over a base that is read already; layers of the base are wrapped in place.
+
+    Args:
+        base, tokenizer: from :func:`~homeground.policy.base_model.load_base`.
+        name, quantization, dtype, lora, adapter, seed: see :func:`load_policy`.
+        folder: of the base.
+
+    Raises:
+        HomegroundError: the adapter belongs to another base.
+    """
     originals = Originals(folder)
     torch.manual_seed(seed)
     if adapter is not None:
@@ -233,8 +261,6 @@ def load_policy(
         policy.strategy = prepare(policy.model, name)
     if dtype is not torch.float32 and policy.strategy is Strategy.FOREST:
         keep_residual_stream(policy.model, dtype)
-    if checkpointing:
-        checkpoint_layers(policy.model)
     return policy
 
 

@@ -231,16 +231,21 @@ def sampler_shell(model: PreTrainedModel, dtype: torch.dtype, *, packed: bool | 
         parent, _, child = name.rpartition(".")
         fresh = SamplerLinear(layer, dtype, packed=packed and is_quantized(layer.get_base_layer()))
         setattr(shell.get_submodule(parent), child, fresh)
-    leftover = {} if packed else quantized_layers(shell)
-    for name, layer in leftover.items():
+    if not packed:
+        unpack(shell, dtype)
+    return shell
+
+
+def unpack(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Put plain layers in the place of a model's packed ones: the same numbers, 2 bytes a parameter."""
+    for name, layer in quantized_layers(model).items():
         parent, _, child = name.rpartition(".")
         weight, bias = frozen(layer, dtype)
         plain = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
         plain.weight = nn.Parameter(weight, requires_grad=False)
         if bias is not None:
             plain.bias = nn.Parameter(bias, requires_grad=False)
-        setattr(shell.get_submodule(parent), child, plain)
-    return shell
+        setattr(model.get_submodule(parent), child, plain)
 
 
 def publish(trainer: PreTrainedModel, shell: PreTrainedModel) -> None:

@@ -90,16 +90,18 @@ class Sampled(BaseModel):
         top_k = min(self.top_k, MOST_TOP_K)
         return SamplingParams(temperature, self.top_p, top_k, seed, self.min_p, self.likeliest or 0)
 
-    def check(self, model: str) -> None:
+    def check(self, models: Sequence[str]) -> None:
         """Refuse another model and what we do not do.
+
+        Args:
+            models: names that there are.
 
         Raises:
             ApiError: names it.
         """
-        if self.model != model:
-            raise ApiError(
-                404, f"the model {self.model!r} does not exist; this server has {model!r}", "model_not_found"
-            )
+        if self.model not in models:
+            known = ", ".join(map(repr, models))
+            raise ApiError(404, f"the model {self.model!r} does not exist; this server has {known}", "model_not_found")
         if asked := refused(self.model_extra or {}):
             raise ApiError(400, f"this server does not support {', '.join(asked)} yet", "unsupported_parameter")
 

@@ -17,15 +17,15 @@ import socket
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
-from starlette.exceptions import HTTPException as AnyHTTPException
+from starlette.exceptions import HTTPException
 from transformers import PreTrainedTokenizerBase
 
 from homeground.base.errors import HomegroundError
@@ -46,10 +46,14 @@ WRONG_KEY = "missing or wrong key: send it as 'Authorization: Bearer KEY'"
 class ModelServer:
     """Serves an engine on 127.0.0.1 from a thread of its own; use it as a context manager.
 
+    ``conversations`` holds what answers, by the names of the models; the first is the default's.
+
     Args:
         engine: what answers.
         tokenizer: with a chat template.
         model: the name that requests must use.
+        also: further engines by name, for models with the same tokenizer.
+        secret: the key; a random one if None.
         seed: requests without a seed of their own get one from (this seed, weights version, prompt, how many times
             that prompt was asked), so a run does not depend on the order in which requests arrive, except that
             equal prompts are told apart by nothing else: rollouts send seeds.
@@ -63,20 +67,34 @@ class ModelServer:
         tokenizer: PreTrainedTokenizerBase,
         *,
         model: str = "policy",
+        also: Mapping[str, Engine] | None = None,
+        secret: str | None = None,
         seed: int = 0,
         most_direct: int = MOST_DIRECT,
     ) -> None:
         self.model = model
-        self.secret = secrets.token_urlsafe(24)
+        self.secret = secret or secrets.token_urlsafe(24)
         self._engine = engine
         self._tokenizer = tokenizer
-        self._conversations = Conversations(engine, tokenizer)
+        self.conversations = {
+            name: Conversations(one, tokenizer) for name, one in {model: engine, **(also or {})}.items()
+        }
         self._seed = seed
         self._most_direct = most_direct
         self._direct = 0
-        self._asked: OrderedDict[tuple[int, bytes], int] = OrderedDict()
+        self._asked: OrderedDict[tuple[str, int, bytes], int] = OrderedDict()
         self.app = self._build()
         self._server: uvicorn.Server | None = None
+
+    @property
+    def models(self) -> list[str]:
+        """Names that requests may use."""
+        return list(self.conversations)
+
+    @property
+    def waiting(self) -> int:
+        """Requests of direct clients that are being answered or wait."""
+        return self._direct
 
     @property
     def root(self) -> str:
@@ -129,23 +147,30 @@ class ModelServer:
     def _build(self) -> FastAPI:
         app = FastAPI(title="Homeground model server", docs_url=None, redoc_url=None, openapi_url=None)
         app.add_api_route("/healthz", self._health)
+        # Before its body is looked at: who has no key is told nothing else.
+        guarded: dict[str, Any] = {"dependencies": [Depends(self.guard)], "response_model": None}
         for prefix in ("/v1", "/{secret}/v1"):
-            app.add_api_route(f"{prefix}/models", self._models)
-            app.add_api_route(f"{prefix}/chat/completions", self._chat, methods=["POST"], response_model=None)
-            app.add_api_route(f"{prefix}/completions", self._complete, methods=["POST"], response_model=None)
+            app.add_api_route(f"{prefix}/models", self._models, **guarded)
+            app.add_api_route(f"{prefix}/chat/completions", self.chat, methods=["POST"], **guarded)
+            app.add_api_route(f"{prefix}/completions", self._complete, methods=["POST"], **guarded)
         app.add_exception_handler(ApiError, lambda _, error: _refusal(error))  # type: ignore[attr-defined, arg-type, return-value]
         app.add_exception_handler(RequestValidationError, _explain)
-        app.add_exception_handler(AnyHTTPException, _unreadable)
+        app.add_exception_handler(HTTPException, _unreadable)
         return app
 
     async def _health(self) -> dict[str, Any]:
         return {"status": "ok", "weights_version": self._engine.weights_version}
 
-    async def _models(self, request: Request) -> dict[str, Any]:
-        self._authorize(request)
-        return {"object": "list", "data": [{"id": self.model, "object": "model", "owned_by": "homeground"}]}
+    async def _models(self) -> dict[str, Any]:
+        data = [{"id": name, "object": "model", "owned_by": "homeground"} for name in self.models]
+        return {"object": "list", "data": data}
 
-    async def _chat(self, request: Request, body: ChatRequest) -> Any:
+    async def chat(self, request: Request, body: ChatRequest) -> Any:
+        """Answer a chat request: a document, or a response in pieces.
+
+        Raises:
+            ApiError: why it is not answered.
+        """
         return await self._served(request, body, self._chat_call)
 
     async def _complete(self, request: Request, body: CompletionRequest) -> Any:
@@ -155,43 +180,48 @@ class ModelServer:
         self, request: Request, body: B, call_of: Callable[[B], tuple[Call, list[int]]]
     ) -> Any:
         """Answer a request, whole or in pieces; those that came past the gateway wait for their turn."""
-        self._authorize(request)
-        body.check(self.model)
+        body.check(self.models)
         call, prompt = call_of(body)
+        conversations = self.conversations[body.model]
         response = Response(
-            self.model, self._tokenizer, chat=isinstance(body, ChatRequest), likeliest=body.likeliest,
+            body.model, self._tokenizer, chat=isinstance(body, ChatRequest), likeliest=body.likeliest,
             ids=body.return_token_ids,
         )  # fmt: skip
         direct = "secret" not in request.path_params
-        if direct and self._direct >= self._most_direct:
-            raise ApiError(429, "too many requests are waiting", "rate_limit_exceeded", {"Retry-After": "2"})
-        self._direct += direct
+        if direct:
+            self.enter()
+        if body.stream:
+            stream = Stream(conversations, call, prompt, response, self.leave if direct else None)
+            await _asked(stream.begin())
+            counted = body.stream_options is not None and body.stream_options.include_usage
+            return StreamingResponse(stream.events(counted), media_type=EVENT_STREAM)
         try:
-            if body.stream:
-                stream = Stream(self._conversations, call, prompt, response)
-                await _asked(stream.begin())
-                counted = body.stream_options is not None and body.stream_options.include_usage
-                return StreamingResponse(self._counted_out(stream.events(counted), direct), media_type=EVENT_STREAM)
             limit = None if direct else GATEWAY_S
-            work = asyncio.create_task(self._conversations.answer(call, prompt))
-            answers = await _asked(_unless_gone(request, work, limit))
+            work = asyncio.create_task(conversations.answer(call, prompt))
+            answers = await _asked(unless_gone(request, work, limit))
             return response.whole(answers)
         finally:
-            # A stream goes on behind this response.
-            self._direct -= direct
+            if direct:
+                self.leave()
 
-    async def _counted_out(self, events: AsyncIterator[str], direct: bool) -> AsyncIterator[str]:
-        self._direct += direct
-        try:
-            async for event in events:
-                yield event
-        finally:
-            self._direct -= direct
+    def enter(self) -> None:
+        """Take a place among the direct clients' answers, also for one that an app around this one writes.
+
+        Raises:
+            ApiError: there is none.
+        """
+        if self._direct >= self._most_direct:
+            raise ApiError(429, "too many requests are waiting", "rate_limit_exceeded", {"Retry-After": "2"})
+        self._direct += 1
+
+    def leave(self) -> None:
+        """Give it back."""
+        self._direct -= 1
 
     def _chat_call(self, body: ChatRequest) -> tuple[Call, list[int]]:
         try:
             call = body.call(body.prompt_cache_key or "")
-            prompt = self._conversations.prompt(call.messages, call.owner, call.tools)
+            prompt = self.conversations[body.model].prompt(call.messages, call.owner, call.tools)
         except HomegroundError as error:
             raise ApiError(400, error.message) from error
         return replace(call, params=body.params(self._seed_of(body, prompt))), prompt
@@ -201,31 +231,27 @@ class ModelServer:
         params = body.params(self._seed_of(body, prompt))
         return Call([], body.limit(), params, body.stops, body.n, remembered=False), prompt
 
-    def _authorize(self, request: Request) -> None:
-        if not self.admits(request):
-            raise ApiError(401, WRONG_KEY, "invalid_api_key")
-
     def admits(self, request: Request) -> bool:
         """Whether a request carries the key, in its header or as the first part of a path that has one."""
         given = request.path_params.get("secret") or request.headers.get("authorization", "").removeprefix("Bearer ")
         return secrets.compare_digest(given.encode(), self.secret.encode())
 
-    def guard(self, request: Request) -> None:
-        """The same check for routes of an app around this one.
+    async def guard(self, request: Request) -> None:
+        """What every route depends on, and those of an app around this one may.
 
         Raises:
-            HTTPException: 401.
+            ApiError: 401.
         """
         if not self.admits(request):
-            raise HTTPException(401, WRONG_KEY)
+            raise ApiError(401, WRONG_KEY, "invalid_api_key")
 
     def _seed_of(self, body: Sampled, prompt: list[int]) -> int:
         if body.seed is not None:
             return body.seed
         key = hashlib.blake2b(json.dumps(prompt).encode(), digest_size=12).digest()
-        version = self._engine.weights_version
-        count = self._asked.pop((version, key), 0)
-        self._asked[version, key] = count + 1
+        version = self.conversations[body.model].engine.weights_version
+        count = self._asked.pop((body.model, version, key), 0)
+        self._asked[body.model, version, key] = count + 1
         if len(self._asked) > REMEMBERED_PROMPTS:
             self._asked.popitem(last=False)
         text = f"{self._seed}:{version}:{key.hex()}:{count}"
@@ -242,8 +268,12 @@ async def _asked[T](work: Awaitable[T]) -> T:
         raise ApiError(400, error.message) from error
 
 
-async def _unless_gone[T](request: Request, result: asyncio.Task[T], limit_s: float | None) -> T:
-    """Wait for a task; a client that hangs up cancels it, and so does the end of its time."""
+async def unless_gone[T](request: Request, result: asyncio.Task[T], limit_s: float | None) -> T:
+    """Wait for a task; a client that hangs up cancels it, and so does the end of its time.
+
+    Raises:
+        ApiError: nobody waits for it, or it took too long.
+    """
 
     async def hang_up() -> None:
         while (await request.receive())["type"] != "http.disconnect":
@@ -271,7 +301,7 @@ async def _explain(_: Request, error: Exception) -> JSONResponse:
 
 async def _unreadable(_: Request, error: Exception) -> JSONResponse:
     """A body that is no JSON, in the words of the framework."""
-    assert isinstance(error, AnyHTTPException)
+    assert isinstance(error, HTTPException)
     return _refusal(ApiError(error.status_code, str(error.detail)))
 
 

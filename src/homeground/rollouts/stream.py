@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 from homeground.rollouts.conversation import Answer, Call, Conversations
@@ -18,10 +18,19 @@ class Stream:
         call: its listener is this stream's.
         prompt: of the call.
         response: writes the events.
+        done: called once when nothing more is computed, which may be long before a slow reader has it all.
     """
 
-    def __init__(self, conversations: Conversations, call: Call, prompt: list[int], response: Response) -> None:
+    def __init__(
+        self,
+        conversations: Conversations,
+        call: Call,
+        prompt: list[int],
+        response: Response,
+        done: Callable[[], None] | None = None,
+    ) -> None:
         self._conversations, self._call, self._prompt, self._response = conversations, call, prompt, response
+        self._done = done or (lambda: None)
         self._sampled: asyncio.Queue[tuple[int, int] | None] = asyncio.Queue()
         self._work: asyncio.Task[list[Answer]] | None = None
         self._first: tuple[int, int] | None = None
@@ -40,7 +49,7 @@ class Stream:
 
         call = replace(self._call, listen=listen)
         self._work = asyncio.create_task(self._conversations.answer(call, self._prompt))
-        self._work.add_done_callback(lambda _: self._sampled.put_nowait(None))
+        self._work.add_done_callback(lambda _: self._end())
         try:
             self._first = await self._sampled.get()
         except BaseException:
@@ -48,6 +57,10 @@ class Stream:
             raise
         if self._first is None:
             self._work.result()
+
+    def _end(self) -> None:
+        self._sampled.put_nowait(None)
+        self._done()
 
     async def events(self, counted: bool) -> AsyncIterator[str]:
         """Server-sent events to the end; closing the iterator ends the work.

@@ -1,1 +1,1 @@
-"""Serving: the trained model and search on loopback (`app`), and the index's tools over MCP (`mcp_server`)."""
+"""Serving: models, search and a page over HTTP (`app`), and the index's tools over MCP (`mcp_server`)."""

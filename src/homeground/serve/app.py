@@ -1,29 +1,102 @@
-"""The serving app: the model server that RL uses, and search, behind one key."""
+"""The serving app: the model server that RL uses, search and what belongs to it, behind one token."""
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
-from fastapi import Depends, FastAPI, Query
-from starlette.concurrency import run_in_threadpool
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 
-from homeground.index import Index
+from homeground import __version__
 from homeground.rollouts import ModelServer
+from homeground.rollouts.requests import ApiError, ChatRequest
+from homeground.serve.metrics import Measured, Metrics
+from homeground.serve.refusals import explain_errors
+from homeground.serve.retrieval import embedder_name, ranker_name, retrieval_routes
+
+if TYPE_CHECKING:
+    from homeground.pipeline.serving import Serving
 
 
-def create_app(models: ModelServer, index: Index) -> FastAPI:
-    """One app: ``/v1`` of the model server, ``/search`` over the index, ``/healthz``.
+def create_app(serving: Serving, token: str) -> FastAPI:
+    """One app over what is served.
 
     Args:
-        models: its key is the app's key.
-        index: what is searched.
+        serving: entered.
+        token: what every request but `/healthz` carries.
     """
-    app = FastAPI(title="Homeground", docs_url=None, redoc_url=None, openapi_url=None)
+    first, *others = serving.names
+    models = ModelServer(
+        serving.engines[first],
+        serving.tokenizer,
+        model=first,
+        also={name: serving.engines[name] for name in others},
+        secret=token,
+        seed=serving.recipe.seed,
+        most_direct=serving.recipe.serve.waiting,
+    )
+    app = FastAPI(title="Homeground", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+    metrics = Metrics(serving.engines, lambda: models.waiting)
+    explain_errors(app)
+    guarded = [Depends(models.guard)]
+    app.include_router(_model_routes(serving, models), dependencies=guarded)
+    app.include_router(retrieval_routes(serving), dependencies=guarded)
 
-    async def search(q: str = Query(min_length=1), k: int = Query(10, ge=1, le=100)) -> dict[str, Any]:
-        hits = await run_in_threadpool(index.search, q, k)
-        return {"query": q, "hits": [hit.to_json() for hit in hits]}
+    async def told() -> Response:
+        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
-    app.add_api_route("/search", search, dependencies=[Depends(models.guard)])
+    app.add_api_route("/metrics", told, dependencies=guarded, response_class=Response)
+
+    async def described() -> dict[str, Any]:
+        return description(app, models.app)
+
+    app.add_api_route("/openapi.json", described, dependencies=guarded)
     app.mount("/", models.app)
+    app.add_middleware(Measured, metrics=metrics, paths=description(app, models.app)["paths"])
     return app
+
+
+def _model_routes(serving: Serving, models: ModelServer) -> APIRouter:
+    routes = APIRouter(prefix="/v1")
+    started = int(time.time())
+
+    def listed() -> list[dict[str, Any]]:
+        names = list(models.models)
+        if serving.index is not None:
+            names += dict.fromkeys([embedder_name(serving.index), ranker_name(serving.index)])
+        return [{"id": name, "object": "model", "created": started, "owned_by": "homeground"} for name in names]
+
+    @routes.get("/models")
+    async def every() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction] # the decorator uses it
+        """Models that answer, and those behind embeddings and reranking."""
+        return {"object": "list", "data": listed()}
+
+    @routes.get("/models/{name:path}")
+    async def one(name: str) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
+        """One of them."""
+        for model in listed():
+            if model["id"] == name:
+                return model
+        raise ApiError(404, f"the model {name!r} does not exist", "model_not_found")
+
+    @routes.post("/chat/completions", response_model=None)
+    async def chat(request: Request, body: ChatRequest) -> Any:  # pyright: ignore[reportUnusedFunction]
+        """A conversation goes on."""
+        return await models.chat(request, body)
+
+    return routes
+
+
+def description(app: FastAPI, mounted: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document of an app and of one mounted on its root; the way for gateways is left out."""
+    own, inner = app.openapi(), mounted.openapi()
+    paths = {path: what for path, what in inner["paths"].items() if not path.startswith("/{secret}")}
+    schemas = {**inner["components"]["schemas"], **own["components"]["schemas"]}
+    bearer = {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}}
+    return {
+        **own,
+        "paths": {**paths, **own["paths"]},
+        "components": {"schemas": schemas, **bearer},
+        "security": [{"token": []}],
+    }

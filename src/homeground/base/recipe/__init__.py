@@ -10,6 +10,7 @@ from homeground.base.recipe.load import PROJECT_RECIPE, bundled_recipes, load_re
 from homeground.base.recipe.model import LoraSection, ModelSection
 from homeground.base.recipe.recipe import Recipe
 from homeground.base.recipe.rl import RlSection
+from homeground.base.recipe.serve import ServeSection
 from homeground.base.recipe.sft import SftSection
 from homeground.base.recipe.tasks import TasksSection
 from homeground.base.recipe.tune import TuneSection
@@ -29,6 +30,7 @@ __all__ = [
     "Recipe",
     "RewardSection",
     "RlSection",
+    "ServeSection",
     "SftSection",
     "SourceSection",
     "TasksSection",

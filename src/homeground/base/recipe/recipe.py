@@ -14,6 +14,7 @@ from homeground.base.recipe.index import IndexSection
 from homeground.base.recipe.model import ModelSection
 from homeground.base.recipe.rl import RlSection
 from homeground.base.recipe.section import Section
+from homeground.base.recipe.serve import ServeSection
 from homeground.base.recipe.sft import SftSection
 from homeground.base.recipe.tasks import TasksSection
 from homeground.base.recipe.tune import TuneSection
@@ -33,6 +34,7 @@ class Recipe(Section):
     tune: TuneSection = TuneSection()
     eval: EvalSection = EvalSection()
     ask: AskSection = AskSection()
+    serve: ServeSection = ServeSection()
     seed: int = Field(default=0, ge=0, lt=2**32, description="seed of every random choice")
     run: str | None = Field(default=None, description="the run's name; null lets the verb choose")
 

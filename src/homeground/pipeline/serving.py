@@ -1,0 +1,164 @@
+"""What `homeground serve` works with: models by name over one base, and the index.
+
+Every adapter has a sampler of its own over the same frozen tensors. They, and searches, compute one after the other: on
+a CPU two busy computations at once are many times slower.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from homeground.base.errors import UsageError
+from homeground.base.progress import Progress
+from homeground.base.recipe import ModelSection, Recipe
+from homeground.base.threads import release_workers
+from homeground.base.workspace import Workspace
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from homeground.index import Filters, Hit, Index
+    from homeground.policy.shared_base import SharedBase
+    from homeground.rollouts import Sampler
+
+BASE = "base"
+"""The name of the model without an adapter."""
+INDEXED = "+index"
+"""Behind a model's name: its answers are written from the index."""
+
+
+class Serving:
+    """Models and index, loaded on entry; use it as a context manager.
+
+    Args:
+        recipe: names the base model, and how much is done at once.
+        workspace: holds the index; there may be none.
+        adapters: folders in PEFT's format by the names of their models; the first is the default model.
+        progress: where bars go.
+
+    Raises:
+        UsageError: a name that cannot be a model's.
+        HomegroundError: a model or the index cannot be opened.
+    """
+
+    def __init__(
+        self, recipe: Recipe, workspace: Workspace, adapters: Mapping[str, Path], progress: Progress | None = None
+    ) -> None:
+        for name in adapters:
+            check_name(name)
+        self.recipe, self.workspace = recipe, workspace
+        self._adapters = dict(adapters)
+        self._progress = progress or Progress(quiet=True)
+        self._open = contextlib.ExitStack()
+        self.compute = threading.Lock()
+        self.index: Index | None = None
+        self.engines: dict[str, Sampler] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """Of the models; the first is for those who do not care."""
+        return [*self._adapters, BASE]
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._open.close)
+            self._load()
+            undo.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def search(self, query: str, k: int, filters: Filters | None = None) -> list[Hit]:
+        """Search while no model computes.
+
+        Raises:
+            UsageError: there is no index, the query is blank, or nothing passes the filters.
+        """
+        from homeground.index import Tools
+
+        index = self.wanted_index()
+        with self.compute:
+            try:
+                return Tools(index).hits(query, k, filters)
+            finally:
+                release_workers()
+
+    def wanted_index(self) -> Index:
+        """The index.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if self.index is None:
+            raise UsageError(
+                "there is no index here",
+                where=str(self.workspace.index),
+                hint="make one with 'homeground index', then start the server again",
+            )
+        return self.index
+
+    def _load(self) -> None:
+        from homeground.index import Index
+        from homeground.rollouts import Sampler
+
+        settings = self.recipe.serve
+        bar = self._progress.bar("loading the index and the models")
+        if self.workspace.index.is_dir():
+            self.index = self._open.enter_context(contextlib.closing(Index.open(self.workspace.index))).warm()
+        base = shared_base(self.recipe.model)
+        self.tokenizer: PreTrainedTokenizerBase = base.tokenizer
+        named = {**self._adapters, BASE: None}
+        for name, adapter in named.items():
+            sampler = Sampler(
+                base.policy(adapter),
+                rows=settings.rows,
+                cache_mb=max(1, settings.cache_mb // len(named)),
+                compute=self.compute,
+            )
+            self.engines[name] = self._open.enter_context(sampler)
+        bar.done(f"{len(named)} models ready")
+
+
+def shared_base(model: ModelSection) -> SharedBase:
+    """The base of a recipe's model, to be sampled with several adapters.
+
+    Raises:
+        HomegroundError: it cannot be loaded.
+    """
+    import torch
+
+    from homeground.policy.quantize import Quantization
+    from homeground.policy.shared_base import SharedBase
+
+    dtypes = {"bf16": torch.bfloat16, "fp32": torch.float32, "auto": None}
+    return SharedBase(
+        model.name,
+        quantization=Quantization(model.quantization),
+        double_quant=model.double_quant,
+        blocksize=model.blocksize,
+        dtype=dtypes[model.compute_dtype],
+        device=model.device,
+    )
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot name a model.
+
+    Raises:
+        UsageError: it is taken, or would be read as something else.
+    """
+    if not name or name == BASE or name.endswith(INDEXED):
+        raise UsageError(
+            f"a model cannot be called {name!r}",
+            where="serve",
+            hint=f"'{BASE}' is the model without an adapter, and '{INDEXED}' is added by the server; "
+            "give it another name: --adapter NAME=FOLDER",
+        )

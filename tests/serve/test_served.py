@@ -1,0 +1,220 @@
+"""Models by name, search, embeddings, reranking and counts, over HTTP."""
+
+import json
+import socket
+import threading
+import time
+
+import httpx
+import numpy as np
+import openai
+import pytest
+
+from homeground.index import Embedder
+
+ASK = [{"role": "user", "content": "abc"}]
+OPEN = {"/healthz"}
+
+
+def complete(client, model="one", **more):
+    return client.chat.completions.create(
+        model=model, messages=ASK, **({"max_tokens": 12, "temperature": 0, "seed": 3} | more)
+    )
+
+
+def test_models_by_name_answer_as_themselves(server):
+    client = server.openai()
+    names = ["one", "two", "base"]
+    assert [model.id for model in client.models.list()][:3] == names
+    said = {name: complete(client, name) for name in names}
+    assert {name: answer.model for name, answer in said.items()} == {name: name for name in names}
+    texts = {name: answer.choices[0].message.content for name, answer in said.items()}
+    assert len(set(texts.values())) == 3
+    streamed = "".join(chunk.choices[0].delta.content or "" for chunk in complete(client, "two", stream=True))
+    assert streamed == texts["two"]
+    text = client.completions.create(model="two", prompt="abc", max_tokens=4, temperature=0)
+    assert text.model == "two"
+    assert client.models.retrieve("two").id == "two"
+
+
+def test_models_that_answer_at_once_do_not_mix(server):
+    client = server.openai()
+    alone = {name: complete(client, name).choices[0].message.content for name in ("one", "two", "base")}
+    found = []
+
+    def ask(name):
+        found.append((name, complete(client, name).choices[0].message.content))
+
+    threads = [threading.Thread(target=ask, args=(name,)) for name in alone for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(found) == 15
+    assert all(text == alone[name] for name, text in found)
+
+
+@pytest.mark.parametrize("name", ["three", "", "one+indeks", "policy"])
+def test_a_model_that_is_not_there_is_404_and_the_others_are_named(server, name):
+    with pytest.raises(openai.NotFoundError, match="'one', 'two', 'base'") as caught:
+        complete(server.openai(), name)
+    assert caught.value.code == "model_not_found"
+
+
+def test_hits_with_their_scores_and_filters(server):
+    with server.http() as http:
+        found = http.get("/search", params={"q": "raise the heat", "k": 2}).json()
+        assert found["query"] == "raise the heat"
+        assert found["hits"][0]["symbol"] == "Oven.heat_up"
+        assert {"dense", "lexical", "fused"} <= found["hits"][0]["scores"].keys()
+        filters = {"q": "bread", "kind": ["method", "function"], "path": "bakery/", "symbol": "Oven.*"}
+        hits = http.get("/search", params=filters).json()["hits"]
+        assert hits
+        assert all(hit["path"].startswith("bakery/") and hit["symbol"].startswith("Oven.") for hit in hits)
+
+
+@pytest.mark.parametrize(
+    ("query", "error", "hint"),
+    [
+        ({}, "q: Field required", None),
+        ({"q": "x", "k": 0}, "k: Input should be greater than or equal to 1", None),
+        ({"q": " "}, "the query is blank", "say in words"),
+        ({"q": "x", "language": "cobol"}, "no chunk has the language 'cobol'", "the index has: python"),
+    ],
+)
+def test_a_search_that_cannot_be_done_says_what_to_do(server, query, error, hint):
+    with server.http() as http:
+        refused = http.get("/search", params=query)
+    assert refused.status_code == 400
+    document = refused.json()
+    assert document.keys() == {"error", "where", "hint"}
+    assert error in document["error"]
+    assert (hint or "") in (document["hint"] or "")
+
+
+@pytest.mark.parametrize("texts", ["one text", ["a horse", "bread", "a horse"] * 20])
+def test_embeddings_are_the_indexs_own(server, texts):
+    # OpenAI's client asks for base64.
+    answer = server.openai().embeddings.create(model="all-minilm-l6-v2", input=texts)
+    given = [texts] if isinstance(texts, str) else texts
+    wanted = Embedder("all-minilm-l6-v2", 192).encode_all(given)
+    assert np.allclose([one.embedding for one in answer.data], wanted, atol=1e-5)
+    assert [one.index for one in answer.data] == list(range(len(given)))
+    assert answer.usage.total_tokens > 0
+    with server.http() as http:
+        body = {"model": "all-minilm-l6-v2", "input": texts, "encoding_format": "float"}
+        plain = http.post("/v1/embeddings", json=body).json()["data"][0]["embedding"]
+    assert np.allclose(plain, wanted[0], atol=1e-5)
+
+
+def test_documents_are_ranked_by_the_embedder_where_the_index_has_no_reranker(server):
+    documents = ["a horse in a meadow", {"text": "baking bread in an oven"}, "tax law"]
+    with server.http() as http:
+        answer = http.post("/v1/rerank", json={"query": "loaves", "documents": documents, "top_n": 2}).json()
+    assert answer["model"] == "all-minilm-l6-v2"
+    assert answer["results"][0]["index"] == 1
+    assert answer["results"][0]["document"] == {"text": "baking bread in an oven"}
+    scores = [result["relevance_score"] for result in answer["results"]]
+    assert scores == sorted(scores, reverse=True)
+    assert len(scores) == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "words"),
+    [
+        ("embeddings", {"model": "all-minilm-l6-v2", "input": [[1, 2]]}, "send text"),
+        ("embeddings", {"model": "all-minilm-l6-v2", "input": []}, "there is none"),
+        ("embeddings", {"model": "all-minilm-l6-v2", "input": "a", "dimensions": 2}, "have 384"),
+        ("embeddings", {"model": "one", "input": "a"}, "'all-minilm-l6-v2'"),
+        ("embeddings", {"model": "all-minilm-l6-v2", "input": ["a"] * 2049}, "at most 2048"),
+        ("rerank", {"query": " ", "documents": ["a"]}, "blank"),
+        ("rerank", {"query": "a", "documents": []}, "there is none"),
+        ("rerank", {"query": "a", "documents": ["a"], "model": "x"}, "does not exist"),
+    ],
+)
+def test_what_cannot_be_embedded_or_ranked_is_refused(server, path, body, words):
+    with server.http() as http:
+        refused = http.post(f"/v1/{path}", json=body)
+    assert refused.status_code in (400, 404)
+    assert words in refused.json()["error"]["message"]
+
+
+def test_nothing_is_told_without_the_token(server):
+    with server.http() as http:
+        described = http.get("/openapi.json").json()
+    assert {"/search", "/metrics", "/v1/chat/completions", "/v1/embeddings", "/v1/rerank"} <= described["paths"].keys()
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic eDp5"}):
+        for path, methods in described["paths"].items():
+            for method in methods:
+                answer = httpx.request(method, server.root + path, headers=headers, json={})
+                assert answer.status_code == (200 if path in OPEN else 401), (method, path)
+
+
+def test_counts_in_prometheus_words(server):
+    def told(http):
+        answer = http.get("/metrics")
+        assert answer.headers["content-type"].startswith("text/plain")
+        lines = [line.rsplit(" ", 1) for line in answer.text.splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, value in lines}
+
+    with server.http() as http:
+        before = told(http)
+        complete(server.openai(), "two")
+        http.get("/made/up/path")
+        after = told(http)
+    chat = 'homeground_requests_total{path="/v1/chat/completions",status="200"}'
+    assert after[chat] == before.get(chat, 0) + 1
+    tokens = 'homeground_sampled_tokens_total{model="two"}'
+    assert after[tokens] > before[tokens]
+    assert after['homeground_requests_total{path="other",status="404"}'] >= 1
+    assert not any("made" in name for name in after)
+    assert after["homeground_answers"] == 0
+    assert after["process_resident_memory_bytes"] > 1e6
+
+
+def raw(server, body):
+    """A request of which nothing is read yet."""
+    content = json.dumps(body).encode()
+    host, port = server.root.removeprefix("http://").split(":")
+    reader = socket.create_connection((host, int(port)))
+    reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer a-token-for-tests-only\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+    reader.sendall(head.encode() + content)
+    return reader
+
+
+def until(condition, seconds=20.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+def test_readers_that_do_not_read_stall_nobody(server):
+    sampler = server.serving.engines["one"]
+    before = sampler.sampled_tokens
+    body = {"model": "one", "messages": ASK, "max_tokens": 300, "stream": True, "seed": 1, "stop": ["never said"]}
+    slow = [raw(server, body) for _ in range(10)]
+    try:
+        # More of them than decode at once: those behind them are served although nobody reads.
+        assert complete(server.openai(), "one").choices[0].message.content
+        until(lambda: sampler.sampled_tokens - before >= 600)
+        with server.http() as http:
+            until(lambda: "homeground_answers 0.0" in http.get("/metrics").text)
+    finally:
+        for reader in slow:
+            reader.close()
+
+
+def test_readers_that_vanish_end_their_work(server):
+    sampler = server.serving.engines["two"]
+    before = sampler.sampled_tokens
+    body = {"model": "two", "messages": ASK, "max_tokens": 900, "stream": True, "seed": 1}
+    gone = [raw(server, body) for _ in range(8)]
+    for reader in gone:
+        reader.recv(10)
+        reader.close()
+    with server.http() as http:
+        until(lambda: "homeground_answers 0.0" in http.get("/metrics").text)
+    assert sampler.sampled_tokens - before < 8 * 900
