@@ -1,6 +1,6 @@
 import pytest
 
-from homeground.pipeline.serving import Serving
+from homeground.pipeline.serving import Adapter, Serving
 
 from .serving import adapter_of, indexed, recipe_of, running, tiny_model
 
@@ -23,5 +23,5 @@ def adapters(tmp_path_factory):
 def server(workspace, adapters):
     """Two adapters, their base and the index, over HTTP."""
     model, folders = adapters
-    with running(Serving(recipe_of(model, rows=8), workspace, folders)) as server:
+    with running(Serving(recipe_of(model, rows=8), workspace, {n: Adapter(f) for n, f in folders.items()})) as server:
         yield server

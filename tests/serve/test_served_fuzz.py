@@ -12,7 +12,7 @@ from .serving import TOKEN
 QUICK = settings(
     max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
 )  # fmt: skip
-NAMES = ("one", "base", "all-minilm-l6-v2")
+NAMES = ("one", "base+index", "all-minilm-l6-v2")
 SMALL = {"max_tokens": 2, "max_completion_tokens": 2, "n": 1}
 GENERATES = {"/v1/chat/completions", "/v1/completions"}
 OPERATIONS = [

@@ -13,6 +13,7 @@ from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
     from homeground.base.workspace import RunFolder
+    from homeground.pipeline.serving import Adapter
 
 
 @verb(example="homeground serve --port 8642")
@@ -30,7 +31,7 @@ def serve(
     ] = None,
 ) -> None:  # fmt: skip
     """Serve models, search and a page: OpenAI-compatible /v1, on loopback, behind a token."""
-    from homeground.pipeline.serving import Serving
+    from homeground.pipeline.serving import INDEXED, Serving
     from homeground.serve.listening import is_loopback, serve_forever
     from homeground.serve.token import fresh_token, token_of
 
@@ -56,6 +57,8 @@ def serve(
 
     def announce(address: str) -> None:
         page, names = f"{address}/#key={token}", serving.names
+        if serving.index is not None:
+            names = [*names, *(name + INDEXED for name in names)]
         event = {"event": "listening", "url": f"{address}/v1", "key": token, "model": names[0]}
         common.show(
             {**event, "models": names, "page": page},
@@ -79,13 +82,19 @@ def _newest(common: Common) -> RunFolder | None:
     return None
 
 
-def _adapters(common: Common, run: RunFolder | None, more: list[str]) -> dict[str, Path]:
-    found = {run.name: run.adapter} if run is not None else {}
+def _adapters(common: Common, run: RunFolder | None, more: list[str]) -> dict[str, Adapter]:
+    from homeground.pipeline.learned import Learned, learned
+    from homeground.pipeline.serving import Adapter
+
+    def of(run: RunFolder) -> Adapter:
+        return Adapter(run.adapter, seeks=learned(run) is Learned.LOOKUP)
+
+    found = {run.name: of(run)} if run is not None else {}
     for wish in more:
         name, _, folder = wish.partition("=")
         if name in found:
             raise UsageError(
                 f"two models would be called '{name}'", where="--adapter", hint="give one another name: NAME=FOLDER"
             )
-        found[name] = Path(folder).expanduser() if folder else common.workspace(create=False).run(name).adapter
+        found[name] = Adapter(Path(folder).expanduser()) if folder else of(common.workspace(create=False).run(name))
     return found

@@ -157,6 +157,21 @@ class Index:
         self.search("warm up")
         return self
 
+    def refresh(self) -> bool:
+        """Take over what another process has indexed since; a search that runs ends with what it began with.
+
+        Returns:
+            Whether there was something. An index that was made anew with other settings has to be opened again.
+        """
+        if self._manifest.get("view") == self._view.folder.name:
+            return False
+        with self._lock:
+            view = current_view(self.folder, self._manifest, self.settings.chroma)
+            if view is None or IndexSettings.of(self._manifest.get("settings")) != self.settings:
+                return False
+            self._view = view
+        return True
+
     @property
     def embedder(self) -> Embedder:
         """What embeds chunks and queries."""

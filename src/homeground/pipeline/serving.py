@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -22,9 +23,25 @@ from homeground.base.workspace import Workspace
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from homeground.agents.answering import Answerer
     from homeground.index import Filters, Hit, Index
     from homeground.policy.shared_base import SharedBase
     from homeground.rollouts import Sampler
+    from homeground.rollouts.conversation import Conversations
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What makes a named model of the base.
+
+    Attributes:
+        folder: in PEFT's format.
+        seeks: it learned to search and to pick, not to write: the base writes its answers from the index.
+    """
+
+    folder: Path
+    seeks: bool = False
+
 
 BASE = "base"
 """The name of the model without an adapter."""
@@ -38,7 +55,7 @@ class Serving:
     Args:
         recipe: names the base model, and how much is done at once.
         workspace: holds the index; there may be none.
-        adapters: folders in PEFT's format by the names of their models; the first is the default model.
+        adapters: by the names of their models; the first is the default model.
         progress: where bars go.
 
     Raises:
@@ -47,7 +64,7 @@ class Serving:
     """
 
     def __init__(
-        self, recipe: Recipe, workspace: Workspace, adapters: Mapping[str, Path], progress: Progress | None = None
+        self, recipe: Recipe, workspace: Workspace, adapters: Mapping[str, Adapter], progress: Progress | None = None
     ) -> None:
         for name in adapters:
             check_name(name)
@@ -86,6 +103,7 @@ class Serving:
 
         index = self.wanted_index()
         with self.compute:
+            index.refresh()
             try:
                 return Tools(index).hits(query, k, filters)
             finally:
@@ -105,9 +123,40 @@ class Serving:
             )
         return self.index
 
+    def answerers(self, conversations: Mapping[str, Conversations]) -> dict[str, Answerer]:
+        """Who answers from the index, by the names of models; nobody where there is none.
+
+        Args:
+            conversations: of each model.
+        """
+        from homeground.agents.answering import Answerer
+        from homeground.index import Tools
+        from homeground.pipeline.threshold import least_confidence
+        from homeground.rollouts.writer import Writer
+
+        if self.index is None:
+            return {}
+        ask, seekers = self.recipe.ask, [name for name, one in self._adapters.items() if one.seeks]
+        least = least_confidence(self.workspace, self.index) if ask.least_similarity is None else ask.least_similarity
+        writers = {name: Writer(conversations[name], self._context) for name in self.names}
+        return {
+            name: Answerer(
+                self.search,
+                writers[BASE if name in seekers else name],
+                Tools(self.index),
+                least,
+                seeker=writers[name if name in seekers else seekers[0]] if seekers else None,
+                passages=ask.passages,
+                lines=ask.passage_lines,
+                max_tokens=ask.max_tokens,
+            )
+            for name in self.names
+        }
+
     def _load(self) -> None:
         from homeground.index import Index
         from homeground.rollouts import Sampler
+        from homeground.rollouts.heads import context_of
 
         settings = self.recipe.serve
         bar = self._progress.bar("loading the index and the models")
@@ -115,16 +164,14 @@ class Serving:
             self.index = self._open.enter_context(contextlib.closing(Index.open(self.workspace.index))).warm()
         base = shared_base(self.recipe.model)
         self.tokenizer: PreTrainedTokenizerBase = base.tokenizer
-        named = {**self._adapters, BASE: None}
-        for name, adapter in named.items():
-            sampler = Sampler(
-                base.policy(adapter),
-                rows=settings.rows,
-                cache_mb=max(1, settings.cache_mb // len(named)),
-                compute=self.compute,
-            )
+        share = max(1, settings.cache_mb // len(self.names))
+        for name in self.names:
+            adapter = self._adapters.get(name)
+            policy = base.policy(adapter.folder if adapter is not None else None)
+            self._context = context_of(policy.model)
+            sampler = Sampler(policy, rows=settings.rows, cache_mb=share, compute=self.compute)
             self.engines[name] = self._open.enter_context(sampler)
-        bar.done(f"{len(named)} models ready")
+        bar.done(f"{len(self.names)} models ready")
 
 
 def shared_base(model: ModelSection) -> SharedBase:

@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from homeground import __version__
 from homeground.rollouts import ModelServer
 from homeground.rollouts.requests import ApiError, ChatRequest
+from homeground.serve.answers import IndexAnswers
 from homeground.serve.metrics import Measured, Metrics
 from homeground.serve.refusals import explain_errors
 from homeground.serve.retrieval import embedder_name, ranker_name, retrieval_routes
@@ -40,7 +41,8 @@ def create_app(serving: Serving, token: str) -> FastAPI:
     metrics = Metrics(serving.engines, lambda: models.waiting)
     explain_errors(app)
     guarded = [Depends(models.guard)]
-    app.include_router(_model_routes(serving, models), dependencies=guarded)
+    answers = IndexAnswers(serving.answerers(models.conversations), models)
+    app.include_router(_model_routes(serving, models, answers), dependencies=guarded)
     app.include_router(retrieval_routes(serving), dependencies=guarded)
 
     async def told() -> Response:
@@ -57,12 +59,12 @@ def create_app(serving: Serving, token: str) -> FastAPI:
     return app
 
 
-def _model_routes(serving: Serving, models: ModelServer) -> APIRouter:
+def _model_routes(serving: Serving, models: ModelServer, answers: IndexAnswers) -> APIRouter:
     routes = APIRouter(prefix="/v1")
     started = int(time.time())
 
     def listed() -> list[dict[str, Any]]:
-        names = list(models.models)
+        names = [*models.models, *answers.models]
         if serving.index is not None:
             names += dict.fromkeys([embedder_name(serving.index), ranker_name(serving.index)])
         return [{"id": name, "object": "model", "created": started, "owned_by": "homeground"} for name in names]
@@ -82,7 +84,9 @@ def _model_routes(serving: Serving, models: ModelServer) -> APIRouter:
 
     @routes.post("/chat/completions", response_model=None)
     async def chat(request: Request, body: ChatRequest) -> Any:  # pyright: ignore[reportUnusedFunction]
-        """A conversation goes on."""
+        """A conversation goes on; from the index, where the model's name says so."""
+        if body.model in answers.models:
+            return await answers.chat(request, body)
         return await models.chat(request, body)
 
     return routes
