@@ -8,19 +8,17 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import httpx
+import jsonschema
 import openai
 import pytest
 import yaml
 
 from .serving import CONTEXT, adapter_of, tiny_model
 
-
-def homeground(folder, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "homeground", *arguments], cwd=folder, capture_output=True, text=True, timeout=120
-    )
+SCHEMA = Path(__file__).resolve().parents[2] / "docs" / "schemas" / "serve.json"
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +85,7 @@ def test_a_server_without_index_or_run_keeps_its_token_and_finishes_what_it_writ
             event = json.loads(child.stdout.readline())
             token = (place / "token").read_text().strip()
             assert stat.S_IMODE((place / "token").stat().st_mode) == 0o600
+            jsonschema.validate(event, json.loads(SCHEMA.read_text()))
             root = event["url"].removesuffix("/v1")
             assert event == {
                 "event": "listening", "url": f"{root}/v1", "key": token, "model": "mine", "models": ["mine", "base"],

@@ -10,7 +10,7 @@ from homeground.base.recipe.section import Section
 class ServeSection(Section):
     """Limits of `homeground serve`."""
 
-    rows: int = Field(default=32, ge=1, description="answers of one model that are computed together; others wait")
+    rows: int = Field(default=16, ge=1, description="answers of one model that are computed together; others wait")
     waiting: int = Field(default=256, ge=1, description="answers that run or wait; further requests are told to retry")
     cache_mb: int = Field(default=256, ge=1, description="keys and values kept between requests, of all models, MiB")
     grace_s: int = Field(default=300, ge=1, description="seconds that running answers may take when the server ends")
