@@ -107,7 +107,7 @@ class Answerer:
         )
         yield Sources(hits, len(shown))
         # A model that was trained on such rows lists its sources behind the answer; ours come from the index.
-        stop = [f"\n\n[{number}]" for number in range(1, len(shown) + 1)]
+        stop = [f"\n\n[{number}] `" for number in range(1, len(shown) + 1)]
         writing = self.writer.write(prompt, limit, params, stop)
         prose, told = Prose(shown, self._exists), list[str]()
         async with aclosing(_read(writing, prose)) as events:

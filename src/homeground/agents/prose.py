@@ -3,8 +3,9 @@
 - ``[n]`` of a passage that the model was shown, and that the index still has, is kept. Numbers count from 1 in the
   order in which places are first cited, so ``[n]`` is the n-th of the answer's citations. Any other ``[n]`` is taken
   out and told. Brackets in code (between backticks) are code.
-- A sentence without a citation gets that of the passage which shares most of its words, if it shares half of them:
-  small models rarely cite by themselves. How many citations came about in this way is told.
+- A sentence without a citation gets that of the passage which shares most of its words, if it shares half of them;
+  words that any sentence about code may have do not count. Small models rarely cite by themselves. How many citations
+  came about in this way is told.
 - An answer that says one of its sentences again has nothing more to say and ends there.
 """
 
@@ -20,6 +21,10 @@ from homeground.index.lexical import terms
 SHARED_WORDS = 0.5
 _LEAST_SHARED = 2
 _LEAST_WORDS = 4
+_SAY_NOTHING = frozenset(
+    terms("answer question passage following code function method class module object value use call return provide")
+)
+"""What every sentence about code may say."""
 _TOKEN = re.compile(r"`+|[ \t]*\[\d{1,4}(?:[ \t]*,[ \t]*\d{1,4})*\]|\s+|[^\s`\[]+|\[")
 _PERHAPS_CITATION = re.compile(r"[ \t]*\[[\d, \t]{0,40}\Z")
 _SENTENCE_END = re.compile(r"[.!?][\"')*_]*\Z")
@@ -170,9 +175,7 @@ class Prose:
 
     def _place_of(self, sentence: str) -> Hit | None:
         """The passage that shares most words with a sentence, if they are enough."""
-        asked = frozenset(terms(sentence))
-        if not asked:
-            return None
+        asked = frozenset(terms(sentence)) - _SAY_NOTHING
         shared = [len(asked & held) for held in self._terms]
         best = max(range(len(shared)), key=lambda at: (shared[at], -at), default=None)
         if best is None or shared[best] < max(_LEAST_SHARED, SHARED_WORDS * len(asked)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -32,14 +32,17 @@ class Teller:
 
     async def tell(self, events: AsyncGenerator[Event]) -> Done:
         """Shows everything; returns the last event."""
-        from homeground.agents.events import Cited, Done, Step, Text
+        from homeground.agents.events import Cited, Done, Sources, Step, Text
 
         cited: list[Cited] = []
+        shown: Sequence[Hit] = ()
         done: Done | None = None
         async with aclosing(events) as happening:
             async for event in happening:
                 if isinstance(event, Step):
                     self._step(event)
+                elif isinstance(event, Sources):
+                    shown = event.hits[: event.packed]
                 elif isinstance(event, Cited):
                     cited.append(event)
                 elif isinstance(event, Text):
@@ -50,6 +53,9 @@ class Teller:
         assert done is not None, "an answer ends with done"
         print()
         print_lines([*_number(event.number), *self.place(event.hit)] for event in cited)
+        if not cited and shown:
+            print_lines([[("shown to the model, and not cited:", QUIET)]])
+            print_lines([("  ", ""), *self.place(hit)] for hit in shown)
         self._remarks(done)
         return done
 
