@@ -45,9 +45,9 @@ def home(tmp_path_factory):
 def run(home, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
-    def call(verb, *arguments, said=""):
+    def call(verb, *arguments, said="", loud=False):
         monkeypatch.setattr("sys.stdin", io.StringIO(said) if isinstance(said, str) else said)
-        options = ["--home", home.path, "--recipe", home.path.parent / "mine.yaml", "--quiet"]
+        options = ["--home", home.path, "--recipe", home.path.parent / "mine.yaml", *([] if loud else ["--quiet"])]
         code = main([verb, *map(str, [*arguments, *options])])
         out, err = capsys.readouterr()
         return code, out, err
@@ -203,3 +203,49 @@ def test_a_session_goes_on_after_a_mistake_and_after_ctrl_c(run, monkeypatch):
     assert "error: nothing was asked yet" in err
     assert "stopped; this turn is forgotten" in err
     assert "/search" in out
+
+
+@pytest.fixture
+def seeker(home):
+    """A run that has learned look-ups, with an adapter of random values."""
+    from homeground.base.recipe import load_recipe
+
+    recipe = load_recipe(str(home.path.parent / "mine.yaml"))
+    run = home.run("look").create()
+    tiny.policy_of(home.path.parent / "model").save_adapter(run.adapter)
+    run.recipe.write_text(recipe.to_yaml())
+    run.finish("sft")
+    yield run
+    run.state.unlink()
+
+
+def test_an_agent_that_was_trained_shows_its_steps(run, seeker):
+    code, out, err = run("chat", "--agent", "--json", said=f"{QUESTION}\n/agent\n{QUESTION}\n")
+    assert code == 0, err
+    events = lines(out)
+    switched = next(at for at, event in enumerate(events) if event["event"] == "agent")
+    assert events[switched] == {"event": "agent", "on": False}
+    steps = [event for event in events[:switched] if event["event"] == "step"]
+    assert [step["tool"] for step in steps] == ["search", "pick", "read"]
+    read = steps[-1]["hits"][0]
+    assert steps[-1]["asked"] == f"{read['path']}:{read['start']}-{read['end']}"
+    sources = next(event for event in events if event["event"] == "sources")
+    assert sources["hits"][0]["path"] == read["path"]
+    assert not [event for event in events[switched:] if event["event"] == "step"]
+
+
+def test_ask_shows_the_steps_on_stderr_and_the_answer_on_stdout(run, seeker):
+    code, out, err = run("ask", QUESTION, "--agent", loud=True)
+    assert code == 0
+    tools = ["search", "pick", "read"]
+    assert [line.partition(":")[0] for line in err.splitlines() if line.partition(":")[0] in tools] == tools
+    assert "search:" not in out
+
+
+def test_a_run_of_another_model_cannot_search_for_this_one(run, seeker, home):
+    seeker.recipe.write_text(
+        seeker.recipe.read_text().replace(str(home.path.parent / "model"), "smollm2-135m-instruct")
+    )
+    code, _, err = run("ask", QUESTION, "--agent")
+    assert code == 2
+    assert "run 'look' searches with smollm2-135m-instruct, but " in err

@@ -16,8 +16,8 @@ from homeground.cli.verb import Common, verb
 if TYPE_CHECKING:
     from homeground.agents.answering import Answerer
     from homeground.agents.events import Done, Event
+    from homeground.index import Index
     from homeground.pipeline.learned import Roles
-    from homeground.pipeline.workbench import Workbench
 
 AgentOption = Annotated[
     bool, typer.Option("--agent", help="Let the trained search agent look first, and show each of its steps.")
@@ -37,7 +37,7 @@ def ask(
     if common.dry_run:
         common.show({"question": question, **_named(chosen, agent)}, f"would ask {_words(chosen, agent)}")
         return
-    with _open(common, chosen, agent) as (bench, answerer):
+    with _open(common, chosen, agent) as (answerer, index):
         events = answerer.stream([{"role": "user", "content": question}], agentic=agent)
         if common.json:
             common.show(asyncio.run(_last(events)).document())
@@ -45,7 +45,7 @@ def ask(
 
         from homeground.cli.telling import Teller
 
-        asyncio.run(Teller(common, bench.index).tell(events))
+        asyncio.run(Teller(common, index).tell(events))
 
 
 @verb(example="homeground chat")
@@ -64,11 +64,11 @@ def chat(common: Common, agent: AgentOption = False) -> None:
     from homeground.pipeline.dialogue import Dialogue
 
     by_hand = sys.stdin.isatty() and sys.stdout.isatty()
-    with _open(common, chosen, agent) as (bench, answerer):
+    with _open(common, chosen, agent) as (answerer, index):
         if by_hand:
             common.tell("ask about the index; /help lists commands, Ctrl-D ends")
-        messages = typed(bench.workspace.chat_history, COMMANDS) if by_hand else piped(sys.stdin)
-        Chatting(common, Dialogue(answerer, agentic=agent), bench.index, patient=by_hand).run(messages)
+        messages = typed(common.workspace().chat_history, COMMANDS) if by_hand else piped(sys.stdin)
+        Chatting(common, Dialogue(answerer, agentic=agent), index, patient=by_hand).run(messages)
 
 
 def _roles(common: Common, agent: bool) -> Roles:
@@ -101,20 +101,15 @@ def _words(chosen: Roles, agent: bool) -> str:
 
 
 @contextmanager
-def _open(common: Common, chosen: Roles, agent: bool) -> Generator[tuple[Workbench, Answerer]]:
+def _open(common: Common, chosen: Roles, agent: bool) -> Generator[tuple[Answerer, Index]]:
     """What answers, until the block ends."""
-    from homeground.pipeline.question import answerer
-    from homeground.pipeline.workbench import Workbench
+    from homeground.pipeline.question import open_answerer
 
-    workspace = common.workspace(create=False)
     run = chosen.writer or (chosen.seeker if agent else None)
     recipe = common.load_recipe(str(run.recipe) if run is not None else None)
-    progress = common.progress()
-    with Workbench(recipe, workspace, run or workspace.run("base"), progress) as bench:
-        # Bars end before the answer begins: both would write to the same terminal.
-        with progress:
-            made = answerer(bench, chosen, agentic=agent)
-        yield bench, made
+    workspace = common.workspace(create=False)
+    with open_answerer(recipe, workspace, chosen, common.progress(), agentic=agent) as opened:
+        yield opened
 
 
 async def _last(events: AsyncGenerator[Event]) -> Done:
