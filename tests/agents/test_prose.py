@@ -72,6 +72,17 @@ def test_an_answer_that_repeats_itself_ends():
     assert text == "The function deletes a whole directory tree. [1] It then merges sorted inputs well. [2]"
 
 
+def test_what_only_a_repeated_sentence_cites_is_not_cited():
+    text, events, prose = read("It waits for daemon threads [1]. It waits for daemon threads [2]. More.")
+    assert (text, prose.ended) == ("It waits for daemon threads [1].", True)
+    assert [one.path for one in prose.cited] == ["threading.py"]
+    assert [event.number for event in events if isinstance(event, Cited)] == [1]
+
+
+def test_a_made_up_number_is_told_once():
+    assert len(read("One [7]. Two [7]. Three [8].")[2].dropped) == 2
+
+
 def test_a_sentence_that_only_begins_like_another_is_shown():
     text, _, prose = read("It waits for daemon threads at exit [1]. It waits for daemon threads at night.")
     assert not prose.ended

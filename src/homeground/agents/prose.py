@@ -137,13 +137,17 @@ class Prose:
                 self._sentence += f"[{number}]"
                 continue
             if not 1 <= number <= len(self._passages):
-                self.dropped.append(f"[{number}]: the model was shown no such passage")
+                self._drop(number, "the model was shown no such passage")
             elif not self._exists(self._passages[number - 1]):
-                self.dropped.append(f"[{number}]: the index no longer has {self._passages[number - 1].citation}")
+                self._drop(number, f"the index no longer has {self._passages[number - 1].citation}")
             else:
                 self._cite(self._passages[number - 1], spacing or " ")
                 spacing = self._space = ""
         yield from self._show()
+
+    def _drop(self, number: int, why: str) -> None:
+        if (words := f"[{number}]: {why}") not in self.dropped:
+            self.dropped.append(words)
 
     def _cite(self, hit: Hit, spacing: str = " ") -> None:
         if hit not in self.cited:
@@ -158,6 +162,9 @@ class Prose:
         said = " ".join(words)
         if said in self._said and len(words) >= _LEAST_WORDS:
             self.ended = True
+            for event in self._waiting:
+                if isinstance(event, Cited):
+                    self.cited.remove(event.hit)
             self._waiting.clear()
             self._sentence = self._space = ""
             return

@@ -32,7 +32,7 @@ class Teller:
 
     async def tell(self, events: AsyncGenerator[Event]) -> Done:
         """Shows everything; returns the last event."""
-        from homeground.agents.events import Cited, Done, Sources, Step, Text
+        from homeground.agents.events import Cited, Sources, Step, Text
 
         cited: list[Cited] = []
         shown: Sequence[Hit] = ()
@@ -48,7 +48,7 @@ class Teller:
                 elif isinstance(event, Text):
                     sys.stdout.write("\n".join(map(printable, event.text.split("\n"))))
                     sys.stdout.flush()
-                elif isinstance(event, Done):
+                else:
                     done = event
         assert done is not None, "an answer ends with done"
         print()
