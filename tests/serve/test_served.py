@@ -119,6 +119,28 @@ def test_documents_are_ranked_by_the_embedder_where_the_index_has_no_reranker(se
     assert len(scores) == 2
 
 
+class Longest:
+    """In a reranker's place, whose library takes seconds to import: the longest text is the best."""
+
+    name = "somebody/longest"
+
+    def score(self, query, texts):
+        return [float(len(text) + len(query)) for text in texts]
+
+
+def test_the_indexs_own_reranker_ranks_where_it_has_one(server, monkeypatch):
+    monkeypatch.setattr(server.serving.index, "_reranker", Longest())
+    documents = ["x" * (at % 50 + 1) for at in range(70)]
+    asked = {"query": "bread", "documents": documents, "model": Longest.name, "return_documents": False}
+    with server.http() as http:
+        answer = http.post("/v1/rerank", json=asked).json()
+        assert Longest.name in [model["id"] for model in http.get("/v1/models").json()["data"]]
+    assert answer["model"] == Longest.name
+    assert [result["index"] for result in answer["results"]][:3] == [49, 48, 47]
+    assert answer["results"][0] == {"index": 49, "relevance_score": 55.0}
+    assert len(answer["results"]) == 70
+
+
 @pytest.mark.parametrize(
     ("path", "body", "words"),
     [

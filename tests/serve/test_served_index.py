@@ -27,6 +27,7 @@ def test_an_answer_comes_with_places_that_are_in_the_index(server):
     assert answer.model == "one+index"
     assert choice.finish_reason in ("stop", "length")
     assert choice.message.found is True
+    assert "bakery/oven.py" in {place["path"] for place in choice.message.sources}
     for number, place in enumerate(choice.message.citations, 1):
         assert f"[{number}] {place['path']}:{place['start']}-{place['end']}" in choice.message.content
     assert answer.usage.prompt_tokens > 100, "the passages are part of the prompt"
@@ -48,7 +49,7 @@ def test_what_the_index_does_not_hold_is_said_and_no_model_is_asked(server):
     before = sum(engine.sampled_tokens for engine in server.serving.engines.values())
     answer = ask(server.openai(), FOREIGN)
     assert answer.choices[0].message.found is False
-    assert answer.choices[0].message.citations == []
+    assert answer.choices[0].message.citations == answer.choices[0].message.sources == []
     assert answer.choices[0].message.content.startswith("Not found in this index")
     assert sum(engine.sampled_tokens for engine in server.serving.engines.values()) == before
 

@@ -17,7 +17,7 @@ def test_many_clients_of_every_kind_are_served_without_an_error_and_in_level_mem
     words = [f"bread{number}" for number in range(50)]
     names = ["one", "two", "base"]
     load = Load(
-        server.root, TOKEN, names, ["base+index"], words, prompt_words=(2, 60), answer_tokens=(4, 48), seconds=6.0
+        server.root, TOKEN, names, ["base+index"], words, prompt_words=(2, 60), answer_tokens=(4, 48), seconds=4.0
     )  # fmt: skip
     process = psutil.Process()
     told = asyncio.run(press(load, lambda: process.memory_info().rss / 1e6))

@@ -1,7 +1,7 @@
 """``NAME+index``: a model whose chat answers are written from the index, in OpenAI's form.
 
-The answer's text ends with the places that it cites, one a line, for clients that show nothing else; ``citations`` and
-``found`` beside it say the same to programs.
+The answer's text ends with the places that it cites, one a line, for clients that show nothing else. Beside it,
+``citations`` say the same to programs, ``sources`` what the model was shown, ``found`` whether the index had something.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Request
 from fastapi.responses import StreamingResponse
 
-from homeground.agents.events import Done, Event, Text
+from homeground.agents.events import Citation, Done, Event, Sources, Text, citation_of
 from homeground.pipeline.serving import INDEXED
 from homeground.rollouts.conversation import refused
 from homeground.rollouts.requests import ApiError, ChatRequest
@@ -74,6 +74,7 @@ class _Told:
         self._body = body
         self._happened: asyncio.Queue[Event | None] = asyncio.Queue()
         self._first: Event | None = None
+        self._shown: list[Citation] = []
         self._done: Done | None = None
         self._name, self._created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
 
@@ -82,7 +83,9 @@ class _Told:
         try:
             async with aclosing(self._answers) as answers:
                 async for one in answers:
-                    if isinstance(one, Done):
+                    if isinstance(one, Sources):
+                        self._shown = [citation_of(hit) for hit in one.hits[: one.packed]]
+                    elif isinstance(one, Done):
                         self._done = one
                     self._happened.put_nowait(one)
         finally:
@@ -101,7 +104,7 @@ class _Told:
     def whole(self) -> dict[str, Any]:
         """Everything at once."""
         done = self._finished
-        message = {"role": "assistant", "content": done.answer + _places(done), **_facts(done)}
+        message = {"role": "assistant", "content": done.answer + _places(done), **self._facts()}
         choice = {"index": 0, "message": message, "finish_reason": done.finish_reason, "logprobs": None}
         return {**self._head("chat.completion"), "choices": [choice], "usage": _usage(done)}
 
@@ -118,7 +121,7 @@ class _Told:
             done = self._finished
             if places := _places(done):
                 yield self._chunk({"content": places})
-            yield self._chunk(_facts(done), done.finish_reason)
+            yield self._chunk(self._facts(), done.finish_reason)
             if self._body.stream_options is not None and self._body.stream_options.include_usage:
                 yield event({**self._head("chat.completion.chunk"), "choices": [], "usage": _usage(done)})
             yield DONE
@@ -129,6 +132,10 @@ class _Told:
     def _finished(self) -> Done:
         assert self._done is not None
         return self._done
+
+    def _facts(self) -> dict[str, Any]:
+        done = self._finished
+        return {"citations": list(done.citations), "sources": self._shown, "found": done.found}
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {"id": self._name, "object": kind, "created": self._created, "model": self._body.model}
@@ -157,10 +164,6 @@ def _places(done: Done) -> str:
     """The cited places as lines behind the answer."""
     lines = [f"[{n}] {c['path']}:{c['start']}-{c['end']}" for n, c in enumerate(done.citations, 1)]
     return "\n\n" + "\n".join(lines) if lines else ""
-
-
-def _facts(done: Done) -> dict[str, Any]:
-    return {"citations": list(done.citations), "found": done.found}
 
 
 def _usage(done: Done) -> dict[str, int]:
