@@ -178,7 +178,9 @@ def evaluate(
         ):
             bench.start_from(adapter)
             stages.evaluate(bench, stage)
-    _show_results(common, run, write_results(run, recipe), f"report: {run.report}")
+    ready = "rl" in run.finished()
+    last = "chat --agent" if ready else "rl"
+    _show_results(common, run, write_results(run, recipe), f"try: homeground {last} --run {run.name}")
 
 
 def _demo_run(workspace: Workspace, name: str | None, resume: bool) -> RunFolder:

@@ -99,7 +99,8 @@ def _setting(section: BaseModel, key: str) -> str:
 def _corpus_words(found: Found) -> list[str]:
     if not found.files:
         return ["No file that can be read was found here: name the folders of your code and documents."]
-    named = list(found.languages.items())[:_LANGUAGES_NAMED]
+    worth = [(name, counts) for name, counts in found.languages.items() if counts[1] >= found.size / 100]
+    named = worth[:_LANGUAGES_NAMED]
     listed = ", ".join(f"{name} {size / found.size:.0%}" for name, (_, size) in named)
     more = len(found.languages) - len(named)
     words = [f"Found {found.files} files, {found.size / 1e3:,.0f} kB: {listed}{f' and {more} more' if more else ''}."]
