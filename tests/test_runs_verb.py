@@ -180,6 +180,9 @@ def test_cleaning_converted_models_is_asked_for(run, workspace, tmp_path, monkey
         ("homeground sft --recipe de", ["default", "demo"]),
         ("homeground sft --recipe mi", ["mine.yaml"]),
         ("homeground runs c", ["compare"]),
+        ("homeground rollouts fi", ["first"]),
+        ("homeground weights f", ["fetch"]),
+        ("homeground weights smol", ["smollm2-135m-instruct"]),
         ("homeground cle", ["clean"]),
     ],
 )

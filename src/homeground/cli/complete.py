@@ -30,3 +30,11 @@ def recipe_completion(context: typer.Context, incomplete: str) -> list[str]:
     files = [path for path in sorted(folder.glob("*")) if path.suffix in (".yaml", ".yml") or path.is_dir()]
     known = [*bundled_recipes(), *(f"{path}/" if path.is_dir() else str(path) for path in files)]
     return [name for name in known if name.startswith(incomplete)]
+
+
+def model_completion(context: typer.Context, incomplete: str) -> list[str]:
+    """`fetch`, and the names of the small models."""
+    del context
+    from homeground.base.weights import bundled
+
+    return [name for name in ("fetch", *(weights.name for weights in bundled())) if name.startswith(incomplete)]

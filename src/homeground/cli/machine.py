@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from homeground.base.errors import HomegroundError
+from homeground.cli.complete import model_completion
 from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def weights(
         str | None,
         typer.Argument(
             help="fetch: install what is missing of the small ones. A name, path or hub id: fetch (or convert) that "
-            "model and print its folder."
+            "model and print its folder.",
+            autocompletion=model_completion,
         ),
     ] = None,
     report: Annotated[

@@ -10,6 +10,7 @@ import typer
 from homeground.base.errors import HomegroundError, UsageError
 from homeground.base.rolloutlog import Group, best_and_worst, logged_steps, read_rollouts, spread
 from homeground.base.workspace import RunFolder
+from homeground.cli.complete import run_completion
 from homeground.cli.lines import printable
 from homeground.cli.verb import Common, verb
 
@@ -29,7 +30,12 @@ _STEPS_SHOWN = 12
 def rollouts(
     common: Common,
     name: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="A run, or its folder; the last one trained if not given.")
+        str | None,
+        typer.Argument(
+            metavar="[RUN]",
+            help="A run, or its folder; the last one trained if not given.",
+            autocompletion=run_completion,
+        ),
     ] = None,
     step: Annotated[int | None, typer.Option(help="Which step; the last one that was kept if not given.")] = None,
     group: Annotated[int | None, typer.Option(help="Best and worst rollout of this group, side by side.")] = None,
