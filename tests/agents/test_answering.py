@@ -142,6 +142,12 @@ def test_a_model_that_writes_nothing_leaves_the_places(written):
     assert [one["path"] for one in done.citations] == ["threading.py", "bisect.py"]
 
 
+def test_a_model_that_announces_an_answer_and_never_gives_it_leaves_the_places():
+    done = events_of(answerer("The answer to the question is:\n" * 9), QUESTION)[-1]
+    assert done.answer.startswith("The answer to the question is:\n\nThe model wrote no more than that.")
+    assert done.answer.endswith("[1] [2]")
+
+
 @pytest.mark.parametrize("messages", [[""], ["   "], ["Hello", "Hi"]])
 def test_there_has_to_be_a_question(messages):
     with pytest.raises(HomegroundError, match="the question is empty"):

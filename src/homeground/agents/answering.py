@@ -162,6 +162,9 @@ async def _read(writing: Writing, prose: Prose) -> AsyncGenerator[Event]:
     if not prose.written:
         for event in prose.point("The model wrote nothing. The nearest in the index:"):
             yield event
+    elif prose.ended and prose.announces and not prose.cited:
+        for event in prose.point("\n\nThe model wrote no more than that. The nearest in the index:"):
+            yield event
 
 
 def confidence(hit: Hit) -> float:

@@ -44,6 +44,7 @@ class Prose:
         uncited: finished sentences without a citation.
         ended: it has begun to repeat itself: read no further.
         written: it has said a word.
+        announces: the last sentence that can be shown ends in a colon.
     """
 
     def __init__(self, passages: Sequence[Hit], exists: Callable[[Hit], bool]) -> None:
@@ -52,7 +53,7 @@ class Prose:
         self.by_words = 0
         self.uncited = 0
         self.ended = False
-        self.written = False
+        self.written = self.announces = False
         self._passages = passages
         self._terms = [frozenset(terms(f"{hit.path} {hit.symbol}\n{hit.text}")) for hit in passages]
         self._exists = exists
@@ -169,6 +170,7 @@ class Prose:
             self._sentence = self._space = ""
             return
         self._said.add(said)
+        self.announces = said.endswith(":")
         if finished and not self._has_citation and len(words) >= _LEAST_WORDS and not said.endswith((":", "```")):
             place = self._place_of(said)
             if place is None:

@@ -65,7 +65,7 @@ def demo(common: Common, resume: Resume = False, force: Force = False) -> None:
         refuse_what_cannot_fit(recipe, "rl")
     with common.progress() as progress, Workbench(recipe, workspace, run, progress) as bench:
         metrics = run_demo(bench, resume=resume)
-    _show_results(common, run, metrics, 'try: homeground ask "how are daemon threads joined at exit?"')
+    _show_results(common, run, metrics, 'try: homeground ask --agent "how are daemon threads joined at exit?"')
 
 
 @verb(example="homeground sft --run mine", resumable=True)
