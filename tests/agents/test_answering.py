@@ -194,6 +194,13 @@ def test_without_a_pick_plain_search_decides(reply):
     assert events[-1].citations[0]["path"] == "threading.py"
 
 
+def test_what_is_no_call_is_not_searched_for():
+    made = answerer("So [1].", seeker=Typist("search: ", "answer: [1]"))
+    events = events_of(made, QUESTION, agentic=True)
+    assert (events[0].tool, events[0].asked, events[0].hits) == ("search", "search:", [])
+    assert events[-1].citations[0]["path"] == "threading.py"
+
+
 def test_a_question_of_nothing_here_is_not_found_by_an_agent_either():
     made = answerer(seeker=Typist("search: delete a whole directory tree", "answer: [1]"))
     assert not events_of(made, "How do I bake bread with yeast?", agentic=True)[-1].found

@@ -55,9 +55,10 @@ class Seeking:
         """
         messages = opening(question)
         messages.append(assistant(await self._turn(messages, QUERY_TOKENS)))
-        query = parse_search(messages[-1]["content"]).query
-        own = await self.look(query)
-        yield Step("search", query, own)
+        call = parse_search(messages[-1]["content"])
+        # What is no call would find something as well, but nothing that was asked for.
+        own = await self.look(call.query) if call.well_formed else []
+        yield Step("search", call.query, own)
         self.hits = merged([own, found])
         if not self.hits:
             return
