@@ -91,6 +91,53 @@ def test_an_agent_of_ones_own_is_measured_trained_and_measured_again(run, own, r
     assert "which `rl run` has measured itself" in err
 
 
+def test_traces_and_past_successes_join_the_groups(run, own, recipe, tmp_path):
+    traces = [
+        {
+            "task": {"letter": letter},
+            "messages": [
+                {"role": "user", "content": f"Write {letter}"},
+                {"role": "assistant", "content": letter},
+            ],
+            "reward": 0.5,
+        }
+        for letter in "abcdefghijklmnop"
+    ]
+    (tmp_path / "traces.jsonl").write_text("\n".join(map(json.dumps, traces)))
+    settings = recipe.read_text() + "  # with help\n"
+    added = "rl: {luffy: {traces: traces.jsonl}, exgrpo: {share: 0.5, start: 0, success: 0.01}, steps: 3,"
+    (tmp_path / "helped.yaml").write_text(settings.replace("rl: {steps: 2,", added))
+    code, out, err = run(*own, "--recipe", tmp_path / "helped.yaml", "--run", "helped", "--json")
+    assert code == 0, err
+    steps = [
+        json.loads(line)
+        for line in Path(json.loads(out)["adapter"]).with_name("metrics.jsonl").read_text().splitlines()
+    ]
+    assert [step["rollouts_expert"] for step in steps] == [2, 2, 2]
+    assert "tasks_replayable" in steps[-1]
+    code, out, err = run("rollouts", "helped", "--json")
+    assert code == 0, err
+    assert '"origin": "expert"' in out
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("luffy: {traces: gone.jsonl}", "the traces cannot be read"),
+        ("luffy: {traces: tasks.jsonl}", "this line is no expert's trace"),
+        ("luffy: {traces: scripted}", "conversations of the look-up agent that ships"),
+        ("asynchronous: true, importance_cap: 2.0", "sampler and trainer would share the CPU"),
+    ],
+)
+def test_help_that_cannot_be_had_is_refused_before_anything_is_measured(run, own, recipe, tmp_path, settings, message):
+    text = recipe.read_text().replace("rl: {", "rl: {" + settings + ", ").replace("{name:", "{device: cpu, name:")
+    (tmp_path / "helped.yaml").write_text(text)
+    code, _, err = run(*own, "--recipe", tmp_path / "helped.yaml", "--run", "refused")
+    assert code in {1, 2}
+    assert message in " ".join(err.split())
+    assert not (tmp_path / ".homeground" / "runs" / "refused" / "evaluations").exists()
+
+
 def test_the_skeleton_is_written_once_and_runs(run, recipe, tmp_path, monkeypatch):
     code, out, _ = run("rl", "init", "mine")
     assert code == 0

@@ -76,7 +76,7 @@ class Replay:
         self.publications += 1
 
 
-def train(policy, sampler, source, folder, *, log=None, tasks=TASKS, **changes):
+def train(policy, sampler, source, folder, *, log=None, tasks=TASKS, log_rollouts=None, experts=None, **changes):
     steps = []
 
     def keep(step):
@@ -84,7 +84,9 @@ def train(policy, sampler, source, folder, *, log=None, tasks=TASKS, **changes):
         if log is not None:
             log(step)
 
-    train_grpo_steps(policy, sampler, source, tasks, settings(**changes), folder, keep)
+    train_grpo_steps(
+        policy, sampler, source, tasks, settings(**changes), folder, keep, log_rollouts=log_rollouts, experts=experts
+    )
     return steps
 
 
@@ -102,11 +104,11 @@ class Gradients(GrpoModule):
         return {}
 
 
-def gradient_of(policy, sampler, trajectories, **changes):
+def gradient_of(policy, sampler, trajectories, run=None, **changes):
     module = Gradients(policy, sampler, Replay(), TASKS, settings(**changes), lambda step: None)
     # A reference that differs, so that the KL term has a gradient.
     tiny.shake(policy, seed=77)
-    module.train_on(trajectories)
+    module.advantages = run(module) if run else module.train_on(trajectories)
     return module
 
 

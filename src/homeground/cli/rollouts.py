@@ -195,6 +195,8 @@ def _turns(rollout: dict[str, Any], *, whole: bool) -> list[Text]:
 
     colour = _colour(rollout["advantage"])
     head = Text(f"{_clean(rollout['id'])}: ", style="bold")
+    if rollout["origin"] != "sampled":
+        head.append(f"{rollout['origin']}, ", style="magenta")
     if rollout["reward"] is not None:
         head.append(f"reward {rollout['reward']:.3f}", style=colour)
     if rollout["advantage"] is not None:

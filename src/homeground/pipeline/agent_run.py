@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_json, atomic_write_jsonl, read_jsonl
+from homeground.base.hardware import found_device
 from homeground.base.memory import PeakMemory
 from homeground.base.workspace import RunFolder
 from homeground.pipeline import finetune, stages
 from homeground.pipeline.agent_source import agent_source
 from homeground.pipeline.demo import timed
+from homeground.pipeline.experts import expert_traces
 from homeground.pipeline.measured import machine, source_commit
 from homeground.pipeline.own_agent import LOOKUP, OwnAgent
 from homeground.pipeline.workbench import Workbench
@@ -48,6 +50,9 @@ def train_agent(bench: Workbench, agent: OwnAgent, *, resume: bool) -> dict[str,
             _index(bench, memory)
         if bench.recipe.agent.tasks == LOOKUP:
             agent = _with_lookups(bench, agent)
+        if "rl" not in done:
+            stages.grpo_settings(bench.recipe).refuse_on(found_device(bench.recipe.model.device))
+            agent = replace(agent, experts=expert_traces(bench, agent.train))
         if "rl" in done:
             bench.start_from(bench.run.adapter)
         elif "sft" in bench.run.finished():
@@ -92,7 +97,7 @@ def _cold_start(bench: Workbench) -> None:
 
 
 def _reinforce(bench: Workbench, agent: OwnAgent, source: GatewaySource) -> None:
-    stages.grpo(bench, source, agent.train)
+    stages.grpo(bench, source, agent.train, agent.experts)
 
 
 def _measure(bench: Workbench, agent: OwnAgent, source: GatewaySource, moment: Moment) -> None:

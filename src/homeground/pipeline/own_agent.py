@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from homeground.agents import Reward
     from homeground.agents.own_code import Task
     from homeground.agents.reward_terms import Rewards
+    from homeground.training import Experts
 
 LOOKUP = "lookup"
 """The name, in place of a file, of the tasks that `homeground tasks` made."""
@@ -32,12 +33,14 @@ class OwnAgent:
         run: the agent's function, for one that runs inline; None in a process.
         reward: of (task, answer).
         train, heldout: tasks; of look-up tasks those that are made already, else none yet.
+        experts: traces of the tasks, if the recipe names any; read when the tasks are there.
     """
 
     run: Callable[..., Awaitable[Any]] | None
     reward: Callable[[Task, Any], Awaitable[Reward]]
     train: list[Task] = field(default_factory=list)
     heldout: list[Task] = field(default_factory=list)
+    experts: Experts | None = None
 
 
 def own_agent(section: AgentSection) -> OwnAgent:

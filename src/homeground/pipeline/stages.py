@@ -16,6 +16,7 @@ from homeground.base.recipe import Recipe
 from homeground.base.rolloutlog import RolloutLog
 from homeground.base.steplog import RL_COLUMNS, StepLog
 from homeground.base.workspace import RunFolder
+from homeground.pipeline.experts import expert_traces
 from homeground.pipeline.threshold import fit_least_confidence
 from homeground.pipeline.workbench import Workbench
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from homeground.index import IndexReport
     from homeground.rollouts import AgentResult, Source
     from homeground.tasks import LookupTask
-    from homeground.training import GrpoSettings
+    from homeground.training import Experts, GrpoSettings
 
 SPARE_CANDIDATES = 2
 """How many candidates a wanted task gets when tasks must be findable; plain search finds more than half of them."""
@@ -120,6 +121,8 @@ def reinforce(bench: Workbench) -> str:
 
     rl = bench.recipe.rl
     _ = bench.masked
+    tasks = bench.tasks.train
+    experts = expert_traces(bench, tasks)
     server = bench.server
     with (
         Gateway(train_temperature=rl.temperature) as gateway,
@@ -133,10 +136,10 @@ def reinforce(bench: Workbench) -> str:
             seed=bench.recipe.seed,
         ) as source,
     ):
-        return grpo(bench, source, bench.tasks.train)
+        return grpo(bench, source, tasks, experts)
 
 
-def grpo(bench: Workbench, source: Source, tasks: Sequence[Any]) -> str:
+def grpo(bench: Workbench, source: Source, tasks: Sequence[Any], experts: Experts | None) -> str:
     """The recipe's steps of GRPO on what a source rolls out; leaves the run's adapter."""
     from homeground.training import train_grpo_steps
     from homeground.training.checkpoints import done_steps
@@ -163,6 +166,7 @@ def grpo(bench: Workbench, source: Source, tasks: Sequence[Any]) -> str:
             folder,
             log,
             log_rollouts=RolloutLog(bench.run, done=done, limit_mb=rl.keep_rollouts_mb),
+            experts=experts,
         )
     bench.policy.save_adapter(bench.run.adapter)
     rewards = [step["reward_mean"] for step in log.history]
@@ -176,7 +180,18 @@ def grpo(bench: Workbench, source: Source, tasks: Sequence[Any]) -> str:
 
 def grpo_settings(recipe: Recipe) -> GrpoSettings:
     """The recipe's `rl` section as the trainer takes it."""
-    from homeground.training import Curriculum, GrpoSettings, Kl, Loss, Objective, OptimizerSettings, Overlong, Scale
+    from homeground.training import (
+        Curriculum,
+        GrpoSettings,
+        Kl,
+        Loss,
+        Luffy,
+        Objective,
+        OptimizerSettings,
+        Overlong,
+        Replay,
+        Scale,
+    )
 
     rl = recipe.rl
     return GrpoSettings(
@@ -200,6 +215,9 @@ def grpo_settings(recipe: Recipe) -> GrpoSettings:
         overlong_buffer=rl.overlong_buffer,
         dynamic_sampling=rl.dynamic_sampling,
         curriculum=Curriculum(**rl.curriculum.model_dump()),
+        luffy=Luffy(rl.luffy.per_group, rl.luffy.gamma),
+        replay=Replay(**rl.exgrpo.model_dump()),
+        asynchronous=rl.asynchronous,
         checkpoint_every=rl.checkpoint_every,
         forest_tokens=rl.forest_tokens,
         seed=recipe.seed,

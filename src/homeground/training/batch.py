@@ -29,6 +29,7 @@ class Rollout:
         truncated: whether a turn was cut at the limit of tokens.
         longest: tokens of its longest turn.
         rollout_id: of the trajectory.
+        gamma: of the policy shaping, for a rollout that the policy did not just sample; 0 for its own.
     """
 
     task: int
@@ -37,6 +38,7 @@ class Rollout:
     truncated: bool
     longest: int
     rollout_id: str
+    gamma: float = 0.0
 
     @property
     def tokens(self) -> int:

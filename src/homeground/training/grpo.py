@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -36,6 +36,7 @@ from homeground.training.grpo_settings import GrpoSettings
 from homeground.training.loop import fit
 from homeground.training.losses import Kl, LossTerms, kl_estimate, policy_loss
 from homeground.training.module import PolicyModule, StepLog
+from homeground.training.off_policy import Experts, Guide
 from homeground.training.packing import pack
 from homeground.training.ranks import sum_over_ranks
 from homeground.training.rl_watch import GAP_LIMITS, RlWatch
@@ -54,6 +55,7 @@ def train_grpo_steps(
     log_step: StepLog,
     *,
     log_rollouts: RolloutSink | None = None,
+    experts: Experts | None = None,
 ) -> None:
     """Train a policy's adapter in place, resuming from ``checkpoints`` if it holds any.
 
@@ -67,9 +69,14 @@ def train_grpo_steps(
         checkpoints: folder of this stage.
         log_step: gets each step's metrics.
         log_rollouts: gets each step and its rollouts, as :mod:`homeground.base.rolloutlog` keeps them.
+        experts: traces that join the groups, see :mod:`homeground.training.off_policy`.
+
+    Raises:
+        HomegroundError: asynchronous rollouts where sampler and trainer would share a CPU; a step without rollouts.
     """
+    settings.refuse_on(policy.device.type)
     fit(
-        GrpoModule(policy, sampler, source, tasks, settings, log_step, log_rollouts),
+        GrpoModule(policy, sampler, source, tasks, settings, log_step, log_rollouts, experts),
         steps=settings.steps * settings.updates_per_step,
         checkpoints=checkpoints,
         every=settings.checkpoint_every * settings.updates_per_step,
@@ -84,6 +91,7 @@ class _Share:
     forest: TokenForest
     rollout: Tensor
     sampled: Tensor
+    gamma: Tensor
     reference: Tensor | None = None
     old: Tensor | None = None
 
@@ -100,12 +108,13 @@ class GrpoModule(PolicyModule):
         settings: GrpoSettings,
         log_step: StepLog,
         log_rollouts: RolloutSink | None = None,
+        experts: Experts | None = None,
     ) -> None:
         super().__init__(policy, settings.optimizer, log_step)
         self._sampler = sampler
         self._source = source
         self._rl = settings
-        self._collector = Collector(source, tasks, settings)
+        self._collector = Collector(source, tasks, settings, policy.tokenizer, self._entropies, experts)
         self._log_rollouts = log_rollouts
         self._gap_limit = GAP_LIMITS.get(policy.dtype, GAP_LIMITS[torch.bfloat16])
         self._watch = RlWatch(self._gap_limit)
@@ -132,29 +141,48 @@ class GrpoModule(PolicyModule):
         step = self.global_step // self._rl.updates_per_step + 1
         began = perf_counter()
         with blocks_returned(at_least=KEPT):
-            batch = self._collector.take()
+            batch = self._collector.take(more=step < self._rl.steps)
         # Sampler and trainer take turns: what one has freed must not stand beside what the other needs.
         trim_heap()
         rolled_out = perf_counter()
-        advantages = self.train_on(batch.trajectories)
+        version = self._sampler.weights_version
+        stale = version - min((turn.weights_version for t in batch.trajectories for turn in t.turns), default=version)
+        try:
+            advantages = self.train_on(batch.trajectories, batch.guides, stale=self._rl.asynchronous and stale > 0)
+        finally:
+            self._collector.settle()
         self._metrics |= {
             "stage": "rl",
             "step": step,
             "groups_passed_over": batch.passed_over,
+            "staleness": stale,
             **self._collector.describe(),
             "seconds_rollout": rolled_out - began,
             "seconds_update": perf_counter() - rolled_out,
         }
         self._metrics["tokens_per_s"] = self._metrics["path_tokens"] / (perf_counter() - began)
         if self._log_rollouts is not None:
-            tokenizer = self.policy.tokenizer
-            self._log_rollouts(step, group_records(tokenizer, batch.trajectories, batch.tasks, advantages, step))
+            self._log_rollouts(
+                step,
+                group_records(self.policy.tokenizer, batch.trajectories, batch.tasks, advantages, step, batch.guides),
+            )
         if signs := self._watch(self._metrics):
             self._metrics["warnings"] = signs
         self._log_step(self._metrics)
 
-    def train_on(self, trajectories: Sequence[Trajectory]) -> dict[str, float]:
-        """The updates on given trajectories, then publish; the advantage of each that was trained, by its id."""
+    def train_on(
+        self, trajectories: Sequence[Trajectory], guides: Sequence[Guide] = (), *, stale: bool = False
+    ) -> dict[str, float]:
+        """The updates on given trajectories, then publish.
+
+        Args:
+            trajectories: of the policy.
+            guides: of others, in the same groups.
+            stale: other weights than the newest sampled them, so that the two differ by more than rounding.
+
+        Returns:
+            The advantage of each rollout that was trained, by its id.
+        """
         rollouts = usable_rollouts(trajectories)
         self._metrics = describe(trajectories)
         if not rollouts:
@@ -163,6 +191,10 @@ class GrpoModule(PolicyModule):
                 f"every rollout of the step failed: {'; '.join(failures[:3])}",
                 hint="run the agent on one task by hand; raise rl.timeout_s if it is only slow",
             )
+        for guide in guides:
+            rollouts += [replace(r, gamma=guide.gamma) for r in usable_rollouts([guide.trajectory])]
+            name = f"rollouts_{guide.origin}"
+            self._metrics[name] = self._metrics.get(name, 0) + 1
         shares = self._shares(rollouts)
         advantages = self._advantages(rollouts, shares)
         weights = self._weights(rollouts)
@@ -174,7 +206,7 @@ class GrpoModule(PolicyModule):
                     sums[name] += value
             moved = self.optimizer_step_now()
         self._publish()
-        self._conclude(sums, moved)
+        self._conclude(sums, moved, stale)
         return {r.rollout_id: float(advantage) for r, advantage in zip(rollouts, advantages, strict=True)}
 
     def _shares(self, rollouts: Sequence[Rollout]) -> list[_Share]:
@@ -189,6 +221,7 @@ class GrpoModule(PolicyModule):
                 forest=TokenForest.build([p.tokens for p in paths]),
                 rollout=torch.repeat_interleave(torch.tensor([rollouts[i].tokens for i in members])),
                 sampled=torch.tensor([lp for p in paths for lp in p.logprobs]),
+                gamma=torch.tensor([rollouts[i].gamma for i in members for _ in range(rollouts[i].tokens)]),
             )
             if self._reference:
                 with torch.no_grad(), self.forest_memory(share.forest):
@@ -205,12 +238,17 @@ class GrpoModule(PolicyModule):
         if self._rl.overlong is Overlong.SOFT:
             assert objective.max_tokens
             limit, buffer = objective.max_tokens, self._rl.overlong_buffer
-            rewards = [r + overlong_penalty(x.longest, limit, buffer) for r, x in zip(rewards, rollouts, strict=True)]
+            rewards = [
+                r if x.gamma else r + overlong_penalty(x.longest, limit, buffer)
+                for r, x in zip(rewards, rollouts, strict=True)
+            ]
         if objective.kl is Kl.K1 and self._reference:
             for share in shares:
                 assert share.reference is not None
                 cost = kl_estimate(share.sampled, share.reference, Kl.K1)
                 for place, index in enumerate(share.rollouts):
+                    if rollouts[index].gamma:
+                        continue
                     rewards[index] -= objective.kl_coef * float(cost[share.rollout == place].sum())
         table, present, places = reward_table(rollouts, rewards)
         advantages = group_advantages(table, self._rl.scale, present)
@@ -241,32 +279,48 @@ class GrpoModule(PolicyModule):
                 advantage=advantages[members].to(device),
                 weight=weights[members].to(device),
                 rollout=share.rollout.to(device),
+                gamma=share.gamma.to(device) if share.gamma.any() else None,
             )
             value = policy_loss(logprobs, terms, self._rl.objective)
             self.manual_backward(value.loss)
-        found = {"updated_terms": float(len(logprobs)), "clipped": float(value.clipped)}
+        own = share.gamma == 0
+        found = {"updated_terms": float(own.sum()), "clipped": float(value.clipped)}
         if first:
             found |= {
                 "loss": float(value.loss.detach()),
                 "kl": float(value.kl),
-                "logprob_gap": float((old - share.sampled).abs().sum()),
-                "entropy": float(-old.sum()),
-                "terms": float(len(logprobs)),
+                "logprob_gap": float((old - share.sampled)[own].abs().sum()),
+                "entropy": float(-old[own].sum()),
+                "terms": float(own.sum()),
                 "forest_tokens": float(len(share.forest)),
                 "path_tokens": float(share.forest.path_tokens),
             }
         return found
 
-    def _conclude(self, sums: dict[str, float], moved: dict[str, float]) -> None:
+    def _conclude(self, sums: dict[str, float], moved: dict[str, float], stale: bool) -> None:
         terms = sums.pop("terms")
         for name in ("logprob_gap", "entropy", "kl"):
             sums[name] /= terms
         sums["clip_share"] = sums.pop("clipped") / sums.pop("updated_terms")
-        sums["gap_alarm"] = float(sums["logprob_gap"] > self._gap_limit)
+        sums["gap_alarm"] = float(not stale and sums["logprob_gap"] > self._gap_limit)
         if not self._reference:
             del sums["kl"]
         self._metrics |= {**sums, **moved}
 
+    def _entropies(self, trajectories: Sequence[Trajectory]) -> list[float]:
+        """Mean -log p of the sampled tokens of each, under the policy as it is."""
+        rollouts = usable_rollouts(trajectories)
+        forest = TokenForest.build([p.tokens for rollout in rollouts for p in rollout.paths])
+        self.policy.drop_out(False)
+        try:
+            with torch.no_grad(), self.forest_memory(forest):
+                logprobs = self.policy.logprobs(forest, self._rl.temperature).cpu()
+        finally:
+            self.policy.drop_out(True)
+        return [-float(part.mean()) for part in logprobs.split([rollout.tokens for rollout in rollouts])]
+
     def _publish(self) -> None:
+        # A request keeps the weights that it began with.
+        self._collector.settle()
         self._sampler.publish()
         self._source.published()

@@ -18,6 +18,8 @@ et al. 2025, arXiv 2503.14476, equation 8. GSPO: Zheng et al. 2025, arXiv 2507.1
 tokens are those of all its turns. ``rho`` is truncated importance sampling, ``min(pi_old / pi_sampler, cap)``, for a
 sampler whose numbers differ from the trainer's; 1 when it is off.
 
+Rollouts that the policy did not just sample have a term of their own, see :mod:`homeground.training.off_policy`.
+
 Weights are fixed when a step is put together, from the whole step's counts, so any split of the step into forests
 gives the same gradient.
 """
@@ -29,6 +31,8 @@ from enum import StrEnum
 
 import torch
 from torch import Tensor
+
+from homeground.training.off_policy import shaped_ratio
 
 
 class Loss(StrEnum):
@@ -103,6 +107,8 @@ class LossTerms:
         advantage: of the term's rollout.
         weight: share of the step's mean.
         rollout: index of the term's rollout, int64, 0 to R - 1.
+        gamma: of the policy shaping, above 0 where somebody else wrote the rollout (``sampled`` is then that writer's
+            log-probability) and 0 elsewhere; None when the policy sampled all of them.
     """
 
     old: Tensor
@@ -111,6 +117,7 @@ class LossTerms:
     advantage: Tensor
     weight: Tensor
     rollout: Tensor
+    gamma: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -119,8 +126,8 @@ class LossValue:
 
     Attributes:
         loss: scalar, differentiable; sums over the forests of a step.
-        kl: sum of the KL estimate (k3) over terms, scalar, detached; 0 without a reference.
-        clipped: how many terms have a ratio that was clipped, scalar, detached.
+        kl: sum of the KL estimate (k3) over the policy's own terms, scalar, detached; 0 without a reference.
+        clipped: how many of them have a ratio that was clipped, scalar, detached.
         ratio: pi / pi_old of each term (of its rollout in GSPO), (M,), detached.
     """
 
@@ -168,14 +175,19 @@ def policy_loss(logprobs: Tensor, terms: LossTerms, objective: Objective) -> Los
     binding = clipped * terms.advantage < ratio * terms.advantage
     if objective.importance_cap:
         gain = gain * torch.exp(trust).clamp(max=objective.importance_cap).detach()
+    own = torch.ones_like(binding)
+    if terms.gamma is not None:
+        own = terms.gamma == 0
+        shaped = shaped_ratio(logprobs, terms.sampled, terms.gamma.where(~own, 1.0))
+        gain = torch.where(own, gain, shaped * terms.advantage)
     loss = -(terms.weight * gain).sum()
     kl = torch.zeros((), device=logprobs.device)
     if terms.reference is not None:
-        kl = kl_estimate(logprobs.detach(), terms.reference, Kl.K3).sum()
+        kl = kl_estimate(logprobs.detach(), terms.reference, Kl.K3)[own].sum()
         if objective.kl_coef and objective.kl is not Kl.K1:
             estimate = kl_estimate(logprobs, terms.reference, objective.kl)
-            loss = loss + objective.kl_coef * (terms.weight * estimate).sum()
-    return LossValue(loss, kl, binding.sum(), ratio.detach())
+            loss = loss + objective.kl_coef * (terms.weight * estimate)[own].sum()
+    return LossValue(loss, kl, (binding & own).sum(), ratio.detach())
 
 
 def _rollout_mean(values: Tensor, rollout: Tensor) -> Tensor:

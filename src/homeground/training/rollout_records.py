@@ -13,6 +13,7 @@ from homeground.base.rolloutlog import Group
 from homeground.policy.chat import end_token
 from homeground.rollouts.tool_calls import find_calls
 from homeground.rollouts.trajectory import Trajectory, Turn
+from homeground.training.off_policy import Guide, Origin
 
 TEXT_KEPT = 8000
 """Characters of a turn's text that are kept, from its beginning and its end."""
@@ -24,6 +25,7 @@ def group_records(
     tasks: Sequence[Any],
     advantages: Mapping[str, float],
     step: int,
+    guides: Sequence[Guide] = (),
 ) -> list[Group]:
     """Groups as :mod:`homeground.base.rolloutlog` keeps them.
 
@@ -33,13 +35,19 @@ def group_records(
         tasks: of each group.
         advantages: of the rollouts that were trained, by their id; others have none.
         step: from 1.
+        guides: rollouts that joined the groups.
     """
+    everyone = [(t, Origin.SAMPLED) for t in trajectories] + [(g.trajectory, g.origin) for g in guides]
     return [
         {
             "step": step,
             "group": index,
             "task": _kept(task_words(task)),
-            "rollouts": [_rollout(tokenizer, t, advantages.get(t.rollout_id)) for t in trajectories if t.task == index],
+            "rollouts": [
+                _rollout(tokenizer, t, advantages.get(t.rollout_id), origin)
+                for t, origin in everyone
+                if t.task == index
+            ],
         }
         for index, task in enumerate(tasks)
     ]
@@ -54,7 +62,9 @@ def task_words(task: Any) -> str:
     return str(task)
 
 
-def _rollout(tokenizer: PreTrainedTokenizerBase, trajectory: Trajectory, advantage: float | None) -> dict[str, Any]:
+def _rollout(
+    tokenizer: PreTrainedTokenizerBase, trajectory: Trajectory, advantage: float | None, origin: Origin
+) -> dict[str, Any]:
     turns: list[dict[str, Any]] = []
     before: list[int] = []
     for turn in trajectory.turns:
@@ -62,7 +72,7 @@ def _rollout(tokenizer: PreTrainedTokenizerBase, trajectory: Trajectory, advanta
         before = [*turn.prompt_ids, *turn.ids]
     return {
         "id": trajectory.rollout_id,
-        "origin": "sampled",
+        "origin": str(origin),
         "reward": trajectory.reward,
         "parts": {name: float(value) for name, value in trajectory.parts.items() if math.isfinite(value)},
         "advantage": advantage,

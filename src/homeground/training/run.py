@@ -30,9 +30,11 @@ from homeground.rollouts.sampler import Sampler
 from homeground.rollouts.source import Agent, DirectSource, RewardFunction
 from homeground.training.advantages import Overlong, Scale
 from homeground.training.checkpoints import done_steps, newest_checkpoint
+from homeground.training.experience import Replay
 from homeground.training.grpo import train_grpo_steps
 from homeground.training.grpo_settings import GrpoSettings
 from homeground.training.losses import Kl, Loss, Objective
+from homeground.training.off_policy import Experts, Luffy
 from homeground.training.optimizers import OptimizerSettings
 from homeground.training.task_stream import Curriculum
 
@@ -75,6 +77,10 @@ def train_grpo(
     overlong: Overlong | str = Overlong.KEEP,
     dynamic_sampling: int = 0,
     curriculum: Curriculum | None = None,
+    experts: Experts | None = None,
+    luffy: Luffy | None = None,
+    replay: Replay | None = None,
+    asynchronous: bool = False,
     forest_tokens: int = 1024,
     checkpoint_every: int = 5,
     folder: Path | str | None = None,
@@ -95,8 +101,9 @@ def train_grpo(
         max_tokens: longest answer, in tokens.
         temperature, learning_rate: of the rollouts, of AdamW.
         loss, kl, kl_coef, clip_low, clip_high, importance_cap: see :class:`~homeground.training.losses.Objective`.
-        scale, updates_per_step, overlong, dynamic_sampling, curriculum, forest_tokens, checkpoint_every: see
-            :class:`~homeground.training.grpo.GrpoSettings`.
+        scale, updates_per_step, overlong, dynamic_sampling, curriculum, luffy, replay, asynchronous, forest_tokens,
+            checkpoint_every: see :class:`~homeground.training.grpo_settings.GrpoSettings`.
+        experts: traces of a prompt that join its group, see :mod:`homeground.training.off_policy`.
         folder: where the run is kept; by default the next free ``.homeground/runs/grpo-N``.
         resume: go on from the folder's newest checkpoint.
         deterministic: the same call gives the same bits, whatever else the machine does; slower.
@@ -131,6 +138,9 @@ def train_grpo(
         overlong_buffer=max(1, max_tokens // 5),
         dynamic_sampling=dynamic_sampling,
         curriculum=curriculum or Curriculum(),
+        luffy=luffy or Luffy(),
+        replay=replay or Replay(),
+        asynchronous=asynchronous,
         checkpoint_every=checkpoint_every,
         forest_tokens=forest_tokens,
         seed=seed,
@@ -146,7 +156,9 @@ def train_grpo(
         )
         rollouts = RolloutLog(run, done=done)
         with StepLog(run, "rl", done=done, steps=steps, progress=progress, title="GRPO", columns=RL_COLUMNS) as log:
-            train_grpo_steps(policy, sampler, source, prompts, settings, run.checkpoints, log, log_rollouts=rollouts)
+            train_grpo_steps(
+                policy, sampler, source, prompts, settings, run.checkpoints, log, log_rollouts=rollouts, experts=experts
+            )
         policy.save_adapter(run.adapter)
         rewards = [step["reward_mean"] for step in log.history]
         ends = f"reward {rewards[0]:.3f} -> {rewards[-1]:.3f}, " if rewards else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from homeground.base.recipe.section import OptimizerKind, Section
 
@@ -16,6 +16,25 @@ class CurriculumSection(Section):
         default=1.0, gt=0, le=1, description="chance of a task after each group without signal in a row; 1 is off"
     )
     floor: float = Field(default=0.1, gt=0, le=1, description="smallest chance")
+
+
+class LuffySection(Section):
+    """Expert traces join the groups (LUFFY, arXiv 2504.14945)."""
+
+    traces: str | None = Field(
+        default=None, description="JSON lines of {task, messages, reward}, or 'scripted'; null mixes nothing in"
+    )
+    per_group: int = Field(default=1, ge=1, description="traces that join a group at most")
+    gamma: float = Field(default=0.1, gt=0, description="of the policy shaping r / (r + gamma)")
+
+
+class ExgrpoSection(Section):
+    """Past successes of the policy join the groups (ExGRPO, arXiv 2510.02245)."""
+
+    share: float = Field(default=0.0, ge=0, le=1, description="of a step's tasks, chosen by past successes; 0 is off")
+    gamma: float = Field(default=0.1, gt=0, description="of the policy shaping r / (r + gamma)")
+    start: float = Field(default=0.35, ge=0, le=1, description="share of successes in a step from which on it replays")
+    success: float = Field(default=1.0, description="smallest reward of a success")
 
 
 class RlSection(Section):
@@ -49,6 +68,12 @@ class RlSection(Section):
         default=0, ge=0, description="how often a step may roll out new tasks for groups without signal"
     )
     curriculum: CurriculumSection = CurriculumSection()
+    luffy: LuffySection = LuffySection()
+    exgrpo: ExgrpoSection = ExgrpoSection()
+    asynchronous: bool = Field(
+        default=False,
+        description="sample the next step while this one updates; not on a CPU, and only with importance_cap above 0",
+    )
     forest_tokens: int = Field(default=1024, ge=1, description="distinct tokens of one forward")
     checkpoint_every: int = Field(default=5, ge=1, description="optimizer steps between checkpoints")
     keep_rollouts_mb: float = Field(
@@ -62,3 +87,9 @@ class RlSection(Section):
     failure_reward: float | None = Field(
         default=None, description="reward of rollouts that timed out or crashed; null leaves them out of their group"
     )
+
+    @model_validator(mode="after")
+    def _corrected(self) -> RlSection:
+        if self.asynchronous and not self.importance_cap:
+            raise ValueError("asynchronous rollouts are one step off-policy: set importance_cap above 0, such as 2.0")
+        return self
