@@ -76,6 +76,10 @@ def test_an_agent_of_ones_own_is_measured_trained_and_measured_again(run, own, r
     assert all(step["failed"] == 0 and "reward/letters" in step for step in steps)
     answers = [json.loads(line) for line in (folder / "evaluations" / "after-answers.jsonl").read_text().splitlines()]
     assert {row["error"] for row in answers} == {None}
+    report = (folder / "report.html").read_text()
+    assert "after minus before" in report
+    assert "What training tried" in report
+    assert f"{results['paired']['letters']['value']:+.3f}" in report
 
     code, _, err = run(*own, "--recipe", recipe, "--run", "mine")
     assert code == 2

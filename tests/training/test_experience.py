@@ -107,10 +107,10 @@ def test_entropy_is_the_mean_surprise_of_its_own_tokens_under_the_policy_as_it_i
     tiny.shake(policy, seed=5)
     found = [recorded("a", 0, 0, sibling) for sibling in range(3)]
     mine = module._entropies(found)
-    policy.drop_out(False)
+    twin = tiny.plain(policy)
     for t, entropy in zip(found, mine, strict=True):
         with torch.no_grad():
-            logprobs = row_logprobs(policy.peft, [p.tokens for p in sampled_paths(t.turns)], 0.7)
+            logprobs = row_logprobs(twin, [p.tokens for p in sampled_paths(t.turns)], 0.7)
         assert entropy == pytest.approx(-float(logprobs.mean()), rel=1e-4)
     assert len({round(entropy, 4) for entropy in mine}) == 3
 

@@ -62,7 +62,7 @@ def test_the_loss_is_the_mixed_sum_term_by_term(kl):
     value = policy_loss(logprobs, terms, objective)
     expected = clipped = divergence = 0.0
     for i in range(5):
-        lp, a, w = float(logprobs[i]), float(advantage[i]), float(weight[i])
+        lp, a, w = float(logprobs[i].detach()), float(advantage[i]), float(weight[i])
         if i >= 3:
             r = math.exp(lp - float(sampled[i]))
             expected -= w * r / (r + float(gamma[i])) * a

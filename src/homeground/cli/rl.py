@@ -147,7 +147,7 @@ def _run(common: Common, section: dict[str, Any], resume: bool, force: bool) -> 
         except KeyboardInterrupt:
             raise RunInterruptedError(run.name) from None
     document = {"path": str(results_file(run)), "adapter": str(run.adapter), "results": results}
-    common.show(document, _table(results), *_words(results), f"adapter: {run.adapter}")
+    common.show(document, _table(results), *_words(results), f"adapter: {run.adapter}", f"report: {run.report}")
 
 
 def _recipe_and_run(common: Common, section: dict[str, Any], resume: bool) -> tuple[Recipe, Workspace, RunFolder]:

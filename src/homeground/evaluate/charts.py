@@ -32,7 +32,7 @@ class Curve:
 
 CURVES: tuple[Curve, ...] = (
     Curve("reward_mean", "rl", "Reward", "mean over the step's rollouts", averaged=True),
-    Curve("kl", "rl", "KL to the SFT adapter", "nats a token"),
+    Curve("kl", "rl", "KL to where it began", "nats a token"),
     Curve("entropy", "rl", "Entropy", "nats a token"),
     Curve("response_tokens", "rl", "Response length", "tokens a rollout, all turns"),
     Curve("clip_share", "rl", "Clipped", "share of tokens"),

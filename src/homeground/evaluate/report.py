@@ -16,6 +16,7 @@ from homeground.base.files import atomic_write_text
 from homeground.base.rolloutlog import Group
 from homeground.evaluate.charts import CURVES, MOVING_AVERAGE, bars_svg, curve_svg
 from homeground.evaluate.metrics import METRIC_NAMES, STAGE_NAMES, STAGES, Metrics
+from homeground.evaluate.stats import Interval
 from homeground.evaluate.tried import steps_tried
 from homeground.evaluate.verdict import PAIRS, pair_rows, shows_gain, shows_loss, stage_rows, verdict
 
@@ -53,6 +54,41 @@ def render_report(
         recipe: what the run was made with, as data or as YAML text.
         groups: rollouts that training tried, see :func:`~homeground.evaluate.tried.tried`.
     """
+    sentences = verdict(metrics)
+    return render_page(
+        metrics,
+        sentences,
+        steps,
+        rollouts,
+        recipe=recipe,
+        groups=groups,
+        stage_rows=stage_rows(metrics),
+        pair_rows=pair_rows(metrics),
+        pair_marks=_marks(metrics),
+        bars=[(METRIC_NAMES[name], _inline(bars_svg(metrics, name))) for name in METRIC_NAMES],
+        scripted="scripted" in metrics["stages"],
+        turns=True,
+    )
+
+
+def render_page(
+    measured: Mapping[str, Any],
+    sentences: Sequence[str],
+    steps: Sequence[Mapping[str, Any]],
+    rollouts: Sequence[Mapping[str, Any]],
+    *,
+    recipe: Mapping[str, Any] | str | None,
+    groups: Sequence[Group],
+    **shown: Any,
+) -> str:
+    """The page of any kind of run.
+
+    Args:
+        measured: `run`, `commit`, `machine`, `seed`, `seconds` and `peak_memory_mb`, as in `metrics.json`.
+        sentences: the outcome, the most important first; one that is no gain says so.
+        steps, rollouts, recipe, groups: see :func:`render_report`.
+        shown: the tables and charts above the curves, by the template's names.
+    """
     environment = Environment(
         loader=PackageLoader("homeground.evaluate"),
         autoescape=True,
@@ -60,26 +96,22 @@ def render_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    sentences = verdict(metrics)
     return environment.get_template("report.html").render(
-        run=metrics["run"],
-        commit=metrics["commit"] or "unknown commit",
-        seed=metrics["seed"],
+        run=measured["run"],
+        commit=measured["commit"] or "unknown commit",
+        seed=measured["seed"],
         gained=not sentences[0].startswith("No gain"),
         headline=sentences[0],
         details=sentences[1:],
-        stage_rows=stage_rows(metrics),
-        pair_rows=pair_rows(metrics),
-        pair_marks=_marks(metrics),
-        bars=[(METRIC_NAMES[name], _inline(bars_svg(metrics, name))) for name in METRIC_NAMES],
         curves=[(curve, _inline(svg)) for curve in CURVES if (svg := curve_svg(steps, curve))],
         moving_average=MOVING_AVERAGE,
         warnings=[(row["stage"], row["step"], words) for row in steps for words in row.get("warnings", ())],
         tasks=_side_by_side(rollouts),
         tried=steps_tried(groups),
-        costs=_costs(metrics),
+        costs=_costs(measured),
         recipe=recipe if isinstance(recipe, str) else yaml.safe_dump(dict(recipe), sort_keys=False) if recipe else "",
-        machine=_machine(metrics),
+        machine=_machine(measured),
+        **shown,
     )
 
 
@@ -88,13 +120,15 @@ def _inline(svg: str) -> Markup:
     return Markup(svg)
 
 
+def mark(difference: Interval) -> str:
+    """What a cell of the table of differences shows: "gain", "loss" or "unclear"."""
+    return "gain" if shows_gain(difference) else "loss" if shows_loss(difference) else "unclear"
+
+
 def _marks(metrics: Metrics) -> list[list[str]]:
     """For each cell of the table of differences: "gain", "loss" or "unclear"."""
     return [
-        [
-            "gain" if shows_gain(x) else "loss" if shows_loss(x) else "unclear"
-            for x in (measured[m] for m in METRIC_NAMES)
-        ]
+        [mark(measured[m]) for m in METRIC_NAMES]
         for measured in (metrics["paired"][pair] for pair, _, _ in PAIRS if pair in metrics["paired"])
     ]
 
@@ -122,7 +156,7 @@ def _side_by_side(rollouts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
     return shown
 
 
-def _costs(metrics: Metrics) -> list[tuple[str, str, str]]:
+def _costs(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Time and peak memory of each stage of work, in the order in which they ran."""
     seconds, memory = metrics["seconds"], metrics["peak_memory_mb"]
     return [
@@ -145,7 +179,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def _machine(metrics: Metrics) -> list[tuple[str, str]]:
+def _machine(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     machine = metrics["machine"]
     if isinstance(machine, str):
         return [("machine", machine)]

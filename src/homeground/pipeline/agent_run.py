@@ -144,7 +144,7 @@ STAGES: dict[str, Callable[[Workbench, OwnAgent, GatewaySource], None]] = {
 
 
 def write_agent_results(bench: Workbench, agent: OwnAgent) -> dict[str, Any]:
-    """Before and after with 95% intervals, and their paired difference, as ``results.json`` of the run."""
+    """Before and after with 95% intervals, and their paired difference, as ``results.json`` and ``report.html``."""
     from homeground.evaluate.stats import mean_interval, paired_difference
 
     resampling: dict[str, Any] = {"resamples": bench.recipe.eval.bootstrap, "seed": bench.recipe.seed}
@@ -168,7 +168,25 @@ def write_agent_results(bench: Workbench, agent: OwnAgent) -> dict[str, Any]:
         "peak_memory_mb": {s: facts["peak_memory_mb"] for s, facts in finished.items() if "peak_memory_mb" in facts},
     }
     atomic_write_json(results_file(bench.run), results)
+    _write_report(bench, agent, results)
     return results
+
+
+def _write_report(bench: Workbench, agent: OwnAgent, results: dict[str, Any]) -> None:
+    from homeground.evaluate.agent_report import write_agent_report
+    from homeground.evaluate.tried import tried
+    from homeground.training.rollout_records import task_words
+
+    run = bench.run
+    write_agent_report(
+        run.report,
+        results,
+        read_jsonl(run.metrics_jsonl) if run.metrics_jsonl.exists() else [],
+        [task_words(task) for task in agent.heldout[: bench.recipe.eval.tasks]],
+        {moment: read_jsonl(_answers(run, moment)) for moment in MOMENTS},
+        recipe=bench.recipe.model_dump(mode="json"),
+        groups=tried(run),
+    )
 
 
 def results_file(run: RunFolder) -> Path:
