@@ -18,7 +18,7 @@ PEERS_STAMP := $(VENV)/.homeground-bench-installed
 AGENTS := examples/rl
 AGENTS_STAMP := $(AGENTS)/.venv/.homeground-installed
 
-.PHONY: help setup demo agents test test-exact lint docs docs-test wheel wheel-test bench clean $(BENCHES)
+.PHONY: help setup demo agents browser test test-exact lint docs docs-test wheel wheel-test bench clean $(BENCHES)
 
 help:
 	@echo "make demo    set up, then train a small model on this Python's standard library and measure it (15 minutes)"
@@ -30,6 +30,7 @@ help:
 	@echo "make docs    build the documentation into site/, strictly: every link and formula is checked"
 	@echo "make docs-test  run every block of the tutorial on a code base that is not ours, with fewer steps"
 	@echo "make wheel   build dist/; make wheel-test installs it into an environment of its own and runs a small demo"
+	@echo "make browser only install Chromium where it is missing, which the tests of the page need (part of make test)"
 	@echo "make bench   run every benchmark of up to half an hour: $(filter-out bench-learning bench-gpu,$(BENCHES))"
 	@echo "             (bench-learning takes an hour, bench-gpu wants an NVIDIA card)"
 	@echo "make clean   remove $(VENV) and caches; your index and runs stay"
@@ -58,6 +59,7 @@ demo: $(STAMP)
 	$(BIN)/homeground demo
 
 test: $(STAMP) $(AGENTS_STAMP)
+	@$(MAKE) --no-print-directory browser || echo "note: the tests of the page are skipped"
 	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder --durations=20
 
 test-exact: $(STAMP)
@@ -100,6 +102,17 @@ $(AGENTS_STAMP): $(AGENTS)/requirements.txt | $(STAMP)
 	$(BIN)/python -m venv --without-pip $(AGENTS)/.venv
 	$(BIN)/uv pip install --quiet --python $(AGENTS)/.venv/bin/python -r $<
 	@touch $@
+
+# Only root may install it, and only apt is known here: elsewhere a person does it.
+browser:
+	@if command -v chromium chromium-browser google-chrome >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing Chromium for the tests of the page."; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; \
+	else \
+	  echo "The tests of the page need Chromium. Install it (Debian, Ubuntu: apt install chromium), then try again." >&2; \
+	  exit 1; \
+	fi
 
 clean:
 	rm -rf $(VENV) $(AGENTS)/.venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist site src/*.egg-info

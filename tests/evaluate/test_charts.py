@@ -4,7 +4,8 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 from PIL import Image
 
-from homeground.evaluate.charts import CURVES, bars_svg, curve_svg, moving_average, points, report_png
+from homeground.evaluate.charts import bars_svg, curve_svg, moving_average, points, report_png
+from homeground.evaluate.curves import CURVES
 from homeground.evaluate.metrics import METRIC_NAMES
 
 from .example_run import example_metrics, example_steps

@@ -19,6 +19,9 @@ OPERATIONS = [
     ("GET", "/healthz"), ("GET", "/metrics"), ("GET", "/openapi.json"), ("GET", "/search"), ("GET", "/v1/models"),
     ("GET", "/v1/models/{name}"), ("POST", "/v1/chat/completions"), ("POST", "/v1/completions"),
     ("POST", "/v1/embeddings"), ("POST", "/v1/rerank"),
+    ("GET", "/page/runs"), ("GET", "/page/runs/{name}"), ("GET", "/page/runs/{name}/steps"),
+    ("GET", "/page/runs/{name}/rollouts"), ("GET", "/page/read"), ("GET", "/page/index"), ("GET", "/page/index/files"),
+    ("GET", "/page/index/left-out"), ("GET", "/page/models"), ("POST", "/page/ask"),
 ]  # fmt: skip
 
 

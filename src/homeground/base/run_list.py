@@ -93,12 +93,11 @@ def summary(run: RunFolder) -> RunSummary:
 
 def heldout_results(run: RunFolder) -> dict[str, Any]:
     """Metric -> interval of the last stage that was evaluated on held-out tasks; empty where none was."""
-    own = run.path / "results.json"
     if run.metrics.is_file():
         stages = read_json(run.metrics)["stages"]
         last = next((name for name in ("rl", "sft", "base") if name in stages), None)
         return stages[last] if last else {}
-    return read_json(own)["stages"].get("after", {}) if own.is_file() else {}
+    return read_json(run.results)["stages"].get("after", {}) if run.results.is_file() else {}
 
 
 def recipe_settings(run: RunFolder) -> dict[str, Any]:

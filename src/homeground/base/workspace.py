@@ -64,6 +64,11 @@ class RunFolder:
         return self.path / "metrics.json"
 
     @property
+    def results(self) -> Path:
+        """The same of a run on an agent of one's own: `results.json`."""
+        return self.path / "results.json"
+
+    @property
     def state(self) -> Path:
         """Which stages are finished, and when: `state.json`."""
         return self.path / "state.json"

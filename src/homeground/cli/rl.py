@@ -130,7 +130,7 @@ def _run(common: Common, section: dict[str, Any], resume: bool, force: bool) -> 
         show_plan(common, run, f"would run {recipe.rl.steps} steps of GRPO on {counts}{measured}, into {run.adapter}")
         return
 
-    from homeground.pipeline.agent_run import results_file, train_agent
+    from homeground.pipeline.agent_run import train_agent
     from homeground.pipeline.planning import refuse_what_cannot_fit
     from homeground.pipeline.workbench import Workbench
 
@@ -146,7 +146,7 @@ def _run(common: Common, section: dict[str, Any], resume: bool, force: bool) -> 
             results = train_agent(bench, agent, resume=resume)
         except KeyboardInterrupt:
             raise RunInterruptedError(run.name) from None
-    document = {"path": str(results_file(run)), "adapter": str(run.adapter), "results": results}
+    document = {"path": str(run.results), "adapter": str(run.adapter), "results": results}
     common.show(document, _table(results), *_words(results), f"adapter: {run.adapter}", f"report: {run.report}")
 
 

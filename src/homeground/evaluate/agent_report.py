@@ -9,8 +9,8 @@ from typing import Any
 
 from homeground.base.files import atomic_write_text
 from homeground.base.rolloutlog import Group
-from homeground.evaluate.report import mark, render_page
-from homeground.evaluate.verdict import cell, in_words
+from homeground.evaluate.report import render_page
+from homeground.evaluate.verdict import cell, in_words, mark
 
 MOMENTS = ("before", "after")
 

@@ -14,11 +14,11 @@ from markupsafe import Markup
 
 from homeground.base.files import atomic_write_text
 from homeground.base.rolloutlog import Group
-from homeground.evaluate.charts import CURVES, MOVING_AVERAGE, bars_svg, curve_svg
+from homeground.evaluate.charts import bars_svg, curve_svg
+from homeground.evaluate.curves import CURVES, MOVING_AVERAGE
 from homeground.evaluate.metrics import METRIC_NAMES, STAGE_NAMES, STAGES, Metrics
-from homeground.evaluate.stats import Interval
 from homeground.evaluate.tried import steps_tried
-from homeground.evaluate.verdict import PAIRS, pair_rows, shows_gain, shows_loss, stage_rows, verdict
+from homeground.evaluate.verdict import pair_marks, pair_rows, stage_rows, verdict
 
 ROLLOUTS_SHOWN = 5
 
@@ -64,7 +64,7 @@ def render_report(
         groups=groups,
         stage_rows=stage_rows(metrics),
         pair_rows=pair_rows(metrics),
-        pair_marks=_marks(metrics),
+        pair_marks=pair_marks(metrics),
         bars=[(METRIC_NAMES[name], _inline(bars_svg(metrics, name))) for name in METRIC_NAMES],
         scripted="scripted" in metrics["stages"],
         turns=True,
@@ -118,19 +118,6 @@ def render_page(
 def _inline(svg: str) -> Markup:
     """A chart of ours as markup: it holds numbers and fixed labels only."""
     return Markup(svg)
-
-
-def mark(difference: Interval) -> str:
-    """What a cell of the table of differences shows: "gain", "loss" or "unclear"."""
-    return "gain" if shows_gain(difference) else "loss" if shows_loss(difference) else "unclear"
-
-
-def _marks(metrics: Metrics) -> list[list[str]]:
-    """For each cell of the table of differences: "gain", "loss" or "unclear"."""
-    return [
-        [mark(measured[m]) for m in METRIC_NAMES]
-        for measured in (metrics["paired"][pair] for pair, _, _ in PAIRS if pair in metrics["paired"])
-    ]
 
 
 def _side_by_side(rollouts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

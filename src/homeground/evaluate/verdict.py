@@ -85,6 +85,19 @@ def pair_rows(metrics: Metrics) -> list[list[str]]:
     return rows
 
 
+def mark(difference: Interval) -> str:
+    """What a cell of the table of differences shows: "gain", "loss" or "unclear"."""
+    return "gain" if shows_gain(difference) else "loss" if shows_loss(difference) else "unclear"
+
+
+def pair_marks(metrics: Metrics) -> list[list[str]]:
+    """For each interval in `pair_rows`: "gain", "loss" or "unclear"."""
+    return [
+        [mark(measured[m]) for m in METRIC_NAMES]
+        for measured in (metrics["paired"][pair] for pair, _, _ in PAIRS if pair in metrics["paired"])
+    ]
+
+
 def _beyond_format(differences: dict[str, Interval]) -> str:
     """Whether GRPO improved more than the form of its calls."""
     gained = [

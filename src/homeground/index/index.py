@@ -17,7 +17,8 @@ from homeground.index.build import announce, commit, embed_missing, scan, store_
 from homeground.index.embed import Embedder
 from homeground.index.filters import Filters
 from homeground.index.hit import Hit, Stage
-from homeground.index.manifest import Manifest, reporting
+from homeground.index.leftout import LeftOut
+from homeground.index.manifest import ListedFile, Manifest, reporting
 from homeground.index.rerank import Reranker
 from homeground.index.search import Explanation, Searcher
 from homeground.index.settings import ChromaSettings, IndexReport, IndexSettings
@@ -91,6 +92,8 @@ class Index:
             max_file_kb=max_file_kb,
             max_document_kb=max_document_kb,
         )
+        left_out = LeftOut()
+        corpus.on_skip = left_out.note
         embedder = embedder or Embedder(settings.embedder, settings.max_tokens, settings.backend)
         with writing(folder):
             manifest = Manifest(folder / _MANIFEST, create=True)
@@ -100,6 +103,7 @@ class Index:
             announce(manifest, found, settings, embedder, progress)
             embedded = store_changed(manifest, corpus, found, settings, embedder, progress)
             commit(manifest, corpus.roots, found, settings, embedder)
+            manifest.put("left_out", left_out.to_json())
             if not manifest.counts()[1]:
                 raise _nothing(corpus.roots, corpus.skipped)
             view = _view(folder, manifest, settings.chroma, progress)
@@ -203,6 +207,15 @@ class Index:
     def files(self) -> list[tuple[int, str]]:
         """Number of the root and path of every file, sorted."""
         return sorted(self._manifest.files())
+
+    def listed(self) -> list[ListedFile]:
+        """Every file with its language, size and number of chunks, ordered by root and path."""
+        return self._manifest.listed()
+
+    def left_out(self) -> LeftOut | None:
+        """What the last indexing run did not read, and why; None where an older Homeground did not keep it."""
+        kept = self._manifest.get("left_out")
+        return None if kept is None else LeftOut.of(kept)
 
     def file_chunks(self, root: int, path: str) -> list[Chunk]:
         """The chunks of one file, in the order of their lines."""

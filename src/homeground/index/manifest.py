@@ -53,6 +53,16 @@ class Row(NamedTuple):
     content: str
 
 
+class ListedFile(NamedTuple):
+    """An indexed file: number of its root, path, language, size in bytes, how many chunks it has."""
+
+    root: int
+    path: str
+    language: str
+    size: int
+    chunks: int
+
+
 @dataclass(frozen=True, slots=True)
 class StoredChunk:
     """A chunk and the hash of the content that its vector belongs to."""
@@ -201,6 +211,11 @@ class Manifest:
         """Hash of every live (or every staged) file, by number of its root and path."""
         rows = self._rows("SELECT root, path, hash FROM files WHERE staged = ?", (int(staged),))
         return {(root, path): digest for root, path, digest in rows}
+
+    def listed(self) -> list[ListedFile]:
+        """Every live file with a chunk, ordered by root and path."""
+        sql = f"SELECT f.root, f.path, min(c.language), f.size, count(*) FROM {_LIVE} GROUP BY f.number"
+        return list(map(ListedFile._make, self._rows(f"{sql} ORDER BY f.root, f.path")))
 
     def stage(self, root: int, path: str, digest: str, size: int, chunks: Iterable[StoredChunk]) -> None:
         """Stores a file with its chunks, to become visible with `publish`. `size` in bytes."""

@@ -167,7 +167,7 @@ def write_agent_results(bench: Workbench, agent: OwnAgent) -> dict[str, Any]:
         "seconds": {stage: facts["seconds"] for stage, facts in finished.items() if "seconds" in facts},
         "peak_memory_mb": {s: facts["peak_memory_mb"] for s, facts in finished.items() if "peak_memory_mb" in facts},
     }
-    atomic_write_json(results_file(bench.run), results)
+    atomic_write_json(bench.run.results, results)
     _write_report(bench, agent, results)
     return results
 
@@ -187,11 +187,6 @@ def _write_report(bench: Workbench, agent: OwnAgent, results: dict[str, Any]) ->
         recipe=bench.recipe.model_dump(mode="json"),
         groups=tried(run),
     )
-
-
-def results_file(run: RunFolder) -> Path:
-    """Where `rl run` writes what it measured."""
-    return run.path / "results.json"
 
 
 def _answers(run: RunFolder, moment: Moment) -> Path:

@@ -1,4 +1,4 @@
-"""The serving app: the model server that RL uses, search and what belongs to it, behind one token."""
+"""The serving app: the model server that RL uses, search and what belongs to it, and the page, behind one token."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from homeground.rollouts import ModelServer
 from homeground.rollouts.requests import ApiError, ChatRequest
 from homeground.serve.answers import IndexAnswers
 from homeground.serve.metrics import Measured, Metrics
+from homeground.serve.page import page_routes
 from homeground.serve.refusals import explain_errors
 from homeground.serve.retrieval import embedder_name, ranker_name, retrieval_routes
 
@@ -25,7 +26,7 @@ def create_app(serving: Serving, token: str) -> FastAPI:
 
     Args:
         serving: entered.
-        token: what every request but `/healthz` carries.
+        token: what every request carries, but for `/healthz` and the page's own files.
     """
     first, *others = serving.names
     models = ModelServer(
@@ -41,7 +42,8 @@ def create_app(serving: Serving, token: str) -> FastAPI:
     metrics = Metrics(serving.engines, lambda: models.waiting)
     explain_errors(app)
     guarded = [Depends(models.guard)]
-    answers = IndexAnswers(serving.answerers(models.conversations), models)
+    answerers = serving.answerers(models.conversations)
+    answers = IndexAnswers(answerers, models)
     app.include_router(_model_routes(serving, models, answers), dependencies=guarded)
     app.include_router(retrieval_routes(serving), dependencies=guarded)
 
@@ -54,6 +56,7 @@ def create_app(serving: Serving, token: str) -> FastAPI:
         return description(app, models.app)
 
     app.add_api_route("/openapi.json", described, dependencies=guarded)
+    app.include_router(page_routes(serving.workspace, serving.index, models.guard, answerers))
     app.mount("/", models.app)
     app.add_middleware(Measured, metrics=metrics, paths=description(app, models.app)["paths"])
     return app
