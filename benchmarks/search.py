@@ -30,6 +30,7 @@ from benchmarks.sides import results
 from benchmarks.sides.children import end_with_parent, run
 from benchmarks.sides.fusions import DESIGNS
 from benchmarks.sides.search_corpora import PACKAGES, STDLIB
+from homeground.evaluate.stats import paired_difference
 
 BENCH = "search"
 PARTS = ("ours", "fp32", "openvino", "changed", "peer", "semble", "tune", "tuned")
@@ -37,8 +38,8 @@ CORPORA = (STDLIB, *PACKAGES)
 SPEED_CORPUS = "pydantic"
 FUSED_GAIN, TUNED_GAIN, SPEED, LOSS, UNCHANGED, CHANGED_S = 0.03, 0.10, 4.0, 0.005, 0.02, 1.0
 CHUNK_SIZES: dict[str, tuple[object, ...]] = {"defaults": (), "chunks of 1000": ("--chunk-size", 1000)}
-TUNED = Path(__file__).resolve().parents[1] / "build" / "bench-search"
-"""Where the tuned models lie between the parts of the bench."""
+TUNED = Path("build") / "bench-search"
+"""Where the tuned models lie between the parts of the bench, from the root of the repository."""
 PEERS = {"peer": "langchain_chroma", "semble": "semble"}
 SEMBLE_MODEL = "minishlab/potion-code-16M"
 ELSEWHERE = {
@@ -81,6 +82,7 @@ def main() -> None:
             measurements[key] = measured
             results.write(BENCH, rows_of(measurements), measurements)
     print_settings(measurements)
+    print_tuned(measurements)
     results.print_table(rows_of(measurements))
     tell_elsewhere()
     sys.exit(0 if complete else 1)
@@ -179,14 +181,21 @@ def _quality(
 
 def _tuned_row(corpus: str, ours: dict[str, Any], tuned: dict[str, Any], stage: str) -> dict[str, Any]:
     """A tuned stage against the untuned embedding alone, over the questions that both were asked."""
-    after, before = tuned["reciprocal_ranks"][stage], ours["reciprocal_ranks"]["dense"]
-    same = sorted(after.keys() & before.keys())
-    pair = [sum(ranks[task] for task in same) / len(same) for ranks in (after, before)]
+    pair = [sum(ranks.values()) / len(ranks) for ranks in _same_questions(tuned, ours, stage)]
     last = stage == list(tuned["reciprocal_ranks"])[-1]
     target = TUNED_GAIN if last and corpus != STDLIB else None
     return results.row(
         corpus, f"MRR@10, tuned {stage}", "", *pair, "ours, untuned, dense only", pair[0] - pair[1], target
     )
+
+
+def _same_questions(
+    tuned: dict[str, Any], ours: dict[str, Any], stage: str
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Reciprocal ranks of a tuned stage, and of the untuned embedding alone, by question that both were asked."""
+    after, before = tuned["reciprocal_ranks"][stage], ours["reciprocal_ranks"]["dense"]
+    same = sorted(after.keys() & before.keys())
+    return {task: after[task] for task in same}, {task: before[task] for task in same}
 
 
 def _costs(setting: str, ours: dict[str, Any], peer: dict[str, Any]) -> list[dict[str, Any]]:
@@ -210,6 +219,19 @@ def print_settings(measurements: dict[str, Any]) -> None:
             value = found["mrr@10"]
             interval = f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
             print(f"{key:<32}{name:<12}{interval}  R@1 {found['recall@1']['value']:.3f}  n {value['n']}")
+
+
+def print_tuned(measurements: dict[str, Any]) -> None:
+    """What tuning gained above the untuned embedding alone, paired over the same questions."""
+    for corpus in CORPORA:
+        tuned, ours = measurements.get(_key("tuned", corpus)), measurements.get(_key("ours", corpus))
+        if tuned is None or ours is None:
+            continue
+        for stage in tuned["reciprocal_ranks"]:
+            after, before = _same_questions(tuned, ours, stage)
+            gain = paired_difference(after, before)
+            interval = f"{gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
+            print(f"{corpus}, tuned {stage:<10}{interval} MRR@10 above the untuned embedding alone, n {gain['n']}")
 
 
 def tell_elsewhere() -> None:

@@ -25,7 +25,7 @@ from homeground.corpus import digest
 from homeground.index import Index, IndexSettings
 from homeground.pipeline.tune import Tuner, TuneTasks
 
-PAIRS, FIT, HELDOUT = 2000, 150, 200
+PAIRS, FIT, HELDOUT = 800, 150, 200
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="where the models stay")
     parser.add_argument("--pairs", type=int, default=PAIRS)
-    parser.add_argument("--models", nargs="*", default=["bi-encoder", "cross-encoder", "late-interaction"])
+    parser.add_argument("--models", nargs="*", default=["bi-encoder"])
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     torch.set_num_threads(usable_cores())

@@ -45,9 +45,10 @@ def test_homeground_commands_of_the_readme_run(tmp_path: Path) -> None:
     recipe = tmp_path / "small.yaml"
     recipe.write_text(SMALL)
     project = tmp_path / "project"
-    for room in ("base", "corpus", "index", "tasks"):
+    for room in ("base", "corpus"):
         shutil.copytree(ROOT / "src" / "homeground" / room, project / "src" / room)
-    shutil.copytree(ROOT / "docs", project / "docs")
+    (project / "docs").mkdir()
+    shutil.copy(ROOT / "docs" / "search.md", project / "docs")
     shown = [line for line in commands() if line.startswith("homeground")]
     assert len(shown) >= 7
     for line in shown:
