@@ -73,6 +73,8 @@ def bench_policy(model: str = MODEL, *, seed: int = 0, checkpointing: bool = Fal
 class NoSampler:
     """Stands where a sampler stands when rollouts are written."""
 
+    weights_version = 0
+
     def publish(self) -> int:
         """Nobody samples from the new weights."""
         return 0
