@@ -142,6 +142,19 @@ def test_help_that_cannot_be_had_is_refused_before_anything_is_measured(run, own
     assert not (tmp_path / ".homeground" / "runs" / "refused" / "evaluations").exists()
 
 
+def test_a_recipe_of_other_folders_than_the_workspace_indexes_is_refused(run, own, recipe, tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "rain.md").write_text("Rain is water that falls.\n")
+    assert run("index", "notes")[0] == 0
+    (tmp_path / "agent.py").write_text(AGENT.replace("client)", "client, search)"))
+    settings = recipe.read_text() + "corpus: {roots: [elsewhere]}\nagent: {search: true}\n"
+    (tmp_path / "searching.yaml").write_text(settings)
+    code, _, err = run(*own, "--recipe", tmp_path / "searching.yaml")
+    assert code == 1
+    assert f"already indexes {tmp_path / 'notes'}" in " ".join(err.split())
+    assert "--home" in err
+
+
 def test_the_skeleton_is_written_once_and_runs(run, recipe, tmp_path, monkeypatch):
     code, out, _ = run("rl", "init", "mine")
     assert code == 0

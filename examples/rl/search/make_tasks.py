@@ -3,7 +3,7 @@
     .venv/bin/python examples/rl/search/make_tasks.py docs README.md
 
 A held-out task is of a file that no other task is of. The demonstrations show the form: they search with a few
-words of the question and answer with the right span half of the time, else with another word of what was found.
+words of the question and answer with the right span in seven of ten, else with another span of what was found.
 """
 
 import json
@@ -15,7 +15,7 @@ from pathlib import Path
 from agent import SYSTEM, information, sentences_of
 
 HERE = Path(__file__).parent
-HELDOUT_SHARE, MOST_HELDOUT, DEMONSTRATIONS = 0.35, 60, 48
+HELDOUT_SHARE, MOST_HELDOUT, DEMONSTRATIONS, RIGHT = 0.35, 100, 96, 0.7
 SPAN = re.compile(r"`([A-Za-z_][\w.=-]{2,24})`")
 
 
@@ -35,7 +35,7 @@ def demonstration(task, source, rng):
     query = " ".join(rng.sample(asked, min(len(asked), rng.randint(2, 5))))
     found = information([{"text": source}], query)
     others = [span for span in re.findall(r"`([\w.=-]+)`", found["content"]) if span != task["answer"]]
-    answer = task["answer"] if rng.random() < 0.5 or not others else rng.choice(others)
+    answer = task["answer"] if rng.random() < RIGHT or not others else rng.choice(others)
     return {
         "messages": [
             {"role": "system", "content": SYSTEM},

@@ -17,6 +17,7 @@ from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_json, atomic_write_jsonl, read_jsonl
 from homeground.base.hardware import found_device
 from homeground.base.memory import PeakMemory
+from homeground.base.recipe import CorpusSection
 from homeground.base.workspace import RunFolder
 from homeground.pipeline import finetune, stages
 from homeground.pipeline.agent_source import agent_source
@@ -72,9 +73,14 @@ def train_agent(bench: Workbench, agent: OwnAgent, *, resume: bool) -> dict[str,
 
 def _index(bench: Workbench, memory: PeakMemory) -> None:
     """The index, and for look-ups their tasks, from the recipe's corpus where the workspace has none."""
-    if not bench.workspace.index.exists():
+    roots = [Path(root) for root in bench.recipe.corpus.roots]
+    if bench.workspace.index.exists():
+        # A recipe that names no folders takes the index as it is.
+        if bench.recipe.corpus.roots != CorpusSection().roots:
+            stages.refuse_other_roots(bench, roots)
+    else:
         with timed(bench.run, "index", memory):
-            stages.build_index(bench, [Path(root) for root in bench.recipe.corpus.roots])
+            stages.build_index(bench, roots)
     # The run's own file may be what an interruption left of them.
     made = "tasks" in bench.run.finished() or (bench.workspace.tasks / bench.tasks_file.name).is_file()
     if bench.recipe.agent.tasks == LOOKUP and not made:

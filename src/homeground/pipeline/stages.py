@@ -41,7 +41,7 @@ def build_index(bench: Workbench, roots: list[Path]) -> tuple[str, IndexReport]:
     from homeground.index import Index, IndexSettings
 
     recipe = bench.recipe
-    _refuse_other_roots(bench, roots)
+    refuse_other_roots(bench, roots)
     index, report = Index.build(
         bench.workspace.index,
         roots,
@@ -256,7 +256,12 @@ def rollout_rows(run: RunFolder, stages: list[str]) -> list[dict[str, Any]]:
     return [row for file in files for row in read_jsonl(file)]
 
 
-def _refuse_other_roots(bench: Workbench, roots: list[Path]) -> None:
+def refuse_other_roots(bench: Workbench, roots: list[Path]) -> None:
+    """Raise where the workspace has an index of other folders.
+
+    Raises:
+        HomegroundError: with the folders that are indexed there.
+    """
     from homeground.index import Index
 
     if not bench.workspace.index.exists():
