@@ -44,7 +44,7 @@ def larger(
 def stamped(measured: dict[str, Any]) -> dict[str, Any]:
     """A raw measurement with where it comes from."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return {**measured, "commit": commit(), "measured_at": now}
+    return {**measured, "commit": commit(), "measured_at": now, "cpu": hardware.cpu_name()}
 
 
 def read_measurements(bench: str) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def probe(folder: Path | None = None) -> Hardware:
         bitsandbytes=version_of("bitsandbytes"),
         platform=f"{platform.system()} {platform.machine()}",
         device=device,
-        cpu=_cpu_name(),
+        cpu=cpu_name(),
         cores=usable_cores(),
         amx="amx_bf16" in flags,
         avx512_bf16="avx512_bf16" in flags,
@@ -229,7 +229,8 @@ def _cpu_flags() -> frozenset[str]:
     return frozenset()
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """What the processor says it is called."""
     for line in _cpu_info():
         name, _, value = line.partition(":")
         if name.strip() == "model name":
