@@ -5,12 +5,17 @@ from dataclasses import replace
 
 import jsonschema
 import pytest
+import torch
 
 from homeground.base.errors import HomegroundError, UsageError
 from homeground.base.recipe import Recipe
 from homeground.base.sizes import Target, target
 from homeground.cli import main
-from homeground.pipeline.planning import Work, plan_stage, planned
+from homeground.pipeline.planning import LOOKUP_HITS, Work, config_of, plan_stage, planned, storage_of
+from homeground.pipeline.workbench import CACHE_MB
+from homeground.rollouts.cache import CacheNode
+from homeground.rollouts.heads import HeadShape
+from homeground.rollouts.tails import Tails
 from tests.pipeline.test_documents import SCHEMAS
 from tests.policy import tiny
 
@@ -49,6 +54,23 @@ def test_forests_of_different_sizes_leave_more_in_the_heap(recipe):
 def test_rl_needs_more_than_its_update(recipe):
     sft, rl = (planned(recipe, stage, ROOMY, None).items for stage in ("sft", "rl"))
     assert rl.keys() - sft.keys() == {"sampler's adapter", "keys and values", "reference adapter"}
+
+
+def test_keys_and_values_are_what_the_sampler_takes(recipe):
+    planned_mb = planned(recipe, "rl", ROOMY, None).items["keys and values"]
+    config = config_of(recipe)
+    dtype = storage_of(recipe, ROOMY).dtype
+    size = config.hidden_size // config.num_attention_heads
+    shape = (config.num_hidden_layers, config.num_key_value_heads, size, size)
+    tails = Tails(HeadShape(*shape, dtype, torch.device("meta")), 1 << 40)
+    rows = min(recipe.eval.batch, recipe.rl.tasks_per_step * recipe.rl.group_size)
+    read, written = LOOKUP_HITS + recipe.rl.max_query_tokens, recipe.rl.max_answer_tokens
+    tokens = torch.zeros(shape[0], shape[1], read, size, dtype=dtype, device="meta")
+    tails.add([[CacheNode(None, [0] * read, tokens, tokens)]] * rows, [read + written] * rows)
+    for _ in range(written):
+        tails.widen()
+        tails.lengths = [length + 1 for length in tails.lengths]
+    assert planned_mb == pytest.approx(CACHE_MB * 1.048576 + tails.bytes / 1e6)
 
 
 def test_a_device_that_is_too_small_gets_changes_that_really_help(recipe):

@@ -8,6 +8,7 @@ import torch
 
 from homeground.policy import TokenForest
 from homeground.rollouts import FinishReason, Sampler, SamplingParams, Turn, sampled_paths
+from homeground.rollouts.tails import Tails
 
 from ..policy import tiny
 
@@ -305,7 +306,7 @@ def test_memory_stays_under_the_budget_after_many_distinct_requests(policy):
             ]
             computed += sum(len(g.prompt_ids) + len(g.ids) for g in wait(*futures))
             assert memory(sampler) <= budget, f"wave {wave}"
-            assert sampler._decoder.tails.keys.nbytes == 0, "tails are held though no row runs"
+            assert sampler._decoder.tails.bytes == 0, "tails are held though no row runs"
         token = memory(sampler) / sum(len(n.ids) for n in sampler._decoder.cache._nodes())
         assert computed * token > 4 * budget, "too little was computed to fill the budget"
 
@@ -352,3 +353,68 @@ def test_a_cancelled_row_leaves_the_batch_and_lets_its_nodes_go(policy):
         assert all(node.users == 0 for node in sampler._decoder.cache._nodes())
         assert sampler.sampled_tokens < 340
     assert gaps(policy, [stayed]).max() < 1e-3
+
+
+@pytest.fixture
+def together(monkeypatch):
+    """How many rows ran, and bytes of their tails, in each decode step."""
+    seen = []
+    widen = Tails.widen
+
+    def watched(tails):
+        widen(tails)
+        seen.append((len(tails.lengths), tails.bytes))
+
+    monkeypatch.setattr(Tails, "widen", watched)
+    return seen
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_rows_start_only_where_there_is_memory_for_all_that_they_may_need(policy, deterministic, together):
+    """A token of this model takes 512 bytes: 1 MiB is promised to 16 rows of 128 tokens, whatever they hold yet."""
+    with Sampler(policy, rows=64, cache_mb=4, rows_mb=1, deterministic=deterministic) as sampler:
+        requests = [([i, *range(49)], 60 if i % 2 else 70, SamplingParams(seed=i)) for i in range(40)]
+        generations = wait(*[sampler.submit(*request) for request in requests])
+    assert [len(g.ids) for g in generations] == [n for _, n, _ in requests]
+    assert max(rows for rows, _ in together) == 16
+    # Empty places come on top of what was promised.
+    assert max(held for _, held in together) < 2 << 20
+    assert gaps(policy, generations).max() < 1e-3
+
+
+def test_a_prompt_that_siblings_share_is_counted_once(policy, together):
+    with Sampler(policy, rows=64, cache_mb=4, rows_mb=1) as sampler:
+        generations = wait(*[sampler.submit(list(range(110)), 15, SamplingParams(seed=i)) for i in range(30)])
+    assert max(rows for rows, _ in together) > 16, "each alone would hold 125 tokens"
+    assert gaps(policy, generations).max() < 1e-3
+
+
+def test_a_request_larger_than_the_memory_of_all_rows_runs_alone(policy, together):
+    with Sampler(policy, rows=8, cache_mb=4, rows_mb=0) as sampler:
+        long = sampler.submit(PROMPT, 60, SamplingParams(seed=0))
+        waiting = [sampler.submit([*PROMPT, i], 5, SamplingParams(seed=i)) for i in range(3)]
+        assert waiting[1].cancel()
+        generations = wait(long, waiting[0], waiting[2])
+    assert max(rows for rows, _ in together) == 1
+    assert gaps(policy, generations).max() < 1e-3
+
+
+def test_closing_cancels_requests_that_wait_for_memory(policy):
+    sampler = Sampler(policy, rows=8, cache_mb=1, rows_mb=0)
+    futures = [sampler.submit(PROMPT, 240) for _ in range(3)]
+    while sampler.sampled_tokens == 0:
+        time.sleep(0.001)
+    sampler.close()
+    for future in futures:
+        with pytest.raises(concurrent.futures.CancelledError):
+            future.result(timeout=10)
+
+
+def test_one_long_prompt_beside_short_ones_does_not_make_them_long(policy, together):
+    with Sampler(policy, rows=16, cache_mb=4) as sampler:
+        prompts = [list(range(180)), *([200 + i, 7] for i in range(15))]
+        generations = wait(*[sampler.submit(p, 40, SamplingParams(seed=i)) for i, p in enumerate(prompts)])
+    rows, held = max(together)
+    assert rows == 16
+    assert held == (256 + 15 * 64) * 512, "sixteen long tails would be 16 x 256 tokens"
+    assert gaps(policy, generations).max() < 1e-3

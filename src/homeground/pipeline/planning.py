@@ -353,6 +353,8 @@ def _items(recipe: Recipe, stage: Stage, device: Target, step: Step, config: Pre
 
 def _rl_items(recipe: Recipe, device: Target, step: Step, config: PretrainedConfig) -> dict[str, float]:
     from homeground.pipeline.workbench import CACHE_MB
+    from homeground.rollouts.sampler import ROWS_MB
+    from homeground.rollouts.tails import room_for
 
     text: Any = config.get_text_config()
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
@@ -360,10 +362,12 @@ def _rl_items(recipe: Recipe, device: Target, step: Step, config: PretrainedConf
     half = 2 if storage_of(recipe, device).dtype.itemsize == 2 else 4
     token = 2 * text.num_hidden_layers * heads * size * half
     rows = min(recipe.eval.batch, recipe.rl.tasks_per_step * recipe.rl.group_size)
-    tail = max(64, 1 << (LOOKUP_HITS + recipe.rl.max_query_tokens + recipe.rl.max_answer_tokens - 1).bit_length())
+    # What a look-up's last turn sees alone: its own query, the hits and the answer.
+    tail = room_for(LOOKUP_HITS + recipe.rl.max_query_tokens + recipe.rl.max_answer_tokens)
+    tails = min(rows * tail * token, ROWS_MB * 2**20)
     items = {
         "sampler's adapter": step.adapter / 4 * half / 1e6,
-        "keys and values": (CACHE_MB * 1.048576 + rows * tail * token / 1e6),
+        "keys and values": (CACHE_MB * 2**20 + tails) / 1e6,
     }
     if not device.cuda and step.unpacked:
         items["sampler's unpacked weights"] = step.unpacked / 1e6

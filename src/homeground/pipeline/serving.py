@@ -164,12 +164,12 @@ class Serving:
             self.index = self._open.enter_context(contextlib.closing(Index.open(self.workspace.index))).warm()
         base = shared_base(self.recipe.model)
         self.tokenizer: PreTrainedTokenizerBase = base.tokenizer
-        share = max(1, settings.cache_mb // len(self.names))
+        cache_mb, rows_mb = (max(1, all_ // len(self.names)) for all_ in (settings.cache_mb, settings.rows_mb))
         for name in self.names:
             adapter = self._adapters.get(name)
             policy = base.policy(adapter.folder if adapter is not None else None)
             self._context = context_of(policy.model)
-            sampler = Sampler(policy, rows=settings.rows, cache_mb=share, compute=self.compute)
+            sampler = Sampler(policy, rows=settings.rows, cache_mb=cache_mb, rows_mb=rows_mb, compute=self.compute)
             self.engines[name] = self._open.enter_context(sampler)
         bar.done(f"{len(self.names)} models ready")
 

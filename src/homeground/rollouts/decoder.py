@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from homeground.policy.attention import Layout
-from homeground.policy.forest import TokenForest, TokenPath
+from homeground.policy.forest import TokenForest, TokenPath, common_prefix
 from homeground.policy.head import logits_of
 from homeground.policy.logprobs import body
 from homeground.rollouts.cache import CacheNode, TrieCache
@@ -78,8 +78,12 @@ class Decoder(Protocol):
     prefilled_tokens: int
     reused_tokens: int
 
+    def fits(self, batch: Sequence[Row]) -> int:
+        """How many of these, in order, may start beside the rows that run; at least one where none runs."""
+        ...
+
     def start(self, batch: Sequence[Row]) -> None:
-        """Prefill requests and append them to the rows."""
+        """Prefill requests that fit and append them to the rows."""
         ...
 
     def logits(self) -> Tensor:
@@ -96,6 +100,10 @@ class Decoder(Protocol):
 
     def forget(self) -> None:
         """The weights have changed: nothing cached is of use."""
+        ...
+
+    def reset(self) -> None:
+        """Drop all rows and all that is cached."""
         ...
 
 
@@ -117,18 +125,31 @@ class TrieDecoder:
     Args:
         shell: a sampler's shell whose attention takes a layout.
         heads: sizes of its keys and values.
-        limit: how many rows run together.
-        budget_bytes: of the cache, once no row needs it.
+        cache_bytes: of the cache, once no row needs it.
+        tails_bytes: of what running rows are promised; see :class:`homeground.rollouts.tails.Tails`.
     """
 
-    def __init__(self, shell: PreTrainedModel, heads: HeadShape, limit: int, budget_bytes: int) -> None:
+    def __init__(self, shell: PreTrainedModel, heads: HeadShape, cache_bytes: int, tails_bytes: int) -> None:
         self._shell = shell
-        self.cache = TrieCache(budget_bytes)
-        self.tails = Tails(heads, limit)
+        self._device = heads.device
+        self.cache = TrieCache(cache_bytes)
+        self.tails = Tails(heads, tails_bytes)
         self.rows: list[Row] = []
         self._shared: list[SharedRun] | None = None
         self.prefilled_tokens = 0
         self.reused_tokens = 0
+
+    def fits(self, batch: Sequence[Row]) -> int:
+        """See :class:`Decoder`; a prompt's beginning that another of these or a running row shares is in no tail."""
+        most = [len(row.prompt_ids) + row.max_tokens for row in batch]
+        if self.tails.fits(most) == len(batch):
+            return len(batch)
+        prompts = [row.prompt_ids[:-1] for row in batch]
+        shared = [
+            max(self._used_prefix(prompt), *(common_prefix(prompt, other) for other in prompts[:index]), 0)
+            for index, prompt in enumerate(prompts)
+        ]
+        return self.tails.fits([n - depth for n, depth in zip(most, shared, strict=True)])
 
     def start(self, batch: Sequence[Row]) -> None:
         """See :class:`Decoder`."""
@@ -146,23 +167,25 @@ class TrieDecoder:
         for node in ends:
             for ancestor in node.path():
                 ancestor.users += 1
+        tails: list[list[CacheNode]] = []
         for row, node in zip(batch, ends, strict=True):
             path = node.path()
             shared = [n for n in path if n.users > 1]
             private = path[len(shared) :]
             for n in private:
                 n.users -= 1
-            need = sum(len(n.ids) for n in private) + row.max_tokens + 1
-            row.state = _Place(shared[-1] if shared else self.cache.root, need)
-            self.tails.reserve(max(need, *(_place(r).need for r in self.rows), 0), len(self.rows))
-            self.tails.put(len(self.rows), private)
-            self.rows.append(row)
+            row.state = shared[-1] if shared else self.cache.root
+            tails.append(private)
+        needs = [sum(len(n.ids) for n in tail) + row.max_tokens for row, tail in zip(batch, tails, strict=True)]
+        self.tails.add(tails, needs)
+        self.rows += batch
         self._shared = None
 
     def logits(self) -> Tensor:
         """See :class:`Decoder`."""
+        self.tails.widen()
         if self._shared is None:
-            self._shared = shared_runs([_place(row).anchor for row in self.rows], self.tails.keys.device)
+            self._shared = shared_runs([_anchor(row) for row in self.rows], self._device)
         positions = [row.position for row in self.rows]
         layout = DecodeLayout(self.tails, positions, self._shared)
         hidden = forward(self._shell, [row.next_input for row in self.rows], positions, layout)
@@ -173,30 +196,38 @@ class TrieDecoder:
     def leave(self, index: int, *, keep: bool) -> None:
         """See :class:`Decoder`."""
         row = self.rows[index]
-        anchor = _place(row).anchor
+        anchor = _anchor(row)
         for node in anchor.path():
             node.users -= 1
         n = self.tails.lengths[index]
         if keep and n:
             # The last sampled token was never fed, so it has no keys.
             seen = [*row.prompt_ids, *row.ids][: row.position]
-            keys, values = self.tails.keys[:, index, :, :n], self.tails.values[:, index, :, :n]
-            self.cache.insert(anchor, seen[len(seen) - n :], keys, values)
-        last = len(self.rows) - 1
-        if index != last:
-            self.tails.move(last, index)
-            self.rows[index] = self.rows[last]
+            self.cache.insert(anchor, seen[len(seen) - n :], *self.tails.read(index))
+        self.tails.remove(index)
+        self.rows[index] = self.rows[-1]
         self.rows.pop()
         self._shared = None
 
     def tidy(self) -> None:
         """See :class:`Decoder`."""
-        self.tails.reserve(max((_place(r).need for r in self.rows), default=0), len(self.rows))
+        self.tails.trim()
         self.cache.evict()
 
     def forget(self) -> None:
         """See :class:`Decoder`."""
         self.cache.clear()
+
+    def reset(self) -> None:
+        """See :class:`Decoder`."""
+        self.rows.clear()
+        self.tails.clear()
+        self.forget()
+
+    def _used_prefix(self, prompt: Sequence[int]) -> int:
+        """Tokens of a prompt's beginning that running rows attend in the cache."""
+        node, _ = self.cache.match(prompt)
+        return sum(len(n.ids) for n in node.path() if n.users)
 
     def _prefill(self, batch: Sequence[Row]) -> None:
         below: dict[int, tuple[CacheNode, int, list[TokenPath]]] = {}
@@ -228,14 +259,7 @@ class TrieDecoder:
                 ends.append(self.cache.insert(parent, ids[own], keys[:, :, own], values[:, :, own]))
 
 
-@dataclass(frozen=True)
-class _Place:
-    """A row's deepest shared node, and how many tokens its tail will hold at most."""
-
-    anchor: CacheNode
-    need: int
-
-
-def _place(row: Row) -> _Place:
-    assert isinstance(row.state, _Place)
+def _anchor(row: Row) -> CacheNode:
+    """The deepest node that a row shares."""
+    assert isinstance(row.state, CacheNode)
     return row.state

@@ -2,14 +2,16 @@
 
 Both attend cached trie nodes without copying them per row: the keys and values of a shared run of tokens are
 read once for all rows below it, and the parts are merged by log-sum-exp (Hydragen, Juravsky et al. 2024,
-arXiv 2402.05099). What only one row sees lies in that row's *tail*. A sliding window is a distance along a row's
-own path, so it is a mask over nodes and tails alike; nodes that have left every row's window are skipped.
+arXiv 2402.05099). What only one row sees lies in that row's *tail*; tails on one shelf are attended together. A sliding
+window is a distance along a row's own path, so it is a mask over nodes and tails alike; nodes that have left every
+row's window are skipped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -18,7 +20,7 @@ from homeground.policy.attention import Scoring, merge
 from homeground.policy.forest import TokenForest
 from homeground.rollouts.cache import CacheNode
 from homeground.rollouts.parts import fused, part, sink, within
-from homeground.rollouts.tails import Tails
+from homeground.rollouts.tails import Shelf, Tails
 
 
 @dataclass(frozen=True)
@@ -117,42 +119,85 @@ def shared_runs(anchors: Sequence[CacheNode], device: torch.device) -> list[Shar
     runs: list[SharedRun] = []
     later: set[int] = set()
     for node, who in reversed(members.values()):
-        neighbours = who[-1] - who[0] == len(who) - 1
-        rows = slice(who[0], who[-1] + 1) if neighbours else torch.tensor(who, device=device)
-        runs.append(SharedRun(node, rows, len(who), later.isdisjoint(who)))
+        runs.append(SharedRun(node, _rows(who, device), len(who), later.isdisjoint(who)))
         later.update(who)
     return runs[::-1]
 
 
+@dataclass(frozen=True)
+class _ShelfRun:
+    """A shelf's rows in one decode step.
+
+    Attributes:
+        shelf: keys and values.
+        rows: of the batch, in the order of their places.
+        places: all of them, on the device.
+        lengths: tokens that each row holds, which is where its new one goes.
+        at: the same on the device.
+    """
+
+    shelf: Shelf
+    rows: slice | Tensor
+    places: Tensor
+    lengths: Tensor
+    at: Tensor
+
+    @classmethod
+    def of(cls, shelf: Shelf, lengths: Sequence[int]) -> _ShelfRun:
+        device = shelf.keys[0].device
+        held = torch.tensor([lengths[row] for row in shelf.rows])
+        places = torch.arange(len(shelf.rows), device=device)
+        return cls(shelf, _rows(shelf.rows, device), places, held, held.to(device))
+
+    def add(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Store each row's new key and value, (rows of the batch, kv heads, head size); returns what is attended."""
+        keys, values = self.shelf.keys[layer], self.shelf.values[layer]
+        keys[self.places, :, self.at] = key[self.rows]
+        values[self.places, :, self.at] = value[self.rows]
+        count, width = len(self.lengths), self.width
+        return keys[:count, :, :width], values[:count, :, :width]
+
+    @cached_property
+    def width(self) -> int:
+        """Tokens of the longest row, its new one included."""
+        return int(self.lengths.max()) + 1
+
+    def seen(self, window: int | None) -> Tensor:
+        """Which columns each row sees, (rows, 1, 1, width), bool."""
+        # A tail ends at its row's position: column j lies lengths - j positions back.
+        back = self.lengths[:, None] - torch.arange(self.width)[None]
+        seen = back >= 0 if window is None else (back >= 0) & (back < window)
+        return seen[:, None, None].to(self.at.device)
+
+
 @dataclass
 class _Seen:
-    """What of a run or of the tails the rows see in layers of one window: everything (None), nothing, or a mask."""
+    """What the rows see in layers of one window.
 
-    runs: list[Tensor | bool | None] = field(default_factory=list)
-    tails: Tensor | None = None
-    fused_tails: Tensor | None = None
+    Attributes:
+        runs: of each, everything (None), nothing (False), or a mask.
+        tails: a mask for each shelf.
+        fused_tails: the same, as a fused kernel takes it.
+    """
+
+    runs: list[Tensor | bool | None]
+    tails: list[Tensor]
+    fused_tails: list[Tensor] | None = None
 
 
 class DecodeLayout:
     """One new token for each running row.
 
     Args:
-        tails: where each row's new key and value go.
+        tails: where each row's new key and value go; every row has room for them.
         positions: of each row's new token on its path.
         shared: cached nodes and the rows that see them.
     """
 
     def __init__(self, tails: Tails, positions: Sequence[int], shared: Sequence[SharedRun]) -> None:
-        self._tails = tails
+        self._shelves = [_ShelfRun.of(shelf, tails.lengths) for shelf in tails.shelves]
         self._shared = shared
-        rows = len(positions)
-        self._count = rows
         self._positions = torch.tensor(positions)
-        self._lengths = torch.tensor(tails.lengths[:rows])
-        device = tails.keys.device
-        self._rows = torch.arange(rows, device=device)
-        self._at = self._lengths.to(device)
-        self._width = max(tails.lengths[:rows]) + 1
         self._seen: dict[int | None, _Seen] = {}
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
@@ -160,14 +205,10 @@ class DecodeLayout:
         heads, rows = query.shape[1:3]
         kv_heads = key.shape[1]
         rep = heads // kv_heads
-        keys, values = self._tails.keys[layer], self._tails.values[layer]
-        keys[self._rows, :, self._at] = key[0].transpose(0, 1)
-        values[self._rows, :, self._at] = value[0].transpose(0, 1)
         # The query heads that share a kv head stand as `rep` queries of one head: keys are not repeated.
         grouped = query[0].unflatten(0, (kv_heads, rep)).permute(2, 0, 1, 3)
         seen = self._seen_in(scoring.window)
-        own = (keys[:rows, :, : self._width], values[:rows, :, : self._width])
-        out, lse = part(grouped, *own, scoring, mask=self._tail_mask(seen, grouped, scoring))
+        out, lse = self._tails(layer, grouped, key[0].transpose(0, 1), value[0].transpose(0, 1), scoring, seen)
         visible = [(run, mask) for run, mask in zip(self._shared, seen.runs, strict=True) if mask is not False]
         if visible or scoring.sinks is not None:
             out = out.float()
@@ -178,29 +219,49 @@ class DecodeLayout:
             out = out.to(query.dtype)
         return out.permute(1, 2, 0, 3).reshape(1, heads, rows, out.shape[-1])
 
-    def _tail_mask(self, seen: _Seen, grouped: Tensor, scoring: Scoring) -> Tensor:
-        assert seen.tails is not None
-        if not fused(grouped, scoring):
-            return seen.tails
-        if seen.fused_tails is None:
-            bias = torch.zeros(seen.tails.shape, dtype=grouped.dtype).masked_fill_(~seen.tails, -torch.inf)
-            seen.fused_tails = bias.expand(-1, 1, grouped.shape[2], -1)
-        return seen.fused_tails
+    def _tails(
+        self, layer: int, grouped: Tensor, key: Tensor, value: Tensor, scoring: Scoring, seen: _Seen
+    ) -> tuple[Tensor, Tensor]:
+        """Attend each row's own tokens, a shelf at a time: output like grouped, and its log-sum-exp."""
+        masks = _tail_masks(seen, grouped, scoring)
+        found = [
+            part(grouped[run.rows], *run.add(layer, key, value), scoring, mask=mask)
+            for run, mask in zip(self._shelves, masks, strict=True)
+        ]
+        if len(found) == 1 and isinstance(self._shelves[0].rows, slice):
+            return found[0]
+        out = grouped.new_empty(*grouped.shape[:-1], value.shape[-1])
+        lse = torch.empty(grouped.shape[:-1], device=grouped.device)
+        for run, (own, own_lse) in zip(self._shelves, found, strict=True):
+            out[run.rows], lse[run.rows] = own, own_lse
+        return out, lse
 
     def _seen_in(self, window: int | None) -> _Seen:
         if window in self._seen:
             return self._seen[window]
-        # A row's tail ends at its position: column j lies lengths - j positions back.
-        back = self._lengths[:, None] - torch.arange(self._width)[None]
-        tails = back >= 0 if window is None else (back >= 0) & (back < window)
-        device = self._tails.keys.device
-        found = self._seen[window] = _Seen(tails=tails[:, None, None].to(device))
+        found = self._seen[window] = _Seen([], [run.seen(window) for run in self._shelves])
         for run in self._shared:
             rows = run.rows if isinstance(run.rows, slice) else run.rows.cpu()
             places = torch.arange(run.node.start, run.node.start + len(run.node.ids))
             mask = within(self._positions[rows], places, window)
-            found.runs.append(mask if mask is None else bool(mask.any()) and mask.to(device))
+            found.runs.append(mask if mask is None else bool(mask.any()) and mask.to(run.node.keys.device))
         return found
+
+
+def _tail_masks(seen: _Seen, grouped: Tensor, scoring: Scoring) -> list[Tensor]:
+    """As :func:`homeground.rollouts.parts.part` takes them."""
+    if not fused(grouped, scoring):
+        return seen.tails
+    if seen.fused_tails is None:
+        biases = [torch.zeros(m.shape, dtype=grouped.dtype).masked_fill_(~m, -torch.inf) for m in seen.tails]
+        seen.fused_tails = [bias.expand(-1, 1, grouped.shape[2], -1) for bias in biases]
+    return seen.fused_tails
+
+
+def _rows(who: Sequence[int], device: torch.device) -> slice | Tensor:
+    """Indices, as a slice where they stand side by side."""
+    first, stop = who[0], who[0] + len(who)
+    return slice(first, stop) if list(who) == list(range(first, stop)) else torch.tensor(who, device=device)
 
 
 def _merge_run(

@@ -47,6 +47,10 @@ class PlainDecoder:
         self.prefilled_tokens = 0
         self.reused_tokens = 0
 
+    def fits(self, batch: Sequence[Row]) -> int:
+        """All: what a row holds is the model's business, and its own."""
+        return len(batch)
+
     def start(self, batch: Sequence[Row]) -> None:
         """See :class:`homeground.rollouts.decoder.Decoder`."""
         prefilled: dict[tuple[int, ...], Any] = {}
@@ -81,6 +85,10 @@ class PlainDecoder:
     def forget(self) -> None:
         """Nothing is kept."""
 
+    def reset(self) -> None:
+        """See :class:`homeground.rollouts.decoder.Decoder`."""
+        self.rows.clear()
+
     def _feed(self, ids: Sequence[int], start: int, cache: Any) -> Any:
         device = self._shell.device
         options: dict[str, Any] = {"past_key_values": cache, "use_cache": True, "logits_to_keep": 1}
@@ -100,13 +108,16 @@ class FixedDecoder:
         shell: a sampler's shell whose attention takes a layout.
         heads: sizes of its keys and values.
         limit: how many rows run together.
-        budget_bytes: of the cached prompts.
+        cache_bytes: of the cached prompts.
+        tails_bytes: of what running rows are promised; see :class:`homeground.rollouts.tails.Tails`.
     """
 
-    def __init__(self, shell: PreTrainedModel, heads: HeadShape, limit: int, budget_bytes: int) -> None:
+    def __init__(
+        self, shell: PreTrainedModel, heads: HeadShape, limit: int, cache_bytes: int, tails_bytes: int
+    ) -> None:
         self._shell = shell
-        self._tails = Tails(heads, limit)
-        self._budget = budget_bytes
+        self._tails = Tails(heads, tails_bytes)
+        self._budget = cache_bytes
         self._prompts: OrderedDict[tuple[int, ...], CacheNode] = OrderedDict()
         nothing = torch.empty(0)
         self._root = CacheNode(None, [], nothing, nothing)
@@ -115,17 +126,19 @@ class FixedDecoder:
         self.reused_tokens = 0
         self.slots = limit if limit > 1 and self._places_are_alike(limit) else 1
 
+    def fits(self, batch: Sequence[Row]) -> int:
+        """See :class:`homeground.rollouts.decoder.Decoder`; every tail holds the row's whole path."""
+        return self._tails.fits(_needs(batch))
+
     def start(self, batch: Sequence[Row]) -> None:
         """See :class:`homeground.rollouts.decoder.Decoder`."""
-        for row in batch:
-            prompt = tuple(row.prompt_ids[:-1])
-            row.state = len(prompt) + row.max_tokens + 1
-            self._tails.reserve(max(int(r.state) for r in [*self.rows, row]), len(self.rows))
-            self._tails.put(len(self.rows), [self._prefilled(prompt)] if prompt else [])
-            self.rows.append(row)
+        prompts = [tuple(row.prompt_ids[:-1]) for row in batch]
+        self._tails.add([[self._prefilled(prompt)] if prompt else [] for prompt in prompts], _needs(batch))
+        self.rows += batch
 
     def logits(self) -> Tensor:
         """See :class:`homeground.rollouts.decoder.Decoder`."""
+        self._tails.widen()
         pieces: list[Tensor] = []
         for first in range(0, len(self.rows), self.slots):
             some = self.rows[first : first + self.slots]
@@ -141,21 +154,25 @@ class FixedDecoder:
     def leave(self, index: int, *, keep: bool) -> None:
         """See :class:`homeground.rollouts.decoder.Decoder`."""
         del keep
-        last = len(self.rows) - 1
-        if index != last:
-            self._tails.move(last, index)
-            self.rows[index] = self.rows[last]
+        self._tails.remove(index)
+        self.rows[index] = self.rows[-1]
         self.rows.pop()
 
     def tidy(self) -> None:
         """See :class:`homeground.rollouts.decoder.Decoder`."""
-        self._tails.reserve(max((int(r.state) for r in self.rows), default=0), len(self.rows))
+        self._tails.trim()
         while sum(n.bytes for n in self._prompts.values()) > self._budget:
             self._prompts.popitem(last=False)
 
     def forget(self) -> None:
         """See :class:`homeground.rollouts.decoder.Decoder`."""
         self._prompts.clear()
+
+    def reset(self) -> None:
+        """See :class:`homeground.rollouts.decoder.Decoder`."""
+        self.rows.clear()
+        self._tails.clear()
+        self.forget()
 
     def _prefilled(self, prompt: tuple[int, ...]) -> CacheNode:
         if prompt in self._prompts:
@@ -186,17 +203,20 @@ class FixedDecoder:
         return True
 
 
+def _needs(batch: Sequence[Row]) -> list[int]:
+    return [len(row.prompt_ids) + row.max_tokens for row in batch]
+
+
 class _OwnPathLayout:
     """One new token for each of some rows, each attending its own tail alone; what follows them is padding.
 
     Args:
-        tails: hold the whole path of each row.
+        tails: hold the whole path of each row, with room for one token more.
         first, count: the rows.
     """
 
     def __init__(self, tails: Tails, first: int, count: int) -> None:
-        self._tails = tails
-        self._first, self._count = first, count
+        self._tails = [(*tails.find(row), tails.lengths[row] + 1) for row in range(first, first + count)]
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
         """See :class:`homeground.policy.attention.Layout`; query is (1, heads, rows and padding, head size)."""
@@ -205,17 +225,15 @@ class _OwnPathLayout:
         rep = heads // kv_heads
         # Padding attends itself, where its values are.
         out = value[0].repeat_interleave(rep, 0).transpose(0, 1).contiguous()
-        for place in range(self._count):
-            row = self._first + place
-            stop = self._tails.lengths[row] + 1
-            keys, values = self._tails.keys[layer, row, :, :stop], self._tails.values[layer, row, :, :stop]
-            keys[:, -1], values[:, -1] = key[0, :, place], value[0, :, place]
-            grouped = query[0, :, place].reshape(1, kv_heads, rep, size)
+        for row, (shelf, place, stop) in enumerate(self._tails):
+            keys, values = shelf.keys[layer][place, :, :stop], shelf.values[layer][place, :, :stop]
+            keys[:, -1], values[:, -1] = key[0, :, row], value[0, :, row]
+            grouped = query[0, :, row].reshape(1, kv_heads, rep, size)
             mask = within(torch.tensor([stop - 1]), torch.arange(stop), scoring.window)
             mask = None if mask is None else mask.to(query.device)
             own, lse = part(grouped, keys[None], values[None], scoring, mask=mask)
             if scoring.sinks is not None:
                 own = own.float()
                 sink(own, lse, scoring.sinks.view(1, kv_heads, rep))
-            out[place] = own.reshape(heads, -1).to(out.dtype)
+            out[row] = own.reshape(heads, -1).to(out.dtype)
         return out.transpose(0, 1)[None].reshape(1, heads, slots, -1)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from homeground.rollouts.grammar import Grammar
 
 GATHER_SECONDS = 0.004
+ROWS_MB = 4096
 _NOBODY = SamplingParams(temperature=0)
 
 
@@ -40,7 +41,10 @@ class Sampler:
     Args:
         policy: whose adapter is copied at construction and at every :meth:`publish`.
         rows: how many requests decode together.
-        cache_mb: bytes of keys and values kept between requests.
+        cache_mb: MiB of keys and values kept between requests.
+        rows_mb: MiB of keys and values that running rows may come to hold, every answer being as long as it may be. A
+            request that might exceed it waits, with those behind it, until rows end, so that a row that runs
+            always gets what it grows into. One that exceeds it by itself runs alone.
         compute: held during every forward; share it with a trainer on the same device.
         deterministic: bit-equal ids and log-probabilities from run to run on one machine, whatever the order in
             which requests arrive and whatever runs beside them; slower, and an agent's next turn
@@ -53,6 +57,7 @@ class Sampler:
         *,
         rows: int = 48,
         cache_mb: int = 1024,
+        rows_mb: int = ROWS_MB,
         compute: threading.Lock | None = None,
         deterministic: bool = False,
     ) -> None:
@@ -60,8 +65,10 @@ class Sampler:
         self._shell = shells.sampler_shell(policy.model, policy.dtype)
         self._context = context_of(policy.model)
         self._limit = rows
-        self._decoder = self._decoder_for(cache_mb << 20, deterministic)
+        self._decoder = self._decoder_for(cache_mb << 20, rows_mb << 20, deterministic)
         self._inbox: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
+        self._held: list[Row] = []
+        self._full = False
         self._compute = compute or threading.Lock()
         self._version = 0
         self._door = threading.Lock()
@@ -72,7 +79,7 @@ class Sampler:
         self._thread = threading.Thread(target=self._run, name="homeground-sampler", daemon=True)
         self._thread.start()
 
-    def _decoder_for(self, budget_bytes: int, deterministic: bool) -> Decoder:
+    def _decoder_for(self, cache_bytes: int, tails_bytes: int, deterministic: bool) -> Decoder:
         found: list[HeadShape | str] = []
         with self._policy.autocast():
             shells.share_inputs(self._shell, lambda: found.append(head_shape(self._shell)))
@@ -83,8 +90,8 @@ class Sampler:
             )
             return PlainDecoder(self._shell)
         if deterministic:
-            return FixedDecoder(self._shell, heads, self._limit, budget_bytes)
-        return TrieDecoder(self._shell, heads, self._limit, budget_bytes)
+            return FixedDecoder(self._shell, heads, self._limit, cache_bytes, tails_bytes)
+        return TrieDecoder(self._shell, heads, cache_bytes, tails_bytes)
 
     def __enter__(self) -> Sampler:
         return self
@@ -167,7 +174,7 @@ class Sampler:
                         self._step()
                 except Exception as error:
                     self._fail([], error)
-        for row in [*self._decoder.rows, *self._drain()]:
+        for row in [*self._decoder.rows, *self._held, *self._drain()]:
             row.future.cancel()
 
     def _fail(self, rows: list[Row], error: Exception) -> None:
@@ -175,9 +182,8 @@ class Sampler:
         for row in [*rows, *self._decoder.rows]:
             with contextlib.suppress(InvalidStateError):
                 row.future.set_exception(error)
-        self._decoder.rows.clear()
-        self._decoder.forget()
-        self._decoder.tidy()
+        self._decoder.reset()
+        self._full = False
 
     def _drain(self) -> list[Row]:
         rows: list[Row] = []
@@ -191,33 +197,43 @@ class Sampler:
         """Take waiting requests; blocks while there is nothing to do. False when closed."""
         if self._closed:
             return False
-        running = len(self._decoder.rows)
-        batch: list[Row] = []
-        wait: float | None = None if not running else 0.0
-        if not running:
-            release_workers()
-        while running + len(batch) < self._limit:
-            try:
-                row = self._inbox.get(timeout=wait) if wait != 0.0 else self._inbox.get_nowait()
-            except queue.Empty:
-                break
-            if row is None:
-                for waiting in batch:
-                    waiting.future.cancel()
-                return False
-            batch.append(row)
-            # Siblings arrive within milliseconds of each other; together they are prefilled once.
-            wait = GATHER_SECONDS
-        batch = [row for row in batch if not row.future.cancelled()]
+        if self._full:
+            return True
+        if not self._gather():
+            return False
+        batch = [row for row in self._held if not row.future.cancelled()]
+        self._held = []
         if batch:
             try:
                 with self._compute, torch.inference_mode(), self._policy.autocast():
+                    count = self._decoder.fits(batch)
+                    batch, self._held = batch[:count], batch[count:]
+                    # Nobody overtakes them, and before a row has left there is no room for them.
+                    self._full = bool(self._held)
                     for row in batch:
                         row.version = self._version
                     self._decoder.start(batch)
                     self._decoder.tidy()
             except Exception as error:
                 self._fail(batch, error)
+        return True
+
+    def _gather(self) -> bool:
+        """Move requests from the inbox behind those that were held back, as many as may run; False when closed."""
+        running = len(self._decoder.rows)
+        wait: float | None = 0.0 if running or self._held else None
+        if not running:
+            release_workers()
+        while running + len(self._held) < self._limit:
+            try:
+                row = self._inbox.get(timeout=wait) if wait != 0.0 else self._inbox.get_nowait()
+            except queue.Empty:
+                break
+            if row is None:
+                return False
+            self._held.append(row)
+            # Siblings arrive within milliseconds of each other; together they are prefilled once.
+            wait = GATHER_SECONDS
         return True
 
     def _step(self) -> None:
@@ -255,6 +271,7 @@ class Sampler:
             self._decoder.leave(index, keep=row.version == self._version)
         if rows:
             self._decoder.tidy()
+            self._full = False
         for row in rows:
             reason = FinishReason.STOP if row.stopped else FinishReason.LENGTH
             # A future that never starts "running" can be cancelled at any time; a client may have hung up just now.
