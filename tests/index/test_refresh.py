@@ -1,4 +1,7 @@
-from homeground.index import Index, IndexSettings
+import pytest
+
+from homeground.base.errors import RestartNeededError
+from homeground.index import Embedder, Index, IndexSettings
 
 
 def test_a_reader_takes_over_what_another_process_has_indexed(village, tmp_path, fake):
@@ -13,9 +16,28 @@ def test_a_reader_takes_over_what_another_process_has_indexed(village, tmp_path,
     assert not reader.refresh()
 
 
-def test_a_reader_stays_with_what_it_has_when_the_index_was_made_with_other_settings(village, tmp_path, fake):
+def test_an_index_that_was_cut_anew_has_to_be_opened_again(village, tmp_path, fake):
     Index.build(tmp_path / "index", [village])
     reader = Index.open(tmp_path / "index")
     Index.build(tmp_path / "index", [village], IndexSettings(max_tokens=48))
-    assert not reader.refresh()
-    assert reader.search("oven")
+    with pytest.raises(RestartNeededError, match="another embedder or chunker"):
+        reader.refresh()
+    assert not Index.open(tmp_path / "index").refresh()
+
+
+def test_an_index_that_was_embedded_anew_has_to_be_opened_again(village, tmp_path, fake, monkeypatch):
+    Index.build(tmp_path / "index", [village])
+    reader = Index.open(tmp_path / "index")
+    monkeypatch.setattr(Embedder, "revision", "other weights of the same name")
+    Index.build(tmp_path / "index", [village])
+    with pytest.raises(RestartNeededError, match="another embedder or chunker"):
+        reader.refresh()
+
+
+def test_other_weights_of_the_fusion_hinder_nobody(village, tmp_path, fake):
+    Index.build(tmp_path / "index", [village])
+    reader = Index.open(tmp_path / "index")
+    (village / "sky.py").write_text('def zeppelin():\n    """Float above the village."""\n')
+    Index.build(tmp_path / "index", [village], IndexSettings(dense_weight=0.1, top_k=3))
+    assert reader.refresh()
+    assert reader.search("zeppelins that float")[0].path == "sky.py"

@@ -6,6 +6,11 @@ import httpx
 import openai
 import pytest
 
+from homeground.index import Index, IndexSettings
+from homeground.pipeline.serving import Serving
+
+from .serving import indexed, recipe_of, running
+
 QUESTION = "How is the heat of the oven raised until it reaches the target temperature?"
 FOREIGN = "Who won the chess championship of Mongolia?"
 
@@ -82,3 +87,26 @@ def test_a_place_is_given_back_by_whoever_hangs_up(server):
             if "homeground_answers 0.0" in http.get("/metrics").text:
                 return
         raise AssertionError("a place is still taken")
+
+
+def test_an_index_that_was_made_anew_with_another_chunker_asks_for_a_new_start(adapters, tmp_path):
+    workspace = indexed(tmp_path)
+    with running(Serving(recipe_of(adapters[0]), workspace, {})) as server, server.http() as http:
+        assert http.get("/search", params={"q": "oven"}).status_code == 200
+        Index.build(workspace.index, [tmp_path / "village"], IndexSettings(max_tokens=48))
+        found = http.get("/search", params={"q": "oven"})
+        assert found.status_code == 503
+        assert found.json()["hint"] == "start this server again"
+        chat = {"model": "base+index", "messages": [{"role": "user", "content": QUESTION}], "max_tokens": 4}
+        for path, body in {
+            "/v1/chat/completions": chat,
+            "/v1/embeddings": {"model": "all-minilm-l6-v2", "input": "oven"},
+            "/v1/rerank": {"query": "oven", "documents": ["iron"]},
+        }.items():
+            refused = http.post(path, json=body)
+            assert refused.status_code == 503, path
+            assert "start this server again" in refused.json()["error"]["message"]
+        assert http.post("/v1/chat/completions", json={**chat, "stream": True}).status_code == 503
+        assert http.post("/v1/chat/completions", json={**chat, "model": "base"}).status_code == 200
+    with running(Serving(recipe_of(adapters[0]), workspace, {})) as server, server.http() as http:
+        assert http.get("/search", params={"q": "oven"}).json()["hits"]

@@ -42,6 +42,10 @@ class RecipeError(HomegroundError):
     exit_code = 2
 
 
+class RestartNeededError(HomegroundError):
+    """What this process has loaded no longer fits what lies on disk."""
+
+
 class RunInterruptedError(HomegroundError):
     """A run was stopped by Ctrl-C or `kill`; what it reached is saved.
 

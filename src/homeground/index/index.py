@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from homeground.base.errors import HomegroundError
+from homeground.base.errors import HomegroundError, RestartNeededError
 from homeground.base.progress import Progress
 from homeground.corpus import MAX_BYTES, MAX_DOCUMENT_BYTES, Chunk, Corpus, digest
 from homeground.index.build import announce, commit, embed_missing, scan, store_changed, stored, writing
@@ -42,6 +42,7 @@ class Index:
     def __init__(self, folder: Path, manifest: Manifest, view: View, embedder: Embedder) -> None:
         self.folder = folder
         self.settings = IndexSettings.of(manifest.get("settings"))
+        self._made_with = manifest.get("made_with")
         self._manifest = manifest
         self._view = view
         self._embedder = embedder
@@ -164,14 +165,25 @@ class Index:
     def refresh(self) -> bool:
         """Take over what another process has indexed since; a search that runs ends with what it began with.
 
+        How hits are ranked stays as it was when this index was opened.
+
         Returns:
-            Whether there was something. An index that was made anew with other settings has to be opened again.
+            Whether there was something.
+
+        Raises:
+            RestartNeededError: the index was made anew with another embedder or chunker than this one searches with.
         """
+        if self._manifest.get("made_with") != self._made_with:
+            raise RestartNeededError(
+                "the index was made anew with another embedder or chunker while it was open",
+                where=str(self.folder),
+                hint="start this server again",
+            )
         if self._manifest.get("view") == self._view.folder.name:
             return False
         with self._lock:
             view = current_view(self.folder, self._manifest, self.settings.chroma)
-            if view is None or IndexSettings.of(self._manifest.get("settings")) != self.settings:
+            if view is None:
                 return False
             self._view = view
         return True

@@ -98,22 +98,23 @@ class Serving:
 
         Raises:
             UsageError: there is no index, the query is blank, or nothing passes the filters.
+            RestartNeededError: see :meth:`wanted_index`.
         """
         from homeground.index import Tools
 
-        index = self.wanted_index()
         with self.compute:
-            index.refresh()
+            index = self.wanted_index()
             try:
                 return Tools(index).hits(query, k, filters)
             finally:
                 release_workers()
 
     def wanted_index(self) -> Index:
-        """The index.
+        """The index with what was indexed last; may read files.
 
         Raises:
             UsageError: there is none.
+            RestartNeededError: it was made anew with another embedder or chunker.
         """
         if self.index is None:
             raise UsageError(
@@ -121,6 +122,7 @@ class Serving:
                 where=str(self.workspace.index),
                 hint="make one with 'homeground index', then start the server again",
             )
+        self.index.refresh()
         return self.index
 
     def answerers(self, conversations: Mapping[str, Conversations]) -> dict[str, Answerer]:

@@ -7,7 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from homeground.base.errors import HomegroundError
+from homeground.base.errors import HomegroundError, RestartNeededError
 from homeground.rollouts.requests import ApiError
 
 
@@ -41,6 +41,7 @@ async def _plain(request: Request, error: Exception) -> JSONResponse:
 
 async def _explained(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HomegroundError)
+    status = 503 if isinstance(error, RestartNeededError) else 400
     if request.url.path.startswith("/v1/"):
-        return await _refused(request, ApiError(400, str(error)))
-    return JSONResponse(error.to_json(), 400)
+        return await _refused(request, ApiError(status, str(error)))
+    return JSONResponse(error.to_json(), status)

@@ -82,7 +82,7 @@ class RerankRequest(BaseModel):
 
 
 def retrieval_routes(serving: Serving) -> APIRouter:
-    """Routes over the served index; each answers 400 where there is none."""
+    """Routes over the served index; each answers 400 where there is none, 503 where it was made anew."""
     routes = APIRouter()
 
     @routes.get("/search")
@@ -102,7 +102,7 @@ def retrieval_routes(serving: Serving) -> APIRouter:
     @routes.post("/v1/embeddings")
     async def embeddings(body: EmbeddingRequest) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
         """Unit vectors of texts; what is longer than the embedder reads is cut."""
-        index = serving.wanted_index()
+        index = await run_in_threadpool(serving.wanted_index)
         name = embedder_name(index)
         _same(body.model, name)
         texts = body.texts()
@@ -118,7 +118,7 @@ def retrieval_routes(serving: Serving) -> APIRouter:
     @routes.post("/v1/rerank")
     async def rerank(body: RerankRequest) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
         """Documents by relevance to a query: the index's reranker, or else the similarity of its embedder."""
-        index = serving.wanted_index()
+        index = await run_in_threadpool(serving.wanted_index)
         name, score = _scorer(index, body.query)
         if body.model is not None:
             _same(body.model, name)
