@@ -54,15 +54,14 @@ class Response:
         """An event with more text."""
         return self._event(index, {"content": text} if self._chat else text)
 
-    def closing(self, index: int, answer: Answer, rest: str) -> str:
-        """The last event of an answer: what is left of its text, its calls, and why it ended."""
+    def closing(self, index: int, answer: Answer) -> str:
+        """The last event of an answer: its calls, and why it ended."""
         version = answer.generation.weights_version
         if not self._chat:
-            return self._event(index, rest, answer.finish_reason, weights_version=version)
+            return self._event(index, "", answer.finish_reason, weights_version=version)
         message = answer.message(self._call_name(index))
         calls = [{**call, "index": number} for number, call in enumerate(message.get("tool_calls", []))]
-        delta = ({"content": rest} if rest else {}) | ({"tool_calls": calls} if calls else {})
-        return self._event(index, delta, answer.finish_reason, weights_version=version)
+        return self._event(index, {"tool_calls": calls} if calls else {}, answer.finish_reason, weights_version=version)
 
     def counted(self, answers: Sequence[Answer]) -> str:
         """The event with the usage, behind all answers."""

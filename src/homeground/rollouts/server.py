@@ -33,7 +33,7 @@ from homeground.rollouts.conversation import Call, Conversations
 from homeground.rollouts.engine import Engine
 from homeground.rollouts.requests import ApiError, ChatRequest, CompletionRequest, Sampled
 from homeground.rollouts.responses import Response
-from homeground.rollouts.stream import Stream
+from homeground.rollouts.stream import Stream, events
 
 REMEMBERED_PROMPTS = 65536
 MOST_DIRECT = 256
@@ -191,10 +191,10 @@ class ModelServer:
         if direct:
             self.enter()
         if body.stream:
-            stream = Stream(conversations, call, prompt, response, self.leave if direct else None)
+            stream = Stream(conversations, call, prompt, self.leave if direct else None)
             await _asked(stream.begin())
             counted = body.stream_options is not None and body.stream_options.include_usage
-            return StreamingResponse(stream.events(counted), media_type=EVENT_STREAM)
+            return StreamingResponse(events(stream, response, counted=counted), media_type=EVENT_STREAM)
         try:
             limit = None if direct else GATEWAY_S
             work = asyncio.create_task(conversations.answer(call, prompt))

@@ -1,9 +1,10 @@
-"""A response in pieces: what is sampled reaches the client while the rest is computed."""
+"""Answers in pieces: what is sampled reaches the reader while the rest is computed."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import replace
 
 from homeground.rollouts.conversation import Answer, Call, Conversations
@@ -17,21 +18,21 @@ class Stream:
         conversations: answer it.
         call: its listener is this stream's.
         prompt: of the call.
-        response: writes the events.
         done: called once when nothing more is computed, which may be long before a slow reader has it all.
+
+    Attributes:
+        sampled: tokens so far, of all answers.
+        answers: whole; empty before they have been read to their end.
     """
 
     def __init__(
-        self,
-        conversations: Conversations,
-        call: Call,
-        prompt: list[int],
-        response: Response,
-        done: Callable[[], None] | None = None,
+        self, conversations: Conversations, call: Call, prompt: list[int], done: Callable[[], None] | None = None
     ) -> None:
-        self._conversations, self._call, self._prompt, self._response = conversations, call, prompt, response
+        self.call, self.sampled = call, 0
+        self.answers: list[Answer] = []
+        self._conversations, self._prompt = conversations, prompt
         self._done = done or (lambda: None)
-        self._sampled: asyncio.Queue[tuple[int, int] | None] = asyncio.Queue()
+        self._tokens: asyncio.Queue[tuple[int, int] | None] = asyncio.Queue()
         self._work: asyncio.Task[list[Answer]] | None = None
         self._first: tuple[int, int] | None = None
 
@@ -45,13 +46,13 @@ class Stream:
         loop = asyncio.get_running_loop()
 
         def listen(index: int, token: int) -> None:
-            loop.call_soon_threadsafe(self._sampled.put_nowait, (index, token))
+            loop.call_soon_threadsafe(self._tokens.put_nowait, (index, token))
 
-        call = replace(self._call, listen=listen)
+        call = replace(self.call, listen=listen)
         self._work = asyncio.create_task(self._conversations.answer(call, self._prompt))
         self._work.add_done_callback(lambda _: self._end())
         try:
-            self._first = await self._sampled.get()
+            self._first = await self._tokens.get()
         except BaseException:
             self._work.cancel()
             raise
@@ -59,32 +60,61 @@ class Stream:
             self._work.result()
 
     def _end(self) -> None:
-        self._sampled.put_nowait(None)
+        self._tokens.put_nowait(None)
         self._done()
 
-    async def events(self, counted: bool) -> AsyncIterator[str]:
-        """Server-sent events to the end; closing the iterator ends the work.
+    async def pieces(self) -> AsyncGenerator[tuple[int, str]]:
+        """Numbers of answers and more of their text, to the end; closing the generator ends the work.
 
-        Args:
-            counted: the last event tells the usage.
+        Raises:
+            ValueError, HomegroundError: see :meth:`begin`, which this does where nobody has.
         """
-        assert self._work is not None, "begin first"
-        call, told = self._call, self._response
-        pieces = [Pieces(self._conversations.tokenizer, call.stop, whole=bool(call.tools)) for _ in range(call.n)]
+        if self._work is None:
+            await self.begin()
+        assert self._work is not None
+        readers = [
+            Pieces(self._conversations.tokenizer, self.call.stop, whole=bool(self.call.tools))
+            for _ in range(self.call.n)
+        ]
         try:
-            for index in range(call.n):
-                yield told.opening(index)
             sampled = self._first
             while sampled is not None:
                 index, token = sampled
-                if text := pieces[index].add(token):
-                    yield told.piece(index, text)
-                sampled = await self._sampled.get()
-            answers = self._work.result()
-            for index, answer in enumerate(answers):
-                yield told.closing(index, answer, answer.text[len(pieces[index].told) :])
-            if counted:
-                yield told.counted(answers)
-            yield DONE
+                self.sampled += 1
+                if text := readers[index].add(token):
+                    yield index, text
+                sampled = await self._tokens.get()
+            self.answers = self._work.result()
+            for index, (reader, answer) in enumerate(zip(readers, self.answers, strict=True)):
+                if rest := answer.text[len(reader.told) :]:
+                    yield index, rest
         finally:
+            self.close()
+
+    def close(self) -> None:
+        """End the work."""
+        if self._work is not None:
             self._work.cancel()
+
+
+async def events(stream: Stream, response: Response, *, counted: bool) -> AsyncGenerator[str]:
+    """Server-sent events of a stream that has begun; closing the generator ends the work.
+
+    Args:
+        stream: what is told.
+        response: writes it.
+        counted: the last event tells the usage.
+    """
+    try:
+        for index in range(stream.call.n):
+            yield response.opening(index)
+        async with aclosing(stream.pieces()) as pieces:
+            async for index, text in pieces:
+                yield response.piece(index, text)
+        for index, answer in enumerate(stream.answers):
+            yield response.closing(index, answer)
+        if counted:
+            yield response.counted(stream.answers)
+        yield DONE
+    finally:
+        stream.close()

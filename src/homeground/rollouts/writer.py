@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 
 from homeground.base.errors import HomegroundError
 from homeground.policy import chat
 from homeground.rollouts.conversation import Call, Conversations
-from homeground.rollouts.responses import Pieces
 from homeground.rollouts.sampling import SamplingParams
+from homeground.rollouts.stream import Stream
 
 
 class Writer:
@@ -58,14 +56,23 @@ class Writing:
 
     Attributes:
         prompt_tokens: known once :meth:`pieces` has begun.
-        sampled: tokens so far.
-        finish_reason: in OpenAI's words; "stop" for one that was not read to its end.
     """
 
     def __init__(self, conversations: Conversations, call: Call) -> None:
         self._conversations, self._call = conversations, call
-        self.prompt_tokens = self.sampled = 0
-        self.finish_reason = "stop"
+        self._stream: Stream | None = None
+        self.prompt_tokens = 0
+
+    @property
+    def sampled(self) -> int:
+        """Tokens so far."""
+        return self._stream.sampled if self._stream is not None else 0
+
+    @property
+    def finish_reason(self) -> str:
+        """In OpenAI's words; "stop" for one that was not read to its end."""
+        answers = self._stream.answers if self._stream is not None else []
+        return answers[0].finish_reason if answers else "stop"
 
     async def pieces(self) -> AsyncGenerator[str]:
         """Its text, piece by piece; closing the generator ends the sampling.
@@ -73,32 +80,17 @@ class Writing:
         Raises:
             HomegroundError: prompt and answer do not fit the model's context, or the template refuses the messages.
         """
-        sampled: asyncio.Queue[int | None] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
-
-        def listen(_: int, token: int) -> None:
-            loop.call_soon_threadsafe(sampled.put_nowait, token)
-
         prompt = self._conversations.prompt(self._call.messages)
         self.prompt_tokens = len(prompt)
-        work = asyncio.create_task(self._conversations.answer(replace(self._call, listen=listen), prompt))
-        work.add_done_callback(lambda _: sampled.put_nowait(None))
-        pieces = Pieces(self._conversations.tokenizer, self._call.stop, whole=False)
+        self._stream = Stream(self._conversations, self._call, prompt)
         try:
-            while (token := await sampled.get()) is not None:
-                self.sampled += 1
-                if text := pieces.add(token):
+            async with aclosing(self._stream.pieces()) as pieces:
+                async for _, text in pieces:
                     yield text
-            (answer,) = work.result()
-            self.finish_reason = answer.finish_reason
-            if rest := answer.text[len(pieces.told) :]:
-                yield rest
         except ValueError as error:
             raise HomegroundError(
                 str(error), where="the model", hint="ask something shorter, or for a shorter answer"
             ) from error
-        finally:
-            work.cancel()
 
     async def whole(self) -> str:
         """All of its text."""
