@@ -162,8 +162,10 @@ class _ShelfRun:
         """Tokens of the longest row, its new one included."""
         return int(self.lengths.max()) + 1
 
-    def seen(self, window: int | None) -> Tensor:
-        """Which columns each row sees, (rows, 1, 1, width), bool."""
+    def seen(self, window: int | None) -> Tensor | None:
+        """Which columns each row sees, (rows, 1, 1, width), bool; None when all see all."""
+        if int(self.lengths.min()) + 1 == self.width <= (window or self.width):
+            return None
         # A tail ends at its row's position: column j lies lengths - j positions back.
         back = self.lengths[:, None] - torch.arange(self.width)[None]
         seen = back >= 0 if window is None else (back >= 0) & (back < window)
@@ -176,13 +178,13 @@ class _Seen:
 
     Attributes:
         runs: of each, everything (None), nothing (False), or a mask.
-        tails: a mask for each shelf.
+        tails: of each shelf everything (None), or a mask.
         fused_tails: the same, as a fused kernel takes it.
     """
 
     runs: list[Tensor | bool | None]
-    tails: list[Tensor]
-    fused_tails: list[Tensor] | None = None
+    tails: list[Tensor | None]
+    fused_tails: list[Tensor | None] | None = None
 
 
 class DecodeLayout:
@@ -248,14 +250,18 @@ class DecodeLayout:
         return found
 
 
-def _tail_masks(seen: _Seen, grouped: Tensor, scoring: Scoring) -> list[Tensor]:
+def _tail_masks(seen: _Seen, grouped: Tensor, scoring: Scoring) -> list[Tensor | None]:
     """As :func:`homeground.rollouts.parts.part` takes them."""
     if not fused(grouped, scoring):
         return seen.tails
     if seen.fused_tails is None:
-        biases = [torch.zeros(m.shape, dtype=grouped.dtype).masked_fill_(~m, -torch.inf) for m in seen.tails]
-        seen.fused_tails = [bias.expand(-1, 1, grouped.shape[2], -1) for bias in biases]
+        seen.fused_tails = [None if mask is None else _bias(mask, grouped) for mask in seen.tails]
     return seen.fused_tails
+
+
+def _bias(mask: Tensor, grouped: Tensor) -> Tensor:
+    bias = torch.zeros(mask.shape, dtype=grouped.dtype).masked_fill_(~mask, -torch.inf)
+    return bias.expand(-1, 1, grouped.shape[2], -1)
 
 
 def _rows(who: Sequence[int], device: torch.device) -> slice | Tensor:
