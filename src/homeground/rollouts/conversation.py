@@ -10,6 +10,7 @@ import asyncio
 import functools
 import hashlib
 import json
+from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -106,7 +107,8 @@ class Conversations:
     def __init__(self, engine: Engine, tokenizer: PreTrainedTokenizerBase) -> None:
         self.engine = engine
         self.tokenizer = tokenizer
-        self._turns: OrderedDict[bytes, list[int]] = OrderedDict()
+        # Thousands of histories: four bytes a token, where a list takes thirty-six.
+        self._turns: OrderedDict[bytes, array[int]] = OrderedDict()
 
     def prompt(self, messages: Sequence[chat.Message], owner: str = "", tools: chat.Tools = ()) -> list[int]:
         """Prompt ids of a conversation; its last answered turn keeps its sampled ids.
@@ -116,7 +118,7 @@ class Conversations:
         """
         last = max((i for i, m in enumerate(messages) if m["role"] == "assistant"), default=None)
         if last is not None and (known := self._turns.get(_key(owner, messages[: last + 1]))) is not None:
-            extended = chat.extend(self.tokenizer, messages[: last + 1], known, messages, tools)
+            extended = chat.extend(self.tokenizer, messages[: last + 1], known.tolist(), messages, tools)
             if extended is not None:
                 return extended
         return chat.encode(self.tokenizer, chat.prompt_text(self.tokenizer, messages, tools=tools))
@@ -178,7 +180,7 @@ class Conversations:
     def _remember(self, call: Call, answer: Answer) -> None:
         """Keep a turn; where one owner was answered the same text with other ids, either is a valid history."""
         key = _key(call.owner, [*call.messages, plain(answer.message())])
-        self._turns[key] = answer.generation.prompt_ids + answer.generation.ids
+        self._turns[key] = array("I", answer.generation.prompt_ids + answer.generation.ids)
         self._turns.move_to_end(key)
         if len(self._turns) > REMEMBERED_TURNS:
             self._turns.popitem(last=False)
