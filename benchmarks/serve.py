@@ -89,6 +89,7 @@ def summary(told: Told) -> dict[str, Any]:
         "memory_mb": {
             "begin": told.memory_mb[0], "settled": max(told.memory_mb[fifth : 2 * fifth] or told.memory_mb),
             "end": max(told.memory_mb[-fifth:]), "peak": max(told.memory_mb),
+            "each_minute": [max(told.memory_mb[at : at + 60]) for at in range(0, len(told.memory_mb), 60)],
         },
     }  # fmt: skip
 
