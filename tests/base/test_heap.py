@@ -59,3 +59,34 @@ print(used_after(1), used_after(301))
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     first, second = map(int, out.split())
     assert second - first < 10 << 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc's heap is told")
+def test_what_runs_for_days_gives_freed_memory_back_where_it_has_worked():
+    script = """
+import ctypes, time
+from homeground.base.heap import trimming
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+done = 0
+with trimming(0.05, lambda: done):
+    blocks = [libc.malloc(64 << 10) for _ in range(1000)]
+    for block in blocks:
+        ctypes.memset(block, 1, 64 << 10)
+    for block in blocks[:-1]:
+        libc.free(block)
+    before = resident()
+    time.sleep(0.5)
+    idle = resident()
+    done = 1
+    deadline = time.monotonic() + 20
+    while resident() > before - (40 << 20) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    print((before - idle) >> 20, (before - resident()) >> 20)
+"""
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    idle, worked = map(int, out.split())
+    assert idle < 8
+    assert worked >= 40

@@ -7,6 +7,7 @@ import ctypes
 import gc
 import os
 import sys
+import threading
 from collections.abc import Callable, Generator
 
 
@@ -24,6 +25,32 @@ def trim_heap() -> None:
     """
     if (trim := _libc("malloc_trim")) is not None:
         trim(0)
+
+
+@contextlib.contextmanager
+def trimming(every_s: float, work: Callable[[], object]) -> Generator[None]:
+    """Within, freed memory goes back to the system now and then, in a thread: for what runs for days.
+
+    Args:
+        every_s: seconds between two times.
+        work: tells what has been done; nothing is given back while it tells the same.
+    """
+    end = threading.Event()
+
+    def watch() -> None:
+        seen = work()
+        while not end.wait(every_s):
+            if (done := work()) != seen:
+                seen = done
+                trim_heap()
+
+    thread = threading.Thread(target=watch, name="homeground-trim", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
 
 
 KEPT = 32 << 20

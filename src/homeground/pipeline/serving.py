@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from homeground.base.errors import UsageError
+from homeground.base.heap import trimming
 from homeground.base.progress import Progress
 from homeground.base.recipe import ModelSection, Recipe
 from homeground.base.threads import release_workers
@@ -45,6 +46,8 @@ class Adapter:
 
 BASE = "base"
 """The name of the model without an adapter."""
+TRIM_S = 10.0
+"""Between two times at which memory that answers have freed is given back; glibc keeps hundreds of MB otherwise."""
 INDEXED = "+index"
 """Behind a model's name: its answers are written from the index."""
 
@@ -173,7 +176,11 @@ class Serving:
             self._context = context_of(policy.model)
             sampler = Sampler(policy, rows=settings.rows, cache_mb=cache_mb, rows_mb=rows_mb, compute=self.compute)
             self.engines[name] = self._open.enter_context(sampler)
+        self._open.enter_context(trimming(TRIM_S, self._computed))
         bar.done(f"{len(self.names)} models ready")
+
+    def _computed(self) -> int:
+        return sum(engine.sampled_tokens + engine.prefilled_tokens for engine in self.engines.values())
 
 
 def shared_base(model: ModelSection) -> SharedBase:
