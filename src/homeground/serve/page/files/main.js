@@ -10,6 +10,7 @@ import * as search from "./search.js";
 
 const VIEWS = { ask, search, runs, index: indexed };
 let open = null;
+let address = null; // of the view that is open, below the code if that is shown
 
 function route() {
   const hash = location.hash;
@@ -24,6 +25,8 @@ function route() {
     return;
   }
   code.hide();
+  if (hash === address) return; // back from the code: the view stands as it was left, focus and all
+  address = hash;
   show(name in VIEWS ? name : "ask", parts, parameters);
 }
 
@@ -43,7 +46,7 @@ function show(name, parts, parameters) {
 
 function wantKey() {
   if (open !== null) VIEWS[open].hide?.();
-  open = null;
+  open = address = null;
   code.hide();
   for (const name of Object.keys(VIEWS)) byId(name).hidden = true;
   byId("key").hidden = false;
