@@ -116,7 +116,7 @@ def test_much_to_embed_is_measured_once_and_remembered(cache, monkeypatch):
 
     monkeypatch.setattr(Embedder, "_measured", rate)
     monkeypatch.setattr(Embedder, "_exported", lambda self: True)
-    monkeypatch.setattr(Embedder, "_opened", lambda self, kind: Named("fast" if kind == "bf16" else "slow"))
+    monkeypatch.setattr(Embedder, "_opened", lambda self, kind: Named("fast" if kind == "fp32" else "slow"))
     monkeypatch.setattr(backend, "PROBE_TOKENS", 50)
     few = Embedder("all-minilm-l6-v2", 192)
     few.encode_all(["bread"])
@@ -124,10 +124,10 @@ def test_much_to_embed_is_measured_once_and_remembered(cache, monkeypatch):
     assert set(few._encoders) == {"onnx"}
     many = Embedder("all-minilm-l6-v2", 192)
     many.encode_all(["bread and iron"] * 40)
-    assert set(many._encoders) == {"bf16", "onnx"}
+    assert set(many._encoders) == {"fp32", "onnx"}
     count = len(measured)
     assert count == len(backend.available())
     again = Embedder("all-minilm-l6-v2", 192)
     again.encode_all(["bread and iron"] * 40)
     assert len(measured) == count
-    assert backend.remembered(again.revision)["bf16"] == 9e9
+    assert backend.remembered(again.revision)["fp32"] == 9e9

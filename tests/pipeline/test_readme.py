@@ -1,4 +1,7 @@
-"""Every command and flag that the README shows runs, in its order, on a part of this repository."""
+"""Every command and flag that the README shows runs, in its order, on a part of this repository and a tiny model.
+
+The small demo (`tests/small_demo.py`) does the same with the bundled weights.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.policy import tiny
 from tests.small_demo import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = """
-tasks: {train: 40, heldout: 6}
-sft: {examples: 8, batch_size: 4, probe: false}
-rl: {steps: 1, tasks_per_step: 2, group_size: 2}
-eval: {tasks: 6, bootstrap: 200, batch: 6}
+model: {{name: {model}}}
+tasks: {{train: 40, heldout: 6}}
+sft: {{examples: 8, batch_size: 4, probe: false}}
+rl: {{steps: 1, tasks_per_step: 2, group_size: 2}}
+eval: {{tasks: 6, bootstrap: 200, batch: 6}}
 """
 
 
@@ -40,10 +45,11 @@ def test_make_targets_of_the_readme_exist() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 def test_homeground_commands_of_the_readme_run(tmp_path: Path) -> None:
     recipe = tmp_path / "small.yaml"
-    recipe.write_text(SMALL)
+    model = tiny.build(tmp_path / "model", tiny.llama_config(max_position_embeddings=8192))
+    recipe.write_text(SMALL.format(model=model))
     project = tmp_path / "project"
     for room in ("base", "corpus"):
         shutil.copytree(ROOT / "src" / "homeground" / room, project / "src" / room)

@@ -65,9 +65,13 @@ def test_forest_and_sampler_are_as_close_to_float32_as_plain_bf16_rows(smollm, p
             rows = row_logprobs(tiny.plain(policy, "sdpa"), forest)
     sampled = torch.tensor([lp for g in generations for lp in g.logprobs])
     rounding = (rows - truth).abs().mean()
-    assert 0 < rounding < 0.3
-    assert (mine - truth).abs().mean() < 2 * rounding
-    assert (sampled - truth).abs().mean() < 2 * rounding
+    if policy.dtype == torch.bfloat16:
+        assert 0 < rounding < 0.3
+    else:  # a processor that is not quick in bf16 computes in float32
+        assert rounding < 1e-4
+    allowed = max(2 * float(rounding), 1e-4)
+    assert (mine - truth).abs().mean() < allowed
+    assert (sampled - truth).abs().mean() < allowed
 
 
 def test_gradients_are_bit_equal_after_all_of_this(policy, sampler, forest):

@@ -1,5 +1,6 @@
 """The page in a real browser, over the real command: no test here may leave an error in the console."""
 
+import re
 import threading
 
 import pytest
@@ -7,10 +8,11 @@ from playwright.sync_api import expect
 
 from homeground import train_grpo
 from tests.policy import tiny
-from tests.serve.page_server import HOSTILE, Visit, browsing, serving, write_model, write_workspace
+from tests.serve.page_server import ANSWER, HOSTILE, Visit, browsing, serving, write_model, write_workspace
 
 pytestmark = pytest.mark.timeout(120)
 VIEWS = ["ask", "search?q=raise%20the%20heat", "runs", "runs/measured", "runs?compare=measured,mine", "index"]
+QUESTION = "how is the heat of the oven raised step by step?"
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +117,90 @@ def test_a_hit_shows_its_scores_and_opens_the_code_with_its_lines_marked(visit):
     page.wait_for_url("**/#/search?*")
     assert not page.is_visible("#code")
     assert page.locator("#hits li").count() > 1
+
+
+def asked(visit, question):
+    """Asks as a person does; gives the card of the answer."""
+    page = visit.page
+    page.wait_for_selector("#ask-options select", state="attached")
+    page.fill("#question", question)
+    page.keyboard.press("Enter")
+    return page.locator("#conversation article").last
+
+
+def test_an_answer_streams_in_piece_by_piece(visit):
+    page = visit.page
+    page.wait_for_selector("#ask-options select", state="attached")
+    page.evaluate(
+        """() => {
+            window.seen = [];
+            const look = () => {
+                const text = document.querySelector('#conversation .answer')?.innerText ?? '';
+                if (text && text !== window.seen.at(-1)) window.seen.push(text);
+            };
+            new MutationObserver(look).observe(
+                document.getElementById('conversation'), { childList: true, subtree: true, characterData: true });
+        }"""
+    )
+    card = asked(visit, QUESTION)
+    expect(card.locator(".answer:not(.busy)")).to_contain_text("It is raised step by")
+    seen = page.evaluate("window.seen")
+    assert len(seen) > 3
+    assert len(seen[0]) < len(seen[-1])
+    expect(page.locator("#question")).to_be_focused()
+    expect(page.locator("#ask-status")).to_have_text("")
+
+
+def test_a_citation_opens_the_code_with_its_lines_marked(visit):
+    page = visit.page
+    card = asked(visit, QUESTION)
+    source = card.locator(".sources li").first
+    source.wait_for()
+    path, start, end = re.fullmatch(r"(.+):(\d+)-(\d+)", source.inner_text().strip()).groups()
+    cite = card.locator(".answer a.cite")
+    expect(cite).to_have_text("[1]")
+    expect(cite).to_have_attribute("title", f"{path}:{start}-{end}")
+    cite.click()
+    page.wait_for_selector("#code .marked")
+    numbers = page.locator("#code .line.marked").evaluate_all("all => all.map(one => Number(one.dataset.line))")
+    assert numbers == list(range(int(start), int(end) + 1))
+    assert page.inner_text("#code-title") == f"{path}:{start}-{end}"
+    page.keyboard.press("Escape")
+    expect(page.locator("#code")).to_be_hidden()
+    expect(card.locator(".answer")).to_contain_text("raised step by")
+
+
+def test_a_made_up_citation_is_taken_out_and_said(visit):
+    card = asked(visit, QUESTION)
+    expect(card).to_contain_text("Citations that do not exist were taken out: [7]")
+    assert "[7]" in "".join(ANSWER)
+    assert "[7]" not in card.locator(".answer").inner_text()
+
+
+def test_what_is_not_in_the_index_is_said(visit):
+    card = asked(visit, "zxqv wjkp?")
+    expect(visit.page.locator("#ask-status")).to_contain_text("Not found: the best hit is")
+    expect(card.locator(".answer a.cite")).to_have_count(0)
+
+
+def test_a_conversation_goes_on_until_a_new_one_is_begun(visit):
+    page = visit.page
+    for count in (1, 2):
+        card = asked(visit, QUESTION)
+        card.locator(".sources li").first.wait_for()
+        expect(page.locator("#conversation article")).to_have_count(count)
+    assert page.locator("#conversation").get_attribute("aria-busy") == "false"
+    page.click("#ask-new")
+    expect(page.locator("#conversation article")).to_have_count(0)
+    expect(page.locator("#question")).to_be_focused()
+
+
+def test_an_answered_question_passes_an_accessibility_check_on_a_phone(visit):
+    visit.page.set_viewport_size({"width": 360, "height": 640})
+    card = asked(visit, QUESTION)
+    card.locator(".sources li").first.wait_for()
+    assert visit.accessible() == []
+    assert visit.page.evaluate("document.documentElement.scrollWidth") == 360
 
 
 def test_filters_hold_and_one_that_lets_nothing_through_says_what_there_is(visit):

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_json, read_json
-from homeground.base.hardware import usable_cores, version_of
+from homeground.base.hardware import bf16_is_fast, usable_cores, version_of
 from homeground.base.weights import cache_home
 
 PROBE_TOKENS = 60_000
@@ -43,7 +43,7 @@ def soonest(rates: Mapping[str, float], tokens: int, started: set[str]) -> str:
 
 def available() -> list[str]:
     """The backends that are installed and may be chosen by themselves, on the CPU."""
-    found = ["bf16", "fp32", "onnx"]
+    found = ["bf16", "fp32", "onnx"] if bf16_is_fast() else ["fp32", "onnx"]
     return [*found, "openvino"] if importlib.util.find_spec("openvino") is not None else found
 
 

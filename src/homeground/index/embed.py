@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from homeground.base.errors import HomegroundError
+from homeground.base.hardware import bf16_is_fast
 from homeground.base.weights import resolve_model
 from homeground.index import backend as backends
 from homeground.index.encoders import (
@@ -173,13 +174,7 @@ class Embedder:
         return OnnxEncoder(file) if kind == "onnx" else OpenVinoEncoder(file)
 
     def _torch_kind(self) -> str:
-        import torch
-
-        if torch.cuda.is_available():
-            return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-        # Emulated bf16 is slower than fp32: only processors that multiply in it take it.
-        quick = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _has_bf16_instructions()
-        return "bf16" if quick else "fp32"
+        return "bf16" if bf16_is_fast() else "fp32"
 
     def encode(self, texts: Sequence[str], each: Callable[[list[int], Vectors], None]) -> None:
         """Embeds the texts, batch by batch.
@@ -256,10 +251,3 @@ class Embedder:
 
 def _padded_width(length: int) -> int:
     return -(-length // _PAD_TO) * _PAD_TO
-
-
-def _has_bf16_instructions() -> bool:
-    import torch
-
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(bool(getattr(torch.cpu, probe)()) for probe in probes if hasattr(torch.cpu, probe))
