@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from homeground.agents.own_code import load_function, place_of, read_tasks, split_tasks, task_id
@@ -52,6 +54,12 @@ def test_tasks_are_read_with_or_without_a_last_newline(write):
     rows = [{"q": 1}, {"q": 2}]
     assert read_tasks(write("a.jsonl", '{"q": 1}\n\n{"q": 2}\n')) == rows
     assert read_tasks(write("b.jsonl", '{"q": 1}\n{"q": 2}')) == rows
+
+
+def test_only_a_newline_ends_a_task(write):
+    tasks = [{"question": "one\u2028two\x85three"}, {"question": "four"}]
+    file = write("tasks.jsonl", "".join(json.dumps(task, ensure_ascii=False) + "\r\n" for task in tasks))
+    assert read_tasks(file) == tasks
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,8 @@ def read_tasks(path: str | Path) -> list[Task]:
     """
     file = Path(path).expanduser()
     try:
-        lines = file.read_text("utf-8").splitlines()
+        # Only "\n" ends a line: JSON may hold U+2028, at which splitlines() would cut.
+        lines = file.read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"the tasks cannot be read: {error}", where=str(file), hint=_TASKS_HINT) from None
     tasks: list[Task] = []
