@@ -6,7 +6,7 @@ from homeground.corpus.languages import LANGUAGES, Language, language_of
 from homeground.corpus.outline import Definition, Import, Outline, Reference, outline
 from homeground.corpus.pieces import TokenCounter
 from homeground.corpus.reading import MAX_BYTES, MAX_DOCUMENT_BYTES, SourceFile, Text, read_text, text_of
-from homeground.corpus.roots import Corpus
+from homeground.corpus.roots import Corpus, below
 from homeground.corpus.secrets import PLACEHOLDER, FoundSecret, Secret, find_secrets, redact, redact_lines
 from homeground.corpus.sections import Section
 from homeground.corpus.skip import LeftOutError, Skip
@@ -37,6 +37,7 @@ __all__ = [
     "TokenCounter",
     "Walk",
     "approximate_tokens",
+    "below",
     "breadcrumb",
     "chunk_lines",
     "digest",

@@ -13,7 +13,7 @@ class Chunk:
     Attributes:
         id: hash of path, symbol and text (and of the occurrence, where a file repeats itself);
             the same input always gives the same id.
-        path: posix path relative to its root.
+        path: posix path relative to its root, or to the folder above several roots.
         start: first line, 1-based.
         end: last line, inclusive.
         symbol: dotted name of the definition the lines belong to ("Class.method"); "" at module level.

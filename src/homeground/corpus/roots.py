@@ -1,10 +1,12 @@
-"""Several roots as one corpus: every file is in it once, however the roots lie to each other."""
+"""Several roots as one corpus: every file is in it once, under one path, however the roots lie to each other."""
 
 from __future__ import annotations
 
 import functools
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from homeground.corpus.reading import MAX_BYTES, MAX_DOCUMENT_BYTES, SourceFile
@@ -16,7 +18,8 @@ class Corpus:
     """Iterates over (number of its root, file) of several folders or files, and counts what it leaves out.
 
     A root named twice counts once. Where roots overlap, a file belongs to the first that reaches it. The numbers are
-    those of `roots`.
+    those of `roots`. Paths are relative to `base`: the root, or the nearest folder above all of several, so that
+    `a/README.md` is not taken for `b/README.md`.
 
     Args:
         roots: folders or files.
@@ -48,6 +51,7 @@ class Corpus:
         for number, walk in enumerate(self._walks):
             walk.on_skip = functools.partial(self.leave_out, number)
         self.roots = [walk.root for walk in self._walks]
+        self.base = Path(os.path.commonpath(self.roots)) if self.roots else Path.cwd()
         self.skipped: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[tuple[int, SourceFile]]:
@@ -60,10 +64,10 @@ class Corpus:
                         self.leave_out(number, file.path, Skip.DUPLICATE)
                         continue
                     seen.add(place)
-                yield number, file
+                yield number, replace(file, root=self.base, path=below(self.base, walk.root) + file.path)
 
     def leave_out(self, number: int, path: str, reason: Skip) -> None:
-        """Counts a file that a reader of this corpus had to give up."""
+        """Counts a file that is not read, or that a reader of this corpus had to give up; `path` is below its root."""
         self.skipped[reason] += 1
         if self.on_skip is not None:
             self.on_skip(self.roots[number], path, reason)
@@ -72,3 +76,8 @@ class Corpus:
         return any(
             one.root.is_relative_to(other.root) for one in self._walks for other in self._walks if one is not other
         )
+
+
+def below(base: Path, root: Path) -> str:
+    """What stands before a path that is relative to the root to make it relative to the base: "" or "src/"."""
+    return "" if root == base else f"{root.relative_to(base).as_posix()}/"

@@ -37,7 +37,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class FoundSecret:
-    """Where a secret was replaced: path below its root, line, and kind. Never what it was."""
+    """Where a secret was replaced: path as hits have it, line, and kind. Never what it was."""
 
     path: str
     line: int

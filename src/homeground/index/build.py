@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from homeground.base.errors import HomegroundError
 from homeground.base.progress import Bar, Progress, clock
-from homeground.corpus import Chunk, Corpus, FoundSecret, LeftOutError, Skip, SourceFile, chunk_lines, digest
+from homeground.corpus import Chunk, Corpus, FoundSecret, LeftOutError, Skip, SourceFile, below, chunk_lines, digest
 from homeground.corpus.reading import read_bytes
 from homeground.index.embed import Embedder
 from homeground.index.manifest import Manifest, StoredChunk, reporting
@@ -160,13 +160,14 @@ def store_changed(
 
     held = characters = 0
     for number, listed, size in found.changed:
+        before = below(corpus.base, corpus.roots[number])
         try:
             data = read_bytes(listed.root / listed.path, 2 * size + _GROWTH)
             file = replace(listed, data=data)
-            chunks = _chunks(file, number, settings, embedder)
+            chunks = _chunks(file, before, settings, embedder)
         except (LeftOutError, OSError) as error:  # a document that cannot be read, or a file that changes right now
             reason = error.reason if isinstance(error, LeftOutError) else Skip.UNREADABLE
-            corpus.leave_out(number, listed.path, reason)
+            corpus.leave_out(number, listed.path.removeprefix(before), reason)
             found.files -= 1
             if (number, listed.path) in live:
                 found.gone.append((number, listed.path))
@@ -204,17 +205,24 @@ class _SourceBar:
         self.bar.advance(max(size // 1000 - self.bar.completed, 0))
 
 
-def _chunks(file: SourceFile, root: int, settings: IndexSettings, embedder: Embedder) -> list[StoredChunk]:
+def _chunks(file: SourceFile, before: str, settings: IndexSettings, embedder: Embedder) -> list[StoredChunk]:
+    # Where the root lies is no reason to cut a file otherwise: two worktrees share their vectors.
+    own = file.path.removeprefix(before)
     chunks = chunk_lines(
-        file.path,
+        own,
         file.text.lines,
         file.language,
         max_tokens=settings.max_tokens,
         count=embedder.count,
         sections=file.text.sections,
     )
-    if root:  # the same path may exist below the first root
-        chunks = [replace(chunk, id=digest(chunk.id, str(root))) for chunk in chunks]
+    if before:
+        chunks = [
+            replace(
+                chunk, id=digest(chunk.id, before), path=file.path, header=file.path + chunk.header.removeprefix(own)
+            )
+            for chunk in chunks
+        ]
     return [stored(chunk, embedder) for chunk in chunks]
 
 
@@ -260,7 +268,7 @@ def embed_missing(
     return len(keys)
 
 
-def commit(manifest: Manifest, roots: Sequence[Path], found: Scan, settings: IndexSettings, embedder: Embedder) -> None:
+def commit(manifest: Manifest, corpus: Corpus, found: Scan, settings: IndexSettings, embedder: Embedder) -> None:
     """Makes live what was staged and forgets what is gone, in one transaction."""
     changed = bool(found.gone or manifest.files(staged=True))
     with manifest.transaction():
@@ -268,7 +276,8 @@ def commit(manifest: Manifest, roots: Sequence[Path], found: Scan, settings: Ind
             manifest.publish(found.gone)
             manifest.forget_unused()
             manifest.put("generation", int(manifest.get("generation", 0)) + 1)
-        manifest.put("roots", [str(root) for root in roots])
+        manifest.put("roots", [str(root) for root in corpus.roots])
+        manifest.put("base", str(corpus.base))
         manifest.put("settings", asdict(settings))
         manifest.put(
             "made_with",

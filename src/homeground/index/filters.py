@@ -24,8 +24,8 @@ class Filters:
     """What a hit must be. Values of one filter are alternatives; an empty filter lets everything through.
 
     Attributes:
-        paths: patterns of paths below a root, in gitignore syntax: "src/", "*.py", "tests/**/conftest.py"; one that
-            begins with "!" leaves out.
+        paths: patterns of paths as hits have them, in gitignore syntax: "src/", "*.py", "tests/**/conftest.py"; one
+            that begins with "!" leaves out.
         languages: names of languages ("python").
         kinds: kinds of chunks ("function", "class", "section").
         symbols: globs over dotted names or their ends: "Oven.*" and "heat_*" both match "bakery.Oven.heat_up".

@@ -22,7 +22,7 @@ class Hit:
     """Lines of a file that answer a query.
 
     Attributes:
-        path: posix path relative to its root.
+        path: posix path relative to `Index.base`: the root, or the folder above several.
         start: first line, 1-based.
         end: last line, inclusive.
         symbol: dotted name of the definition; "" at module level.

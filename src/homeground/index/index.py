@@ -103,7 +103,7 @@ class Index:
                 raise _nothing(corpus.roots, corpus.skipped)
             announce(manifest, found, settings, embedder, progress)
             embedded = store_changed(manifest, corpus, found, settings, embedder, progress)
-            commit(manifest, corpus.roots, found, settings, embedder)
+            commit(manifest, corpus, found, settings, embedder)
             manifest.put("left_out", left_out.to_json())
             if not manifest.counts()[1]:
                 raise _nothing(corpus.roots, corpus.skipped)
@@ -142,6 +142,13 @@ class Index:
                     "the index is empty: its first run was not finished",
                     where=str(folder),
                     hint="run homeground index again; what was embedded is kept",
+                )
+            if manifest.get("base") is None and len(manifest.get("roots")) > 1:
+                manifest.close()
+                raise HomegroundError(
+                    "the index was written by an older Homeground, which took equal paths below two roots for one",
+                    where=str(folder),
+                    hint="run homeground index again; nothing is embedded anew",
                 )
             settings = IndexSettings.of(manifest.get("settings"))
             view = current_view(folder, manifest, settings.chroma)
@@ -200,8 +207,13 @@ class Index:
 
     @property
     def roots(self) -> list[Path]:
-        """The folders that were indexed; paths of hits are relative to one of them."""
+        """The folders that were indexed."""
         return [Path(root) for root in self._manifest.get("roots")]
+
+    @cached_property
+    def base(self) -> Path:
+        """What paths of hits are relative to: the root, or the nearest folder above all of several."""
+        return Path(self._manifest.get("base") or self.roots[0])
 
     def resolve(self, path: str) -> Path:
         """The file on disk behind the path of a hit.
@@ -209,9 +221,8 @@ class Index:
         Raises:
             HomegroundError: the index knows no such path.
         """
-        for number, name in sorted(self._manifest.files()):
-            if name == path:
-                return self.roots[number] / name
+        if any(name == path for _, name in self._manifest.files()):
+            return self.base / path
         raise HomegroundError(
             "the index knows no such file", where=path, hint="paths are relative to the indexed folder, as in hits"
         )

@@ -53,7 +53,7 @@ class Symbol:
 
     Attributes:
         file: number of its file in the tables.
-        path: of the file, below its root.
+        path: of the file, relative to `Index.base`.
         symbol: dotted name.
         kind: "function", "method", "class", ...
         start: first line, 1-based, decorators included.

@@ -230,18 +230,17 @@ class Tools:
         Raises:
             UsageError: the index holds no such file.
         """
-        known = self.index.files()
+        known = {name: number for number, name in self.index.files()}
         clean = posixpath.normpath(path) if path.strip() else ""
-        for number, name in known:
-            if name == clean:
-                return number, name
+        if clean in known:
+            return known[clean], clean
         roots = self.index.roots
         given = Path(clean) if posixpath.isabs(clean) else (self._here / clean if self._here is not None else None)
         if given is not None:
-            whole = Path(posixpath.normpath(given))
-            for number, root in enumerate(roots):
-                if whole.is_relative_to(root) and (number, whole.relative_to(root).as_posix()) in known:
-                    return number, whole.relative_to(root).as_posix()
+            whole, base = Path(posixpath.normpath(given)), self.index.base
+            name = whole.relative_to(base).as_posix() if whole.is_relative_to(base) else ""
+            if name in known:
+                return known[name], name
         within = given is not None and any(Path(posixpath.normpath(given)).is_relative_to(root) for root in roots)
         if (posixpath.isabs(clean) or clean.startswith("..")) and not within:
             raise UsageError(
@@ -249,7 +248,7 @@ class Tools:
                 where=", ".join(map(str, roots)),
                 hint="give a path below one of them, as in the hits of a search",
             )
-        near = _near(clean, [name for _, name in known])
+        near = _near(clean, list(known))
         raise UsageError(
             f"the index holds no file '{path}'",
             where=", ".join(map(str, roots)),
@@ -266,7 +265,7 @@ class Tools:
 
     def _stale(self, root: int, path: str, lines: Sequence[str]) -> bool:
         """Whether the file on disk says something else now, or is gone."""
-        file = self.index.roots[root] / path
+        file = self.index.base / path
         if file.is_symlink() or not file.resolve().is_relative_to(self.index.roots[root]):
             return True
         try:

@@ -249,10 +249,9 @@ def _held(bench: Workbench, sources: Sequence[SourceFile]) -> frozenset[str]:
     from homeground.tasks import heldout_files
 
     tasks = bench.recipe.tasks
-    # Of files with one path below several roots the index, too, knows the first.
-    first = {source.path: source for source in reversed(sources)}
+    paths = {source.path for source in sources}
     held = heldout_files(
-        first.values(),
+        sources,
         min_chars=tasks.min_chars,
         max_chars=tasks.max_chars,
         heldout_share=tasks.heldout_share,
@@ -260,8 +259,8 @@ def _held(bench: Workbench, sources: Sequence[SourceFile]) -> frozenset[str]:
     )
     if bench.tasks_file.is_file():
         made = {task.path: task.path in held for task in bench.tasks.train}
-        astray = [path for path, is_held in made.items() if is_held and path in first]
-        astray += [task.path for task in bench.tasks.heldout if task.path in first.keys() - held]
+        astray = [path for path, is_held in made.items() if is_held and path in paths]
+        astray += [task.path for task in bench.tasks.heldout if task.path in paths - held]
         if astray:
             raise HomegroundError(
                 f"the look-up tasks split the corpus otherwise: {astray[0]} is on both sides",

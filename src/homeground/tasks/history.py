@@ -40,14 +40,15 @@ def is_repository(root: Path) -> bool:
     return shutil.which("git") is not None and root.is_dir() and bool(_git(root, "rev-parse", "--git-dir"))
 
 
-def commit_tasks(root: Path, chunks: Iterable[Chunk]) -> list[SearchTask]:
+def commit_tasks(root: Path, chunks: Iterable[Chunk], before: str = "") -> list[SearchTask]:
     """A task for each of the newest commits that changed one to five definitions which the index still has.
 
     A subject of two commits asks for two things and is left out, and so is one of fewer than three words.
 
     Args:
         root: indexed folder, in a git repository.
-        chunks: of the index; their paths are relative to `root`.
+        chunks: of the index.
+        before: what stands before paths relative to `root` in those of the chunks.
     """
     known: defaultdict[tuple[str, str], list[Chunk]] = defaultdict(list)
     for chunk in chunks:
@@ -61,9 +62,9 @@ def commit_tasks(root: Path, chunks: Iterable[Chunk]) -> list[SearchTask]:
         if times[commit.subject.lower()] > 1 or not _asks(commit.subject) or len(commit.lines) > _MOST_CHANGED:
             continue
         changed = {
-            (path, symbol)
+            (before + path, symbol)
             for path, spans in commit.lines.items()
-            if path in paths
+            if before + path in paths
             for symbol in _changed_symbols(root, commit.hash, path, spans)
         }
         answers = [answer_of(known[one], *one) for one in sorted(changed) if one in known]

@@ -39,7 +39,7 @@ class Answer:
     """Lines that answer a query.
 
     Attributes:
-        path: posix path relative to its root.
+        path: posix path relative to `Index.base`: the root, or the folder above several.
         symbol: what the lines are, for people.
         spans: first and last line of each run, 1-based, inclusive.
     """

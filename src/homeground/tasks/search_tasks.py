@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from homeground.base.errors import HomegroundError
-from homeground.corpus import Chunk, digest
+from homeground.corpus import Chunk, below, digest
 from homeground.index import Index
 from homeground.tasks.headings import heading_tasks
 from homeground.tasks.history import commit_tasks, is_repository
@@ -68,7 +68,8 @@ def build_search_tasks(
     if not sections:
         made.missing[QueryKind.HEADING] = "no held-out section with a title of its own"
     repositories = [root for root in index.roots if is_repository(root)]
-    commits = _drawn([task for root in repositories for task in commit_tasks(root, chunks)], each, seed)
+    changes = [task for root in repositories for task in commit_tasks(root, chunks, below(index.base, root))]
+    commits = _drawn(changes, each, seed)
     made.tasks.extend(commits)
     if not commits:
         made.missing[QueryKind.COMMIT] = "no git history of the indexed folder that changed a few definitions"

@@ -26,7 +26,7 @@ class LookupTask:
         id: hash of gold and question.
         question: the docstring's first paragraph, on one line.
         gold: "path::Symbol".
-        path: posix path relative to its root.
+        path: posix path relative to `Index.base`: the root, or the folder above several.
         symbol: dotted name in that file.
         split: "train" or "heldout".
     """
