@@ -112,7 +112,7 @@ def test_ctrl_c_during_rl_ends_with_130_a_resume_command_and_no_gateway_left(
     assert gateway is not None
     time.sleep(3)
     running.send_signal(signal.SIGINT)
-    _, errors = running.communicate(timeout=60)
+    _, errors = running.communicate(timeout=240)  # it ends the step that it is in
     assert running.returncode == 130, errors
     assert "--resume" in errors
     assert not gateway.is_running() or gateway.status() == psutil.STATUS_ZOMBIE
