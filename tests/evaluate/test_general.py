@@ -12,7 +12,7 @@ from homeground.evaluate.general import (
     run_general_probe,
     worse,
 )
-from homeground.pipeline.forgetting import general_line, general_warning
+from homeground.pipeline.forgetting import general_line, general_warning, task_lines
 
 from ..policy import tiny
 from ..policy.conftest import _one_thread, llama
@@ -63,6 +63,24 @@ def test_what_got_worse_beyond_its_interval_is_said_in_words():
 
 def test_nothing_is_said_of_what_got_better():
     assert general_warning(result(outcome(60.0, 5.0, 0.0), outcome(50.0, 4.0, 1.0))) == ""
+
+
+def test_tasks_of_the_harness_that_got_worse_are_named_by_their_own_direction():
+    told = result(outcome(50.0, 5.0, 1.0), outcome(50.0, 5.0, 1.0))
+    lower, higher = {"value": -0.2, "low": -0.3, "high": -0.1, "n": 9}, {"value": 0.2, "low": 0.1, "high": 0.3, "n": 9}
+    told["paired"]["after-before"] |= {"a/acc": lower, "a/ppl": higher, "b/acc,strict": lower, "b/odd": lower}
+    for stage in told["stages"].values():
+        stage |= dict.fromkeys(("a/acc", "a/ppl", "b/acc,strict", "b/odd"), higher)
+    told["lm_eval"] = {
+        "tasks": {
+            "a": {"higher_is_better": {"acc": True, "ppl": False}},
+            "b": {"higher_is_better": {"acc": True, "odd": None}},
+        }
+    }
+    assert "forgot something: a/acc is worse, a/ppl is worse, b/acc,strict is worse; mix" in general_warning(told)
+    told["paired"]["after-before"] |= {"a/acc": higher, "a/ppl": lower, "b/acc,strict": higher}
+    assert general_warning(told) == ""
+    assert task_lines(told)[1].startswith("b: acc,strict 0.200 -> 0.200 [+0.100, +0.300], odd")
 
 
 def test_outcomes_of_two_probes_do_not_compare():

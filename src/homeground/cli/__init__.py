@@ -68,6 +68,7 @@ _LIBRARY_SETTINGS = {
     "ANONYMIZED_TELEMETRY": "False",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TQDM_DISABLE": "1",
     "TOKENIZERS_PARALLELISM": "false",
     # How long a waiting thread spins. The default, 10 times more, lets another busy process on few cores make every
     # product many times slower; none at all costs 30% on a quiet machine; this costs nothing there.

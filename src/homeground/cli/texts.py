@@ -23,12 +23,14 @@ def evaluate(common: Common, run: RunFolder, recipe: Recipe, data: str | None, *
             hint="name them: homeground eval data --data .homeground/data/docstrings/heldout.jsonl",
         )
     what = "the general probe" if general else data
+    if general and recipe.sft.probe_tasks:
+        what += f" and {', '.join(recipe.sft.probe_tasks)}"
     if common.dry_run:
         words = f"would measure the base and {run.adapter} on {what}, into {run.path / 'evaluations'}"
         common.show({"run": run.name, "plan": words}, words)
         return
 
-    from homeground.pipeline.forgetting import evaluate_general
+    from homeground.pipeline.forgetting import evaluate_general, task_facts
     from homeground.pipeline.text_eval import evaluate_texts
 
     workspace = common.workspace(create=False)
@@ -37,7 +39,8 @@ def evaluate(common: Common, run: RunFolder, recipe: Recipe, data: str | None, *
             result = evaluate_general(recipe, workspace, run, progress)
         else:
             result = evaluate_texts(recipe, workspace, run, progress, data)
-    common.show(result, table(result, f"{what}, mean [95% interval]"), f"written to {result['path']}")
+    title = f"{what}, mean [95% interval]"
+    common.show(result, table(result, title), *task_facts(result), f"written to {result['path']}")
 
 
 def table(result: dict[str, Any], title: str) -> Table:
@@ -49,7 +52,8 @@ def table(result: dict[str, Any], title: str) -> Table:
     shown = Table("metric", "before", "after", "after - before", title=title, title_justify="left")
     for name in before:
         cells = [_cell(before[name]), _cell(after[name]), _cell(change[name], "+")]
-        shown.add_row(name.replace("_", " "), *cells)
+        # TASK/METRIC is lm-eval's own name.
+        shown.add_row(name if "/" in name else name.replace("_", " "), *cells)
     return shown
 
 

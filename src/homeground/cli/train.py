@@ -133,17 +133,31 @@ def evaluate(
     data: Annotated[
         str | None, typer.Option(help="With 'data': held-out rows, as `homeground data` writes them.")
     ] = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            help="With 'general': tasks of lm-evaluation-harness as well (names or YAML files, with commas between), "
+            "instead of the recipe's sft.probe_tasks."
+        ),
+    ] = None,
 ) -> None:
     """Measure a run before and after, or the search of this workspace, with 95% intervals.
 
     agent: held-out tasks. data: rows of text. general: what fine-tuning makes a model forget. search: queries that the
     indexed corpus itself asks and answers.
     """
+    if tasks is not None and kind is not EvalKind.GENERAL:
+        raise UsageError(
+            f"--tasks says nothing about an evaluation of {kind}",
+            where=f"homeground eval {kind}",
+            hint="measure them with: homeground eval general --tasks hellaswag,arc_easy",
+        )
     if kind is EvalKind.SEARCH:
         measure.evaluate_search(common)
         return
     run = common.trained_run("sft")
-    recipe = common.load_recipe(recipe_of(run))
+    named = None if tasks is None else {"probe_tasks": [name.strip() for name in tasks.split(",") if name.strip()]}
+    recipe = common.load_recipe(recipe_of(run), sft=named)
     if kind is EvalKind.AGENT and recipe.agent.code is not None:
         raise UsageError(
             f"the run '{run.name}' is of an agent of its own, which `rl run` has measured itself",

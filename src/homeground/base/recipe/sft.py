@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, Strict
 
 from homeground.base.recipe.section import OptimizerKind, Section
 
@@ -50,4 +50,9 @@ class SftSection(Section):
     sample_tokens: int = Field(default=48, ge=1, description="longest of these answers, tokens")
     probe: bool = Field(
         default=True, description="score texts and questions of general knowledge before and after: what is forgotten"
+    )
+    probe_tasks: Annotated[tuple[str, ...], Strict(False)] = Field(
+        default=(),
+        description="tasks of lm-evaluation-harness scored with the probe, eval.tasks samples of each: names, or paths "
+        "of YAML files or of folders; needs the extra lm-eval",
     )
