@@ -8,7 +8,7 @@ import torch
 from homeground.base.errors import HomegroundError, UsageError
 from homeground.evaluate.harness import compare_harness, harness_metrics, load_tasks, run_tasks
 from homeground.evaluate.text import nats_of
-from homeground.policy import TokenPath
+from homeground.policy import LoraSettings, TokenPath
 from homeground.training.random_state import random_state
 
 from ..policy import tiny
@@ -40,10 +40,18 @@ def _own_cache(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "quantization", "tolerance"), [(torch.float32, "none", 1e-4), (torch.bfloat16, "nf4", 0.03)]
+    ("dtype", "quantization", "targets", "tolerance"),
+    [
+        (torch.float32, "none", "all-linear", 1e-4),
+        (torch.float32, "none", ["q_proj", "lm_head"], 1e-4),
+        (torch.bfloat16, "nf4", "all-linear", 0.03),
+    ],
 )
-def test_the_harness_scores_the_policy_itself_adapter_included(llama, tmp_path, dtype, quantization, tolerance):
-    policy = tiny.policy_of(llama, dtype=dtype, quantization=quantization)
+def test_the_harness_scores_the_policy_itself_adapter_included(
+    llama, tmp_path, dtype, quantization, targets, tolerance
+):
+    how = {"dtype": dtype, "quantization": quantization, "lora": LoraSettings(r=4, alpha=8, targets=targets)}
+    policy = tiny.policy_of(llama, **how)
     loaded = load_tasks([str(write_task(tmp_path, **ROLLING))], limit=100)
     bits = run_tasks(policy, loaded).values["colours/bits_per_byte"]
 
@@ -51,7 +59,7 @@ def test_the_harness_scores_the_policy_itself_adapter_included(llama, tmp_path, 
     rows = [[start, *policy.tokenizer.encode(row["text"])] for row in QUESTIONS]
     nats = nats_of(policy, [[TokenPath(row, range(1, len(row)))] for row in rows])
     assert list(bits.values()) == pytest.approx([one / math.log(2) for (one,) in nats], rel=tolerance)
-    other = tiny.policy_of(llama, dtype=dtype, quantization=quantization, shaken=False)
+    other = tiny.policy_of(llama, **how, shaken=False)
     assert list(run_tasks(other, loaded).values["colours/bits_per_byte"].values()) != pytest.approx(
         list(bits.values()), rel=tolerance
     )

@@ -148,6 +148,8 @@ def run_tasks(
 
     twin = policy.reference()
     twin.set_attn_implementation("eager")
+    # They are tied already, and transformers does not find those that an adapter wraps.
+    twin.tie_weights = lambda *_, **__: None
     lm = HFLM(
         pretrained=twin,
         # It may give it a padding token.
