@@ -1,8 +1,8 @@
 """Runs every block of the tutorial, in its order, in one shell: `make docs-test`.
 
 Blocks are taken from docs/tutorial.md as they stand. Unless --full is given, the recipe that `homeground init` writes
-is made smaller before the next block runs, and nothing else is changed. Each line is printed with the time before it
-runs; the first that fails ends the walk.
+gets a tiny model of random weights and fewer steps before the next block runs; nothing else is changed. Each line is
+printed with the time before it runs; the first that fails ends the walk.
 """
 
 from __future__ import annotations
@@ -46,14 +46,17 @@ def script(found: list[tuple[int, str]], *, full: bool) -> str:
     for line, block in found:
         parts += [f": tutorial.md:{line}", block]
         if "homeground init" in block and not full:
-            parts.append(f"{sys.executable} {Path(__file__)} --reduce {_RECIPE}")
+            parts.append(f"PYTHONPATH={ROOT} {sys.executable} {Path(__file__)} --reduce {_RECIPE}")
     return "\n".join(parts) + "\n"
 
 
 def reduce(recipe: Path) -> None:
-    """Lay `REDUCED` over a recipe."""
+    """Lay `REDUCED` over a recipe, with a tiny model beside it."""
+    from tests.policy import tiny
+
     values = yaml.safe_load(recipe.read_text("utf-8"))
-    for section, settings in REDUCED.items():
+    model = tiny.build(recipe.absolute().parent / ".tiny-model", tiny.llama_config(max_position_embeddings=8192))
+    for section, settings in {**REDUCED, "model": {"name": str(model)}}.items():
         values[section] = {**(values.get(section) or {}), **settings}
     recipe.write_text(yaml.safe_dump(values, sort_keys=False), "utf-8")
 
