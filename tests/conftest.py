@@ -27,12 +27,12 @@ settings.load_profile("repeatable")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-LONGEST = ("tests/pipeline/test_demo.py", "tests/pipeline/test_readme.py")
-NEED_THE_DEMO = (LONGEST[0], "tests/pipeline/test_documents.py", "tests/serve/test_app.py")
+LONGEST = "tests/pipeline/test_demo.py"
+NEED_THE_DEMO = (LONGEST, "tests/pipeline/test_documents.py", "tests/serve/test_app.py")
 
 
 def pytest_collection_modifyitems(items):
-    """What takes longest comes first: with two workers, one begins with the demo and the other with the README."""
+    """What takes longest comes first: with two workers, one begins with the demo."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
@@ -43,7 +43,7 @@ def pytest_xdist_make_scheduler(config, log):
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            return LONGEST[0] if nodeid.startswith(NEED_THE_DEMO) else nodeid.partition("::")[0]
+            return LONGEST if nodeid.startswith(NEED_THE_DEMO) else nodeid.partition("::")[0]
 
     return ByFile(config, log)
 

@@ -96,7 +96,7 @@ def test_every_verb_has_a_how_to():
     assert verbs <= pages
 
 
-@pytest.mark.parametrize("page", [*PAGES, DOCS / "tutorial.md"], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*PAGES, DOCS / "tutorial.md", ROOT / "README.md"], ids=lambda page: page.stem)
 def test_commands_that_are_shown_can_be_parsed(page):
     group = typer.main.get_command(app)
     for verb, *words in commands(page):
@@ -107,6 +107,14 @@ def test_commands_that_are_shown_can_be_parsed(page):
             assert page.stem == verb, f"{page.name} shows the unknown verb {verb}"
             continue
         known.make_context(verb, list(words))
+
+
+def test_the_tutorial_runs_what_the_readme_begins_with():
+    """`make docs-test` runs the tutorial, so the first steps that the README shows are run with it."""
+    block = next(text for _, text in tutorial.blocks((ROOT / "README.md").read_text("utf-8")) if "init" in text)
+    shown = {line.split()[1] for line in block.splitlines() if line.startswith("homeground")}
+    assert shown == {"init", "index", "search", "tasks", "sft", "rl", "eval", "ask"}
+    assert shown <= {verb for verb, *_ in commands(DOCS / "tutorial.md")}
 
 
 def test_the_tutorial_is_one_script_that_stops_at_the_first_failure(tmp_path):
