@@ -169,9 +169,12 @@ def test_a_hub_that_cannot_be_reached_is_said(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        (
+            WRITTEN | {"metric_list": [{"metric": "google_bleu", "aggregation": "mean"}]},
+            "'google_bleu' .* is a program",
+        ),
         ({"dataset_kwargs": {"data_files": {"test": "/nowhere.jsonl"}}}, "cannot be loaded: FileNotFoundError"),
         ({"unsafe_code": True}, "runs code that the model writes"),
-        (WRITTEN | {"metric_list": [{"metric": "google_bleu"}]}, "'google_bleu' .* is a program on the hub"),
         (ROLLING | {"metric_list": [{"metric": "word_perplexity"}]}, "mean over its samples: word_perplexity"),
     ],
 )
