@@ -22,9 +22,7 @@ def evaluate(common: Common, run: RunFolder, recipe: Recipe, data: str | None, *
             where="homeground eval data",
             hint="name them: homeground eval data --data .homeground/data/docstrings/heldout.jsonl",
         )
-    what = "the general probe" if general else data
-    if general and recipe.sft.probe_tasks:
-        what += f" and {', '.join(recipe.sft.probe_tasks)}"
+    what = " and ".join(["the general probe", *recipe.sft.probe_tasks]) if general else data
     if common.dry_run:
         words = f"would measure the base and {run.adapter} on {what}, into {run.path / 'evaluations'}"
         common.show({"run": run.name, "plan": words}, words)

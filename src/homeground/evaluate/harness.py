@@ -1,7 +1,7 @@
 """Tasks of EleutherAI's lm-evaluation-harness before and after training: the optional extra `lm-eval`.
 
 Prompts, choices and scores are the harness's own (https://github.com/EleutherAI/lm-evaluation-harness), through its
-`HFLM` and `simple_evaluate`, and like it by default without a chat template. What is done here besides:
+`HFLM` and `evaluate`, and as by its default without a chat template. What is done here besides:
 
 - `HFLM` knows nothing of forests, so it gets a frozen twin of the policy (same base tensors, the adapter as it is)
   that attends as the model's own code does; logits become log-probabilities in float32.
@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from homeground.base.errors import HomegroundError, UsageError
@@ -41,14 +42,12 @@ class HarnessTasks:
 
     Attributes:
         tasks: the harness's, by name.
-        manager: the harness's, which loaded them.
         samples: of each task, places of those that are scored.
         counts: of each task, how many it has.
         version: of the harness.
     """
 
     tasks: dict[str, Any]
-    manager: Any
     samples: dict[str, list[int]]
     counts: dict[str, int]
     version: str
@@ -114,7 +113,7 @@ def load_tasks(names: Sequence[str], *, limit: int, seed: int = 0) -> HarnessTas
     config.HF_EVALUATE_OFFLINE = True
 
     paths = [name for name in names if _is_path(name)]
-    folders = [str(_existing(path)) for path in paths if _existing(path).is_dir()]
+    folders: list[str | Path] = [_existing(path) for path in paths if _existing(path).is_dir()]
     # Reading the harness's own 14,000 files takes its time.
     manager = TaskManager(include_path=folders, include_defaults=len(paths) < len(names))
     tasks: dict[str, Any] = {}
@@ -129,7 +128,7 @@ def load_tasks(names: Sequence[str], *, limit: int, seed: int = 0) -> HarnessTas
         _refuse_what_is_not_run(name, task)
         counts[name] = len(task.eval_docs)
         samples[name] = sorted(random.Random(seed).sample(range(counts[name]), min(limit, counts[name])))
-    return HarnessTasks(tasks, manager, samples, counts, lm_eval.__version__)
+    return HarnessTasks(tasks, samples, counts, lm_eval.__version__)
 
 
 def run_tasks(
@@ -143,14 +142,15 @@ def run_tasks(
         seed: of the shots' choice, and of what a task draws.
         on_done: is called after each of the requests to the model, with their number.
     """
-    from lm_eval import simple_evaluate
-    from lm_eval.models.huggingface import HFLM
+    from lm_eval.evaluator import evaluate
+    from lm_eval.models import huggingface
 
     twin = policy.reference()
     twin.set_attn_implementation("eager")
     # They are tied already, and transformers does not find those that an adapter wraps.
     twin.tie_weights = lambda *_, **__: None
-    lm = HFLM(
+    model: Any = huggingface.HFLM  # typed as what registers it
+    lm = model(
         pretrained=twin,
         # It may give it a padding token.
         tokenizer=copy.deepcopy(policy.tokenizer),
@@ -159,23 +159,27 @@ def run_tasks(
         mixed_precision_dtype=None if policy.dtype is torch.float32 else policy.dtype,
         softmax_dtype=torch.float32,
     )
+    for name in ("loglikelihood", "loglikelihood_rolling", "generate_until", "_loglikelihood_tokens"):
+        setattr(lm, name, _without_bars(getattr(lm, name)))
     lm.set_cache_hook(_Counter(loaded, on_done))
     held = random_state()
     try:
-        found = simple_evaluate(
-            model=lm,
-            tasks=list(loaded.tasks.values()),
-            task_manager=loaded.manager,
+        # As `simple_evaluate` begins, which goes on to ask git and pip about this machine.
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        for task in loaded.tasks.values():
+            if task.get_config("num_fewshot") is None:
+                task.set_config("num_fewshot", 0)
+            task.set_fewshot_seed(seed)
+        found: Any = evaluate(
+            lm=lm,
+            task_dict={"tasks": loaded.tasks},
             samples={name: drawn for name, drawn in loaded.samples.items() if len(drawn) < loaded.counts[name]},
             bootstrap_iters=0,
-            random_seed=seed,
-            numpy_random_seed=seed,
-            torch_random_seed=seed,
-            fewshot_random_seed=seed,
         )
     finally:
         restore_random_state(held)
-    assert found is not None  # as it is for other ranks than the first
     outcome = HarnessOutcome({}, {}, {})
     for name, task in loaded.tasks.items():
         _read(outcome, name, _reported(task), found["samples"][name])
@@ -212,6 +216,11 @@ def compare_harness(
         else:
             change[name] = paired_difference(values, before.values[name], **how)
     return change
+
+
+def _without_bars(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The harness draws bars of its own unless it is told each time."""
+    return lambda *given, **named: method(*given, **{**named, "disable_tqdm": True})
 
 
 class _Counter:

@@ -53,7 +53,8 @@ def evaluate_general(recipe: Recipe, workspace: Workspace, run: RunFolder, progr
         with Workbench(recipe, workspace, run, progress) as bench:
             bench.start_from(adapter)
             outcomes.append(_measured(bench, stage, tasks, cached=adapter is None))
-    return _compared(recipe, run, *outcomes, tasks)
+    before, after = outcomes
+    return _compared(recipe, run, before, after, tasks)
 
 
 def general_file(run: RunFolder) -> Path:
@@ -165,7 +166,7 @@ def _measured(bench: Workbench, stage: str, tasks: HarnessTasks | None, *, cache
         bar.advance()
 
     outcome = run_tasks(bench.policy, tasks, seed=bench.recipe.seed, on_done=answered)
-    bar.done(f"{len(tasks.tasks)} scored: {stage}")
+    bar.done(f"{bar.completed} answers scored")
     return _Measured(general, outcome)
 
 
