@@ -26,6 +26,24 @@ def guard(request: Request) -> None:
         raise HTTPException(401)
 
 
+class Places:
+    """So many answers at once; what those that ran saw of it."""
+
+    most, held = 1, 0
+
+    async def one(self):
+        if self.held >= self.most:
+            raise HTTPException(429)
+        self.held += 1
+        try:
+            yield
+        finally:
+            self.held -= 1
+
+
+PLACES = Places()
+
+
 class Event(dict):
     def to_json(self):
         return dict(self)
@@ -45,7 +63,7 @@ class Answers:
             yield Event(event="text", text=question)
             if question == "break":
                 raise HomegroundError("the model is gone", hint="start it again")
-            yield Event(event="done", answer=question, messages=len(messages), agentic=agentic)
+            yield Event(event="done", answer=question, messages=len(messages), agentic=agentic, held=PLACES.held)
         finally:
             Answers.closed += 1
 
@@ -59,7 +77,7 @@ def workspace(tmp_path_factory) -> Workspace:
 def client(workspace):
     index = Index.open(workspace.index)
     app = FastAPI()
-    app.include_router(page_routes(workspace, index, guard, {"mine": Answers()}))
+    app.include_router(page_routes(workspace, index, guard, {"mine": Answers()}, PLACES.one))
     app.add_exception_handler(HomegroundError, lambda _, error: JSONResponse(error.to_json(), 400))
     yield TestClient(app)
     index.close()
@@ -219,7 +237,7 @@ def test_the_index_is_told_with_what_was_left_out(get):
 
 def test_without_an_index_the_page_says_how_to_make_one(workspace):
     app = FastAPI()
-    app.include_router(page_routes(workspace, None, guard, {}))
+    app.include_router(page_routes(workspace, None, guard, {}, PLACES.one))
     app.add_exception_handler(HomegroundError, lambda _, error: JSONResponse(error.to_json(), 400))
     for path in ("index", "index/files", "index/left-out", "read?path=x"):
         answer = TestClient(app).get(f"/page/{path}", headers=KEY)
@@ -248,6 +266,8 @@ def test_an_answer_streams_event_by_event(client):
     assert [one["event"] for one in events] == ["text", "done"]
     assert events[0]["text"] == "a <b>\n\nc"
     assert events[1]["agentic"]
+    assert events[1]["held"] == 1
+    assert PLACES.held == 0
     assert client.get("/page/models", headers=KEY).json() == {"models": [{"name": "mine", "agentic": False}]}
 
 
@@ -267,9 +287,16 @@ def test_what_is_wrong_with_a_question_is_an_error_of_the_request(client, asked,
     assert message in answer.text
 
 
+def test_more_answers_than_places_are_refused(client, monkeypatch):
+    monkeypatch.setattr(PLACES, "most", 0)
+    asked = {"messages": [{"role": "user", "content": "x"}]}
+    assert client.post("/page/ask", json=asked, headers=KEY).status_code == 429
+
+
 def test_an_answer_that_breaks_off_says_so_as_its_last_event(client):
     before = Answers.closed
     answer = client.post("/page/ask", json={"messages": [{"role": "user", "content": "break"}]}, headers=KEY)
     last = json.loads(answer.text.strip().split("\n\n")[-1].removeprefix("data: "))
     assert (last["event"], last["error"], last["hint"]) == ("error", "the model is gone", "start it again")
     assert Answers.closed == before + 1
+    assert PLACES.held == 0

@@ -17,7 +17,7 @@ import socket
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -217,6 +217,14 @@ class ModelServer:
     def leave(self) -> None:
         """Give it back."""
         self._direct -= 1
+
+    async def place(self) -> AsyncIterator[None]:
+        """A dependency of routes around this app: a place from before the route until its response has ended."""
+        self.enter()
+        try:
+            yield
+        finally:
+            self.leave()
 
     def _chat_call(self, body: ChatRequest) -> tuple[Call, list[int]]:
         try:

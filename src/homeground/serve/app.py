@@ -56,7 +56,7 @@ def create_app(serving: Serving, token: str) -> FastAPI:
         return description(app, models.app)
 
     app.add_api_route("/openapi.json", described, dependencies=guarded)
-    app.include_router(page_routes(serving.workspace, serving.index, models.guard, answerers))
+    app.include_router(page_routes(serving.workspace, serving.index, models.guard, answerers, models.place))
     app.mount("/", models.app)
     app.add_middleware(Measured, metrics=metrics, paths=description(app, models.app)["paths"])
     return app

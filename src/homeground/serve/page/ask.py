@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -37,11 +37,12 @@ class Asked(BaseModel):
     agentic: bool = False
 
 
-def ask_routes(models: Mapping[str, Answerer]) -> APIRouter:
+def ask_routes(models: Mapping[str, Answerer], place: Callable[..., Any]) -> APIRouter:
     """`GET /models` and `POST /ask`.
 
     Args:
         models: by name; the first is asked where none is named.
+        place: a dependency that an answer holds until its stream ends; refuses where too many run.
     """
     router = APIRouter()
 
@@ -50,7 +51,7 @@ def ask_routes(models: Mapping[str, Answerer]) -> APIRouter:
         """Who can be asked."""
         return {"models": [{"name": name, "agentic": one.agentic} for name, one in models.items()]}
 
-    @router.post("/ask", response_class=StreamingResponse)
+    @router.post("/ask", response_class=StreamingResponse, dependencies=[Depends(place)])
     async def ask(asked: Asked) -> StreamingResponse:  # pyright: ignore[reportUnusedFunction]
         """Answer a conversation: `data: {"event": ...}` for each event, as it comes."""
         model = _named(models, asked.model)

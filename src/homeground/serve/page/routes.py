@@ -25,7 +25,11 @@ type Step = Annotated[int, Query(ge=0, le=10**9)]
 
 
 def page_routes(
-    workspace: Workspace, index: Index | None, guard: Callable[..., Any], models: Mapping[str, Answerer]
+    workspace: Workspace,
+    index: Index | None,
+    guard: Callable[..., Any],
+    models: Mapping[str, Answerer],
+    place: Callable[..., Any],
 ) -> APIRouter:
     """The page's files, for anyone, and what they show, for those with the key.
 
@@ -34,6 +38,7 @@ def page_routes(
         index: what is listed and read; None where nothing is indexed.
         guard: a dependency that refuses requests without the key.
         models: who answers questions, by name, the one to ask first; may be empty.
+        place: a dependency that an answer holds until it ends; refuses where too many run.
 
     Raises:
         HomegroundError: out of the routes, when a run or a file is not there; the app makes an answer of it.
@@ -41,7 +46,7 @@ def page_routes(
     router = APIRouter()
     router.include_router(file_routes())
     shown = APIRouter(prefix="/page", dependencies=[Depends(guard)], tags=["page"])
-    for routes in (_run_routes(workspace), _index_routes(index), ask_routes(models)):
+    for routes in (_run_routes(workspace), _index_routes(index), ask_routes(models, place)):
         shown.include_router(routes)
     router.include_router(shown)
     return router
