@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
 
+from benchmarks.peers.command_line import TOOLS
 from benchmarks.sides import results
 from benchmarks.sides.children import end_with_parent, run
 from benchmarks.sides.fusions import DESIGNS
@@ -33,7 +33,7 @@ from benchmarks.sides.search_corpora import PACKAGES, STDLIB
 from homeground.evaluate.stats import paired_difference
 
 BENCH = "search"
-PARTS = ("ours", "fp32", "openvino", "changed", "peer", "semble", "tune", "tuned")
+PARTS = ("ours", "fp32", "openvino", "changed", "peer", "semble", *TOOLS, "tune", "tuned")
 CORPORA = (STDLIB, *PACKAGES)
 SPEED_CORPUS = "pydantic"
 FUSED_GAIN, TUNED_GAIN, SPEED, LOSS, UNCHANGED, CHANGED_S = 0.03, 0.10, 4.0, 0.005, 0.02, 1.0
@@ -42,12 +42,6 @@ TUNED = Path("build") / "bench-search"
 """Where the tuned models lie between the parts of the bench, from the root of the repository."""
 PEERS = {"peer": "langchain_chroma", "semble": "semble"}
 SEMBLE_MODEL = "minishlab/potion-code-16M"
-ELSEWHERE = {
-    "ck": ("ck", "BAAI/bge-small-en-v1.5"),
-    "colgrep": ("colgrep", "lightonai/LateOn-Code-edge"),
-    "osgrep": ("osgrep", "its ONNX encoders"),
-}
-"""Tools with models of their own: the command, and what it has to have fetched."""
 
 
 def main() -> None:
@@ -56,7 +50,9 @@ def main() -> None:
     parser.add_argument("--only", choices=PARTS, action="append", help="measure this part; may be repeated")
     parser.add_argument("--corpora", nargs="*", choices=CORPORA, default=CORPORA)
     parser.add_argument("--queries", type=int, default=1500, help="most questions of a corpus")
-    parser.add_argument("--reranked", type=int, default=300, help="most questions of a corpus that are reranked")
+    parser.add_argument(
+        "--reranked", type=int, default=300, help="most questions of a corpus to rerank, or to put to a command line"
+    )
     parser.add_argument("--limit", type=float, default=1200, help="seconds after which one process is stopped")
     options = parser.parse_args()
     parts = options.only or PARTS
@@ -118,6 +114,10 @@ def plan(parts: Any, corpora: Any, queries: int, reranked: int) -> list[tuple[st
             for name in corpora
             for model in models
         ]
+    for tool in TOOLS:
+        if tool in parts and TOOLS[tool].lacks() is None:
+            module, asked = "benchmarks.peers.command_line", ("--queries", reranked, "--tool", tool)
+            found += [(_key(tool, name), module, ("--corpus", name, *asked)) for name in corpora]
     if "tune" in parts:
         found.append(("tune", "benchmarks.sides.search_tune", ("--folder", TUNED)))
     if "tuned" in parts:
@@ -136,7 +136,7 @@ def rows_of(measurements: dict[str, Any]) -> list[dict[str, Any]]:
     for corpus in CORPORA:
         if (ours := measurements.get(_key("ours", corpus))) is None:
             continue
-        named = ("peer, defaults", "semble, minilm", "semble, own")
+        named = ("peer, defaults", "semble, minilm", "semble, own", *TOOLS)
         peers = [measurements[key] for key in (_key(one, corpus) for one in named) if key in measurements]
         rows += _quality(corpus, ours, peers, measurements.get(_key("tuned", corpus)))
     if ours := measurements.get(_key("ours", SPEED_CORPUS)):
@@ -171,17 +171,25 @@ def _quality(
         for name in DESIGNS
     ]
     for peer in peers:
-        pair = _mrr(ours, "fused"), peer["metrics"]["mrr@10"]["value"]
-        rows.append(results.larger(corpus, "MRR@10", "", *pair, peer["peer"], 1.0))
+        rows.append(results.larger(corpus, "MRR@10", "", *_against(ours, peer), peer["peer"], 1.0))
     if tuned is not None:
         for name in tuned["reciprocal_ranks"]:
             rows.append(_tuned_row(corpus, ours, tuned, name))
     return rows
 
 
+def _against(ours: dict[str, Any], peer: dict[str, Any]) -> tuple[float, float]:
+    """MRR@10 of ours and of a peer, over the questions that both were asked: a command line is asked fewer."""
+    if (theirs := peer.get("reciprocal_ranks")) is None:
+        return _mrr(ours, "fused"), peer["metrics"]["mrr@10"]["value"]
+    ranks, others = _same_questions(ours["reciprocal_ranks"]["fused"], theirs)
+    return sum(ranks.values()) / len(ranks), sum(others.values()) / len(others)
+
+
 def _tuned_row(corpus: str, ours: dict[str, Any], tuned: dict[str, Any], stage: str) -> dict[str, Any]:
     """A tuned stage against the untuned embedding alone, over the questions that both were asked."""
-    pair = [sum(ranks.values()) / len(ranks) for ranks in _same_questions(tuned, ours, stage)]
+    same = _same_questions(tuned["reciprocal_ranks"][stage], ours["reciprocal_ranks"]["dense"])
+    pair = [sum(ranks.values()) / len(ranks) for ranks in same]
     last = stage == list(tuned["reciprocal_ranks"])[-1]
     target = TUNED_GAIN if last and corpus != STDLIB else None
     return results.row(
@@ -189,13 +197,10 @@ def _tuned_row(corpus: str, ours: dict[str, Any], tuned: dict[str, Any], stage: 
     )
 
 
-def _same_questions(
-    tuned: dict[str, Any], ours: dict[str, Any], stage: str
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Reciprocal ranks of a tuned stage, and of the untuned embedding alone, by question that both were asked."""
-    after, before = tuned["reciprocal_ranks"][stage], ours["reciprocal_ranks"]["dense"]
-    same = sorted(after.keys() & before.keys())
-    return {task: after[task] for task in same}, {task: before[task] for task in same}
+def _same_questions(one: dict[str, float], other: dict[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+    """Two sides' reciprocal ranks, by question that both were asked."""
+    same = sorted(one.keys() & other.keys())
+    return {task: one[task] for task in same}, {task: other[task] for task in same}
 
 
 def _costs(setting: str, ours: dict[str, Any], peer: dict[str, Any]) -> list[dict[str, Any]]:
@@ -228,7 +233,7 @@ def print_tuned(measurements: dict[str, Any]) -> None:
         if tuned is None or ours is None:
             continue
         for stage in tuned["reciprocal_ranks"]:
-            after, before = _same_questions(tuned, ours, stage)
+            after, before = _same_questions(tuned["reciprocal_ranks"][stage], ours["reciprocal_ranks"]["dense"])
             gain = paired_difference(after, before)
             interval = f"{gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
             print(f"{corpus}, tuned {stage:<10}{interval} MRR@10 above the untuned embedding alone, n {gain['n']}")
@@ -236,10 +241,9 @@ def print_tuned(measurements: dict[str, Any]) -> None:
 
 def tell_elsewhere() -> None:
     """Which other tools could not be measured here, and what each lacks."""
-    for name, (command, weights) in ELSEWHERE.items():
-        found = shutil.which(command) is not None
-        lacks = f"its weights ({weights})" if found else f"the command '{command}' and its weights ({weights})"
-        print(f"{name}: not measured, {lacks} are not here; its way to rank is among the designs where it fuses")
+    for name, tool in TOOLS.items():
+        if (lacks := tool.lacks()) is not None:
+            print(f"{name}: not measured, {lacks}; its way to rank is among the designs where it fuses")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from benchmarks.sides.search import RESAMPLES, task_of
 from benchmarks.sides.search_corpora import asked, masked_tree
 from homeground.base.hardware import usable_cores
 from homeground.base.memory import PeakMemory
-from homeground.evaluate.search import latency, outcomes_of, search_metrics
+from homeground.evaluate.search import HEADLINE, latency, outcomes_of, search_metrics
 
 MODEL = "all-minilm-l6-v2"
 
@@ -41,11 +41,11 @@ class Indexed:
 
     Attributes:
         search: (query, count) -> its best hits, best first.
-        chunks: that it cut.
+        chunks: that it cut; None where it does not say.
     """
 
     search: Callable[[str, int], Sequence[Lines]]
-    chunks: int
+    chunks: int | None
 
 
 type Peer = Callable[[Path, Path], Indexed]
@@ -61,19 +61,28 @@ def arguments(about: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def measure(peer: Peer, name: str, options: argparse.Namespace, **settings: Any) -> None:
-    """Write speed, memory and size of indexing, and MRR@10 over the corpus's questions."""
+def measure(peer: Peer, name: str, options: argparse.Namespace, *, apart: bool = False, **settings: Any) -> None:
+    """Write speed, memory and size of indexing, and MRR@10 over the corpus's questions.
+
+    Args:
+        peer: what is measured.
+        name: its, with its version.
+        options: of `arguments`.
+        apart: the peer computes in processes that it starts: this one's memory is not the peer's.
+        settings: kept with the measurement.
+    """
     torch.set_num_threads(usable_cores())
     with tempfile.TemporaryDirectory() as made:
         tree, kept = Path(made) / "tree", Path(made) / "kept"
         questions = masked_tree(options.corpus, tree)
+        source_mb = _size_mb(tree)
         began = time.perf_counter()
         with PeakMemory() as memory:
+            not_its = memory.peak_mb if apart else 0.0
             indexed = peer(tree, kept)
         seconds = time.perf_counter() - began
         tasks = [task_of(one) for one in asked(options.corpus, questions, options.queries)]
         outcomes = outcomes_of(tasks, lambda query, count: list(indexed.search(query, count)), lambda _: None)
-        source_mb = sum(file.stat().st_size for file in tree.rglob("*") if file.is_file()) / 1e6
         measured = {
             "corpus": options.corpus,
             "peer": name,
@@ -82,9 +91,15 @@ def measure(peer: Peer, name: str, options: argparse.Namespace, **settings: Any)
             "source_mb": source_mb,
             "seconds": seconds,
             "mb_per_s": source_mb / seconds,
-            "peak_mb": memory.peak_mb,
-            "disk_mb": sum(file.stat().st_size for file in kept.rglob("*") if file.is_file()) / 1e6,
+            "peak_mb": memory.peak_mb - not_its,
+            # Some keep their index in the tree.
+            "disk_mb": _size_mb(kept) + _size_mb(tree) - source_mb,
             "metrics": search_metrics(outcomes, resamples=RESAMPLES, seed=0)["all"],
             "latency": latency(outcomes),
+            "reciprocal_ranks": {one.task: round(one.metrics()[HEADLINE], 6) for one in outcomes},
         }
     options.out.write_text(json.dumps(measured))
+
+
+def _size_mb(folder: Path) -> float:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
