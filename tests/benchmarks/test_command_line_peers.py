@@ -167,6 +167,7 @@ def test_a_tool_that_is_here_is_run_and_gets_its_row(name, installed, tmp_path, 
     monkeypatch.syspath_prepend(package.parent)
     out = tmp_path / "out.json"
     monkeypatch.setattr(sys, "argv", ["command_line", "--tool", name, "--corpus", package.name, "--out", str(out)])
+    monkeypatch.setattr("torch.set_num_threads", lambda _: None)
     command_line.main()
     measured = json.loads(out.read_text())
     assert measured["peer"] == f"{name} 9.8.7"
