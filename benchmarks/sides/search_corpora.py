@@ -88,10 +88,10 @@ def is_train(question: Question) -> bool:
 
 
 def asked(corpus: str, questions: Sequence[Question], most: int = 10**6) -> list[Question]:
-    """So many questions to measure on: of the standard library those of the other modules, of a package all."""
+    """So many questions to measure on: of the standard library those of the other modules, of a package all.
+
+    Fewer are some of the more, so that sides that are asked more or less often are compared over the same questions.
+    """
     free = [one for one in questions if corpus != STDLIB or not is_train(one)]
-    return (
-        free
-        if len(free) <= most
-        else sorted(random.Random(0).sample(free, most), key=lambda one: (one.path, one.start))
-    )
+    drawn = random.Random(0).sample(free, len(free))[:most]
+    return sorted(drawn, key=lambda one: (one.path, one.start))

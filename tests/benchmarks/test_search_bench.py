@@ -3,6 +3,7 @@
 import pytest
 
 from benchmarks import search
+from benchmarks.sides.search_corpora import Question, asked
 
 
 def measured(**metrics):
@@ -51,3 +52,10 @@ def test_semble_s_own_model_is_measured_only_where_it_is(monkeypatch):
 
     assert models(None) == ["semble, minilm: rich"]
     assert models("config.json") == ["semble, minilm: rich", "semble, own: rich"]
+
+
+def test_fewer_questions_are_some_of_the_more():
+    questions = [Question(f"what {n} does, in words", "m.py", f"f{n}", n, n) for n in range(3000)]
+    few, many = (set(asked("rich", questions, most)) for most in (300, 1500))
+    assert len(few) == 300
+    assert few < many
