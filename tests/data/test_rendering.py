@@ -23,6 +23,27 @@ def test_every_answer_is_trained_or_the_last_alone(tokenizer):
     assert every.ids == last.ids
 
 
+@pytest.mark.parametrize(("row", "trained"), [
+    ({"messages": TWICE}, "bbb<|im_end|>ddd"),
+    ({"prompt": "a", "completion": "bbb"}, "bbb"),
+    ({"prefix": "ab", "continuation": "cd"}, "cd"),
+    ({"text": "xyz"}, "yz"),
+])  # fmt: skip
+def test_the_end_of_what_was_cut_off_is_not_trained(tokenizer, row, trained):
+    (path,) = rendered(tokenizer, {**row, "unfinished": True}).paths
+    (whole,) = rendered(tokenizer, row).paths
+    assert trained_text(tokenizer, path) == trained
+    assert trained_text(tokenizer, whole) == f"{trained}<|im_end|>"
+    assert list(whole.ids[: len(path.ids)]) == list(path.ids)
+    assert trained_text(tokenizer, rendered(tokenizer, {**row, "unfinished": "no"}).paths[0]).endswith("<|im_end|>")
+
+
+def test_a_cut_off_text_of_one_token_teaches_nothing_and_is_dropped(tokenizer):
+    short = example_of({"text": "x", "unfinished": True})
+    found = render_examples(tokenizer, [example_of({"text": "ab"}), short], limit=20)
+    assert (len(found.paths), found.dropped) == (1, 1)
+
+
 def test_a_text_is_trained_whole_but_for_its_first_token(tokenizer):
     (path,) = rendered(tokenizer, {"text": "xyz"}).paths
     assert tokenizer.decode(path.ids) == "xyz<|im_end|>"

@@ -11,13 +11,15 @@ text                ``text``: every token is trained
 continuation        ``prefix`` and ``continuation``: plain text, no template; the continuation is trained
 preference          ``chosen`` and ``rejected``, with ``prompt`` or with the prompt as their common beginning
 ==================  ==========================================================================================
+
+``"unfinished": true`` beside any but a preference says that the last text was cut off: its end is not trained.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, cast
 
@@ -53,6 +55,7 @@ class Example:
         prefix: what a continuation continues.
         rejected: of a preference pair.
         tools: schemas that the template shows to the model.
+        unfinished: what is trained was cut off, so that nothing is learnt of where it ends.
         place: where the row was read, ``file:line``; no part of what it teaches.
     """
 
@@ -62,6 +65,7 @@ class Example:
     prefix: str = ""
     rejected: list[Message] = field(default_factory=list)
     tools: list[dict[str, Any]] = field(default_factory=list)
+    unfinished: bool = False
     place: str = field(default="", compare=False)
 
     def said(self) -> list[str]:
@@ -89,7 +93,9 @@ def example_of(row: Row) -> Example:
     if found is None:
         keys = ", ".join(sorted(row)) or "none"
         raise RowError(f"no known format: its fields are {keys}")
-    return _READERS[found](row)
+    example = _READERS[found](row)
+    # Only the word itself: a set of somebody else's may use the field for something of its own.
+    return replace(example, unfinished=True) if row.get("unfinished") is True else example
 
 
 def format_of(row: Row) -> Format | None:

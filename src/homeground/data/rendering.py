@@ -73,6 +73,8 @@ def render_examples(
 ) -> Rendering:
     """Examples as paths: loss on what assistants wrote, their end tokens included, or on the whole of a plain text.
 
+    The last end token of an unfinished example is not trained.
+
     Args:
         tokenizer: of the policy that will be trained.
         examples: conversations and texts; preference pairs are for another trainer.
@@ -92,7 +94,7 @@ def render_examples(
                 hint="train on its chosen answers: write them as rows of messages",
             )
         path = path_of(tokenizer, example, only_last=only_last)
-        if len(path.ids) <= limit:
+        if len(path.ids) <= limit and path.trained:
             rendering.paths.append(path)
             continue
         kept = [piece for piece in _fitted(path, limit, overlong) if piece.trained]
@@ -121,14 +123,15 @@ def render_as_asked(
 
 def path_of(tokenizer: PreTrainedTokenizerBase, example: Example, *, only_last: bool = False) -> TokenPath:
     """One example as ids, whatever its length."""
-    end = [tokenizer.eos_token_id] if isinstance(tokenizer.eos_token_id, int) else []
+    end = [tokenizer.eos_token_id] if isinstance(tokenizer.eos_token_id, int) and not example.unfinished else []
     if example.format is Format.CONTINUATION:
         before = [*opening(tokenizer), *encode(tokenizer, example.prefix)]
         ids = [*before, *encode(tokenizer, example.text), *end]
         return TokenPath(ids, range(len(before), len(ids)))
     if example.format is not Format.TEXT:
         rendered = render(tokenizer, example.messages, tools=example.tools, only_last=only_last)
-        return TokenPath(rendered.ids, rendered.trained)
+        # The last token that is trained ends the last message.
+        return TokenPath(rendered.ids, rendered.trained[:-1] if example.unfinished else rendered.trained)
     ids = [*encode(tokenizer, example.text), *end]
     # Nothing comes before the first token that could predict it.
     return TokenPath(ids, range(1, len(ids)))
