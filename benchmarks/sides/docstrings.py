@@ -1,7 +1,7 @@
-"""What ``make bench-sft`` and ``make bench-qlora`` train on: functions of the standard library and their docstrings.
+"""What ``make bench-sft``, ``bench-qlora`` and ``bench-forgetting`` train on: functions and their docstrings.
 
-A row asks for the docstring of a function and answers with it; loss is on the answer. Rows are rendered once, by our
-renderer, and both sides get the same token ids and the same trained positions.
+A row asks for the docstring of a function of the standard library and answers with it; loss is on the answer. Rows are
+rendered once, by our renderer, and every side gets the same token ids and the same trained positions.
 """
 
 from __future__ import annotations
