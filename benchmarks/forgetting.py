@@ -104,9 +104,7 @@ def _general(runs: list[dict[str, Any]]) -> GeneralOutcome:
     return GeneralOutcome(*([mean(each) for each in zip(*some, strict=True)] for some in lists))
 
 
-def _saved(
-    setting: str, what: str, unit: str, lost: Interval, saved: Interval, target: float | None
-) -> dict[str, Any]:
+def _saved(setting: str, what: str, unit: str, lost: Interval, saved: Interval, target: float | None) -> dict[str, Any]:
     """What replay saves, over the same texts: the low end of its interval, as a share of what is lost without it."""
     # Where nothing was lost there is nothing to save.
     share = saved["low"] / lost["value"] if lost["value"] > 0 else -1.0

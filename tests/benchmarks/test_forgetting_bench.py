@@ -89,9 +89,7 @@ def test_replay_makes_steps_larger_and_not_more(llama, monkeypatch):
     monkeypatch.setattr(general, "questions", lambda: asked)
     own = [TokenPath([n, 5, 6, 7], [2, 3]) for n in range(16)]
     extra = [TokenPath([n, 9, 8], [1, 2]) for n in range(8)]
-    alone, mixed = (
-        forgetting.trained(tiny.policy_of(llama), own, some, own[:2], seed=0) for some in ([], extra)
-    )
+    alone, mixed = (forgetting.trained(tiny.policy_of(llama), own, some, own[:2], seed=0) for some in ([], extra))
     assert len(alone["loss"]) == len(mixed["loss"]) == 16 / forgetting.OWN_A_STEP
     assert (alone["replay"], mixed["replay"]) == (0, 8)
     assert mixed["trained_tokens"] == {"own": 32, "replay": 16}
