@@ -86,8 +86,8 @@ def rows_of(measurements: dict[str, Any]) -> list[dict[str, Any]]:
         lost, saved = compare_general(without, base), compare_general(without, held)
         rows.append(_saved(setting, "plain text", "bits/byte", lost[TEXT], saved[TEXT], SAVED))
         rows.append(_saved(setting, "right answers", "bits", lost[ANSWER], saved[ANSWER], None))
-        gains = [before["heldout"] - mean(run["heldout"] for run in some) for some in (runs, alone)]
-        rows.append(results.larger(setting, "gain on the task", "nats", *gains, ALONE, KEPT_GAIN))
+        gain, gain_alone = (before["heldout"] - mean(run["heldout"] for run in some) for some in (runs, alone))
+        rows.append(results.larger(setting, "gain on the task", "nats", gain, gain_alone, ALONE, KEPT_GAIN))
     return rows
 
 
