@@ -1,7 +1,7 @@
 """Pictures of the page, of a workspace as it is: `python -m docs.site.screenshots --home .homeground --run NAME`.
 
-Written to docs/pictures: a question with its answer, a search, and a run. Nothing in them is made up: what is asked of
-is the index of that workspace, who answers is the model of that run.
+Written to docs/pictures: a question with its answer, a search, a run, and its curves in the dark theme. Nothing in
+them is made up: what is asked of is the index of that workspace, who answers is the model of that run.
 """
 
 from __future__ import annotations
@@ -29,18 +29,25 @@ def main() -> None:
     parser.add_argument("--search", default=SEARCHED)
     options = parser.parse_args()
     with serving(open_workspace(options.home), options.run) as announced, browsing() as browser:
-        for scheme in ("light", "dark"):
-            context = browser.new_context(viewport=SIZE, color_scheme=scheme)
-            page = context.new_page()
-            page.set_default_timeout(180_000)
-            page.goto(announced["page"])
-            ask(page, options.ask)
-            page.screenshot(path=PICTURES / f"page-ask-{scheme}.png")
-            look(page, f"search?q={options.search}", "#hits li")
-            page.screenshot(path=PICTURES / f"page-search-{scheme}.png")
-            look(page, f"runs/{options.run}", "#curves [data-points]")
-            page.screenshot(path=PICTURES / f"page-runs-{scheme}.png")
-            context.close()
+        page = opened(browser, announced["page"], "light")
+        ask(page, options.ask)
+        page.screenshot(path=PICTURES / "page-ask.png")
+        look(page, f"search?q={options.search}", "#hits li")
+        page.screenshot(path=PICTURES / "page-search.png")
+        look(page, f"runs/{options.run}", "#curves [data-points]")
+        page.screenshot(path=PICTURES / "page-runs.png")
+        page = opened(browser, announced["page"], "dark")
+        look(page, f"runs/{options.run}", "#curves [data-points]")
+        page.evaluate("document.querySelector('#curves').scrollIntoView()")
+        page.screenshot(path=PICTURES / "page-curves.png")
+
+
+def opened(browser: Any, address: str, scheme: str) -> Any:
+    """The page, in the light or the dark theme."""
+    page = browser.new_context(viewport=SIZE, color_scheme=scheme).new_page()
+    page.set_default_timeout(180_000)
+    page.goto(address)
+    return page
 
 
 def ask(page: Any, question: str) -> None:
