@@ -38,7 +38,7 @@ def main() -> None:
         page.screenshot(path=PICTURES / "page-runs.png")
         page = opened(browser, announced["page"], "dark")
         look(page, f"runs/{options.run}", "#curves [data-points]")
-        page.evaluate("document.querySelector('#curves').scrollIntoView()")
+        page.evaluate("document.querySelector('#curves').scrollIntoView(); scrollBy(0, -110)")
         page.screenshot(path=PICTURES / "page-curves.png")
 
 
