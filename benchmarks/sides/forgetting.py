@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from benchmarks.sides.docstrings import docstring_split
+from benchmarks.sides.epoch import judge_of, train_epoch
 from benchmarks.sides.workload import LORA_ALPHA, LORA_R, MODEL
 from homeground.base.hardware import usable_cores
 from homeground.base.progress import Progress
@@ -25,14 +26,11 @@ from homeground.pipeline.replay import write_replay
 from homeground.pipeline.workbench import Workbench
 from homeground.policy import LoraSettings, Policy, TokenPath, load_policy
 from homeground.policy.quantize import Quantization
-from homeground.training import OptimizerSettings, SftSettings, train_sft
-from homeground.training.heldout import HeldOut
 
 OWN, HELD_OUT = 192, 64
 OWN_A_STEP = 8
 LEARNING_RATE = 1e-3
 """High enough to forget within 24 steps."""
-FOREST_TOKENS = 2048
 
 
 def main() -> None:
@@ -90,8 +88,7 @@ def replay_rows(policy: Policy, file: Path, rows: int) -> list[TokenPath]:
 
 def measured(policy: Policy, heldout: Sequence[TokenPath]) -> dict[str, Any]:
     """Held-out loss on the task, nats a token, and the general probe, the adapter as it is."""
-    judge = HeldOut(policy, heldout, every=10**9, forest_tokens=FOREST_TOKENS)
-    return {"heldout": judge.loss(), "general": run_general_probe(policy).to_json()}
+    return {"heldout": judge_of(policy, heldout).loss(), "general": run_general_probe(policy).to_json()}
 
 
 def trained(
@@ -102,24 +99,15 @@ def trained(
     Replay makes the steps larger, not more: a step has :data:`OWN_A_STEP` own rows on average, whatever is mixed in.
     """
     rows = [*own, *replay]
-    settings = SftSettings(
-        epochs=1,
-        batch_size=round(OWN_A_STEP * len(rows) / len(own)),
-        optimizer=OptimizerSettings(LEARNING_RATE),
-        checkpoint_every=10**9,
-        forest_tokens=FOREST_TOKENS,
-        seed=seed,
-    )
-    log: list[dict[str, Any]] = []
+    batch_size = round(OWN_A_STEP * len(rows) / len(own))
     began = perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        train_sft(policy, rows, settings, Path(folder), log.append)
+    loss = train_epoch(policy, rows, batch_size=batch_size, learning_rate=LEARNING_RATE, seed=seed)
     return {
         "own": len(own),
         "replay": len(replay),
         "trained_tokens": {"own": _trained(own), "replay": _trained(replay)},
         "seconds": perf_counter() - began,
-        "loss": [row["loss"] for row in log if "loss" in row],
+        "loss": loss,
         **measured(policy, heldout),
     }
 

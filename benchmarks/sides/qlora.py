@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from benchmarks.sides.docstrings import docstring_split
+from benchmarks.sides.epoch import judge_of, train_epoch
 from benchmarks.sides.workload import LORA_R, MODEL
 from homeground.base.hardware import usable_cores
 from homeground.base.weights import resolve_model
@@ -22,11 +22,8 @@ from homeground.policy.base_model import load_base
 from homeground.policy.originals import Originals
 from homeground.policy.quantize import Quantization
 from homeground.policy.quantize_report import quantization_report
-from homeground.training import OptimizerSettings, SftSettings, train_sft
-from homeground.training.heldout import HeldOut
 
 HELD_OUT, BATCH, LEARNING_RATE = 64, 8, 5e-4
-FOREST_TOKENS = 2048
 
 
 @dataclass(frozen=True)
@@ -67,26 +64,11 @@ def held_out_loss(base: Quantization, run: Run, seed: int) -> dict[str, Any]:
     lora = LoraSettings(r=run.rank, alpha=2 * run.rank)
     policy = load_policy(MODEL, quantization=base, dtype=torch.bfloat16, lora=lora, seed=seed)
     train, heldout = docstring_split(policy.tokenizer, run.rows, HELD_OUT)
-    judge = HeldOut(policy, heldout, every=10**9, forest_tokens=FOREST_TOKENS)
-    settings = SftSettings(
-        epochs=1,
-        batch_size=BATCH,
-        optimizer=OptimizerSettings(LEARNING_RATE),
-        checkpoint_every=10**9,
-        forest_tokens=FOREST_TOKENS,
-        seed=seed,
-    )
-    log: list[dict[str, Any]] = []
+    judge = judge_of(policy, heldout)
     began = perf_counter()
     before = judge.loss()
-    with tempfile.TemporaryDirectory() as folder:
-        train_sft(policy, train, settings, Path(folder), log.append)
-    return {
-        "before": before,
-        "after": judge.loss(),
-        "seconds": perf_counter() - began,
-        "loss": [row["loss"] for row in log if "loss" in row],
-    }
+    loss = train_epoch(policy, train, batch_size=BATCH, learning_rate=LEARNING_RATE, seed=seed)
+    return {"before": before, "after": judge.loss(), "seconds": perf_counter() - began, "loss": loss}
 
 
 def weight_error(base: Quantization) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def indexed(folder: Path, settings: IndexSettings) -> tuple[dict[str, Any], Inde
     index, again = Index.build(folder / "index", [tree], settings)
     unchanged = time.perf_counter() - began
     assert again.embedded == 0
-    source_mb = sum(file.stat().st_size for file in tree.rglob("*") if file.is_file()) / 1e6
+    source_mb = size_mb(tree)
     return {
         "files": report.files,
         "chunks": report.chunks,
@@ -118,7 +118,7 @@ def indexed(folder: Path, settings: IndexSettings) -> tuple[dict[str, Any], Inde
         "mb_per_s": source_mb / report.seconds,
         "unchanged_seconds": unchanged,
         "peak_mb": memory.peak_mb,
-        "disk_mb": sum(file.stat().st_size for file in (folder / "index").rglob("*") if file.is_file()) / 1e6,
+        "disk_mb": size_mb(folder / "index"),
     }, index
 
 
@@ -151,6 +151,11 @@ def task_of(question: Question) -> SearchTask:
     """The question as a task: any line of the function answers it."""
     answer = Answer(question.path, question.symbol, ((question.start, question.end),))
     return SearchTask(f"{question.path}::{question.symbol}", QueryKind.DOCSTRING, question.text, (answer,))
+
+
+def size_mb(folder: Path) -> float:
+    """Of all files below it."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
 
 
 def _ignore(_: int) -> None: ...

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.sides.search import RESAMPLES, task_of
+from benchmarks.sides.search import RESAMPLES, size_mb, task_of
 from benchmarks.sides.search_corpora import asked, masked_tree
 from homeground.base.hardware import usable_cores
 from homeground.base.memory import PeakMemory
@@ -75,7 +75,7 @@ def measure(peer: Peer, name: str, options: argparse.Namespace, *, apart: bool =
     with tempfile.TemporaryDirectory() as made:
         tree, kept = Path(made) / "tree", Path(made) / "kept"
         questions = masked_tree(options.corpus, tree)
-        source_mb = _size_mb(tree)
+        source_mb = size_mb(tree)
         began = time.perf_counter()
         with PeakMemory() as memory:
             not_its = memory.peak_mb if apart else 0.0
@@ -93,13 +93,9 @@ def measure(peer: Peer, name: str, options: argparse.Namespace, *, apart: bool =
             "mb_per_s": source_mb / seconds,
             "peak_mb": memory.peak_mb - not_its,
             # Some keep their index in the tree.
-            "disk_mb": _size_mb(kept) + _size_mb(tree) - source_mb,
+            "disk_mb": size_mb(kept) + size_mb(tree) - source_mb,
             "metrics": search_metrics(outcomes, resamples=RESAMPLES, seed=0)["all"],
             "latency": latency(outcomes),
             "reciprocal_ranks": {one.task: round(one.metrics()[HEADLINE], 6) for one in outcomes},
         }
     options.out.write_text(json.dumps(measured))
-
-
-def _size_mb(folder: Path) -> float:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
