@@ -55,6 +55,30 @@ def run(capsys):
     return call
 
 
+@pytest.mark.parametrize("stage", ["sft", "rl"])
+def test_starting_an_unfinished_stage_again_keeps_its_checkpoints_and_names_resume(workspace, run, stage):
+    mine = make_run(workspace, "mine", 18, [0.1])
+    if stage == "sft":
+        mine.state.unlink()
+    (mine.path / "adapter-sft").mkdir()
+    code, _, err = run(stage, "--run", "mine", "--force")
+    assert code == 2
+    assert f"the run 'mine' has an unfinished '{stage}': 1 checkpoint, the newest of step 3" in err
+    assert "--resume" in err
+    assert "homeground runs remove mine" in err
+    assert (mine.checkpoints / stage / "step-000003.ckpt").is_file()
+
+
+def test_a_run_that_is_written_to_is_neither_trained_nor_removed(workspace, run):
+    (workspace.run("first").path / "adapter-sft").mkdir()
+    with workspace.run("first").locked():
+        for words in (["rl", "--run", "first", "--force"], ["runs", "remove", "first", "--yes"]):
+            code, _, err = run(*words)
+            assert code == 1
+            assert "the run 'first' is in use by process" in err
+    assert workspace.run("first").recipe.is_file()
+
+
 def document(run, schema, *arguments):
     code, out, err = run(*arguments, "--json")
     assert code == 0, err

@@ -1,10 +1,13 @@
+import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
 from homeground.base.errors import HomegroundError, UsageError
 from homeground.base.files import atomic_write_json, read_json
-from homeground.base.workspace import open_workspace
+from homeground.base.workspace import RunFolder, open_workspace
 
 
 @pytest.fixture
@@ -107,3 +110,28 @@ def test_without_a_finished_run_the_error_says_how_to_make_one(here):
     assert "homeground demo" in (caught.value.hint or "")
     with pytest.raises(HomegroundError, match="no finished run"):
         workspace.newest_run()
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from homeground.base.workspace import RunFolder
+
+with RunFolder(Path(sys.argv[1])).locked():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_run_that_is_written_to_names_its_process_and_is_free_when_that_is_killed(tmp_path):
+    run = RunFolder(tmp_path / "runs" / "mine")
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(run.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(HomegroundError, match=f"the run 'mine' is in use by process {holder.pid} on .* since 2"):
+        run.locked().__enter__()
+    holder.kill()
+    holder.communicate()
+    with run.locked(), pytest.raises(HomegroundError, match=f"process {os.getpid()} "):
+        run.locked().__enter__()

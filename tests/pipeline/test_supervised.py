@@ -1,9 +1,14 @@
 """`train_sft` and `evaluate`, as they are called from Python."""
 
+import shutil
+import threading
+import time
+
 import pytest
 
 from homeground import train_sft
-from homeground.base.errors import UsageError
+from homeground.base.errors import HomegroundError, UsageError
+from homeground.base.workspace import RunFolder
 from homeground.evaluate import Evaluation, evaluate, mean_interval
 from tests.policy import tiny
 
@@ -46,6 +51,27 @@ def test_a_run_goes_on_where_it_stopped(policy, tmp_path):
         policy, ROWS, epochs=3, batch_size=2, checkpoint_every=1, folder=tmp_path, resume=True, quiet=True
     )
     assert [step["step"] for step in first.history + again.history] == [1, 2, 3]
+
+
+def test_a_run_that_another_process_trains_is_refused(policy, tmp_path):
+    with RunFolder(tmp_path / "run").locked(), pytest.raises(HomegroundError, match="'run' is in use by process"):
+        train_sft(policy, ROWS, folder=tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_is_deleted_under_its_run_ends_it_in_words(policy, tmp_path):
+    folder = tmp_path / "run"
+
+    def delete():
+        while not (folder / "metrics.jsonl").is_file():
+            time.sleep(0.01)
+        shutil.rmtree(folder)
+
+    thief = threading.Thread(target=delete)
+    thief.start()
+    with pytest.raises(HomegroundError, match="the folder of the run 'run' was deleted while it ran"):
+        train_sft(policy, ROWS, epochs=2000, batch_size=2, folder=folder, quiet=True)
+    thief.join()
 
 
 @pytest.mark.parametrize(

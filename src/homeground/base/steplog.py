@@ -8,6 +8,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
+from homeground.base.errors import HomegroundError
 from homeground.base.files import append_jsonl, atomic_write_jsonl, read_jsonl
 from homeground.base.progress import Bar, Progress, clock
 from homeground.base.workspace import RunFolder
@@ -99,7 +100,17 @@ class StepLog:
             self._curves.close()
 
     def __call__(self, step: dict[str, Any]) -> None:
-        """Record one step."""
+        """Record one step.
+
+        Raises:
+            HomegroundError: the run's folder is gone.
+        """
+        if self.history and not self._run.metrics_jsonl.is_file():
+            raise HomegroundError(
+                f"the folder of the run '{self._run.name}' was deleted while it ran",
+                where=str(self._run.path),
+                hint="its checkpoints are gone with it: start the run again",
+            )
         if not self.history:
             # The first step ends a preparation (a rehearsal, a gateway that starts) that no later step repeats.
             self._began = monotonic() - step.get("seconds", monotonic() - self._began)

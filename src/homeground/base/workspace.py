@@ -6,8 +6,12 @@ variable `HOMEGROUND_HOME` name it directly. It is readable by its owner only an
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import socket
 import time
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -77,6 +81,35 @@ class RunFolder:
         """Make the folder (and nothing else); returns itself."""
         self.path.mkdir(parents=True, exist_ok=True)
         return self
+
+    @contextlib.contextmanager
+    def locked(self) -> Generator[RunFolder]:
+        """Keep other processes from writing to the run while the block runs; the system frees it when we are killed.
+
+        The lock lies beside the folder: one that is deleted while its run goes on is still taken.
+
+        Raises:
+            HomegroundError: another process holds it; says which.
+        """
+        from filelock import FileLock, Timeout
+
+        file = self.path.parent / f".{self.name}.lock"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(file, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise HomegroundError(
+                f"the run '{self.name}' is in use by {_holder(file)}",
+                where=str(self.path),
+                hint="wait until it has ended, or name another run with --run",
+            ) from None
+        try:
+            since = time.strftime("%Y-%m-%d %H:%M:%S")
+            file.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}))
+            yield self
+        finally:
+            lock.release()
 
     def finished(self) -> dict[str, dict[str, Any]]:
         """Finished stages in the order they finished: `{STAGE: {"finished": seconds since 1970, ...}}`."""
@@ -198,6 +231,14 @@ def open_workspace(home: Path | None = None, create: bool = True, *, pretend: bo
             hint="choose a folder you may write to with --home",
         ) from None
     return Workspace(path)
+
+
+def _holder(lock: Path) -> str:
+    try:
+        holder = json.loads(lock.read_text())
+    except (OSError, ValueError):
+        return "another process"  # it has not written its name yet
+    return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
 
 
 def _locate(home: Path | None) -> Path:

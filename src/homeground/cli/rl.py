@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from homeground.base.errors import HomegroundError, RunInterruptedError, UsageError
-from homeground.cli.stage import Force, Resume, free_name, open_stage, recipe_of, refuse_finished, show_plan, trained
+from homeground.cli.stage import Force, Resume, free_name, open_stage, recipe_of, show_plan, started, trained
 from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
@@ -134,14 +133,13 @@ def _run(common: Common, section: dict[str, Any], resume: bool, force: bool) -> 
     from homeground.pipeline.planning import refuse_what_cannot_fit
     from homeground.pipeline.workbench import Workbench
 
-    if not resume:
-        refuse_finished(run, "rl")
-        shutil.rmtree(run.checkpoints / "rl", ignore_errors=True)
     if not force:
         refuse_what_cannot_fit(recipe, "rl")
-    run.create()
-    run.recipe.write_text(recipe.to_yaml())
-    with common.progress() as progress, Workbench(recipe, workspace, run, progress) as bench:
+    with (
+        started(run, recipe, "rl", resume),
+        common.progress() as progress,
+        Workbench(recipe, workspace, run, progress) as bench,
+    ):
         try:
             results = train_agent(bench, agent, resume=resume)
         except KeyboardInterrupt:

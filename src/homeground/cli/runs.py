@@ -120,7 +120,8 @@ def _remove(common: Common, chosen: list[RunFolder], yes: bool) -> None:
             )
     _ask(f"remove {listed} ({_size(size)}), adapters and results included?", yes, "homeground runs remove")
     for run in chosen:
-        shutil.rmtree(run.path)
+        with run.locked():
+            shutil.rmtree(run.path)
     common.show(document, f"removed {listed}: {_size(size)}")
 
 

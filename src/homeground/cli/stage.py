@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import shutil
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,19 +29,16 @@ def open_stage(
     """A workbench for one stage of a run, which is recorded as finished when the block ends well.
 
     Raises:
-        UsageError: the stage is finished already, and this is no resumption.
+        UsageError: the stage is finished or has checkpoints already, and this is no resumption.
+        HomegroundError: another process writes to the run.
         RunInterruptedError: Ctrl-C.
     """
     from homeground.base.memory import PeakMemory
     from homeground.pipeline.demo import timed
     from homeground.pipeline.workbench import Workbench
 
-    if not resume:
-        refuse_finished(run, stage)
-        shutil.rmtree(run.checkpoints / stage, ignore_errors=True)
-    run.create()
-    run.recipe.write_text(recipe.to_yaml())
     with (
+        started(run, recipe, stage, resume),
         common.progress() as progress,
         Workbench(recipe, common.workspace(create=False), run, progress) as bench,
         PeakMemory() as memory,
@@ -53,6 +49,36 @@ def open_stage(
             yield bench
         except KeyboardInterrupt:
             raise RunInterruptedError(run.name) from None
+
+
+@contextlib.contextmanager
+def started(run: RunFolder, recipe: Recipe, stage: str, resume: bool) -> Generator[None]:
+    """Lock a run for a stage and write down its recipe; without ``resume`` nothing of the stage may be there yet.
+
+    Raises:
+        UsageError: the stage is finished or has checkpoints already, and this is no resumption.
+        HomegroundError: another process writes to the run.
+    """
+    with run.locked():
+        if not resume:
+            refuse_finished(run, stage)
+            refuse_unfinished(run, stage)
+        run.create()
+        run.recipe.write_text(recipe.to_yaml())
+        yield
+
+
+def refuse_unfinished(run: RunFolder, stage: str) -> None:
+    """Raise `UsageError` if the run has checkpoints of this stage, which starting over would delete."""
+    kept = sorted((run.checkpoints / stage).glob("step-*.ckpt"))
+    if kept:
+        count = "1 checkpoint" if len(kept) == 1 else f"{len(kept)} checkpoints"
+        step = int(kept[-1].stem.removeprefix("step-"))
+        raise UsageError(
+            f"the run '{run.name}' has an unfinished '{stage}': {count}, the newest of step {step}",
+            where=str(kept[-1]),
+            hint=f"go on with --resume, name another with --run, or delete it: homeground runs remove {run.name}",
+        )
 
 
 def refuse_finished(run: RunFolder, stage: str) -> None:

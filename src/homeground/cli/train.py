@@ -63,7 +63,7 @@ def demo(common: Common, resume: Resume = False, force: Force = False) -> None:
     if not force:
         refuse_what_cannot_fit(recipe, "sft")
         refuse_what_cannot_fit(recipe, "rl")
-    with common.progress() as progress, Workbench(recipe, workspace, run, progress) as bench:
+    with run.locked(), common.progress() as progress, Workbench(recipe, workspace, run, progress) as bench:
         metrics = run_demo(bench, resume=resume)
     _show_results(common, run, metrics, 'try: homeground ask --agent "how are daemon threads joined at exit?"')
 
@@ -185,6 +185,7 @@ def evaluate(
         return
     for stage, adapter in todo.items():
         with (
+            run.locked(),
             common.progress() as progress,
             Workbench(recipe, common.workspace(create=False), run, progress) as bench,
             PeakMemory() as memory,

@@ -79,7 +79,7 @@ def train_sft(
 
     Raises:
         UsageError: no rows, or a folder that holds another run.
-        HomegroundError: a row that fits no format; names it.
+        HomegroundError: a row that fits no format; another process writes to the run, or its folder was deleted.
     """
     if not rows:
         raise UsageError("train_sft has no rows", hint='give at least one, such as {"prompt": ..., "completion": ...}')
@@ -90,7 +90,7 @@ def train_sft(
     steps = steps_of(len(paths), epochs, batch_size)
     every = steps_of(len(paths), 1, batch_size)
     judge = HeldOut(policy, judged, every=every, forest_tokens=forest_tokens) if judged else None
-    with Progress(quiet=quiet) as progress:
+    with run.locked(), Progress(quiet=quiet) as progress:
         progress.line(f"{policy.describe()}; {len(paths)} rows, {steps} steps")
         progress.line(f"run folder: {run.path}")
         done = done_steps(run.checkpoints)

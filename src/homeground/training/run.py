@@ -112,6 +112,7 @@ def train_grpo(
 
     Raises:
         UsageError: neither or both of reward and agent, too few prompts, or a folder that holds another run.
+        HomegroundError: another process writes to the run, or its folder was deleted.
     """
     if (reward is None) == (agent is None):
         raise UsageError("train_grpo wants a reward or an agent", hint="give exactly one of reward=... and agent=...")
@@ -148,7 +149,11 @@ def train_grpo(
     run = run_folder(folder, resume, "grpo")
     done = done_steps(run.checkpoints) // updates_per_step
     rows = min(64, settings.tasks_per_step * group_size)
-    with Progress(quiet=quiet) as progress, Sampler(policy, rows=rows, deterministic=deterministic) as sampler:
+    with (
+        run.locked(),
+        Progress(quiet=quiet) as progress,
+        Sampler(policy, rows=rows, deterministic=deterministic) as sampler,
+    ):
         progress.line(f"{policy.describe()}; {steps} steps of {settings.tasks_per_step} x {group_size} rollouts")
         progress.line(f"run folder: {run.path}")
         source = DirectSource(
