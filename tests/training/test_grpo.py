@@ -10,6 +10,7 @@ from homeground.training import (
     GrpoSettings,
     Kl,
     Loss,
+    LossValue,
     Objective,
     OptimizerSettings,
     Overlong,
@@ -176,7 +177,7 @@ def by_the_book(policy, reference, trajectories, *, temperature, beta, scale):
 def test_the_gradient_of_a_step_is_the_paper_s(policy, sampler, scale):
     trajectories = step_of(a1="ValueError: broke")
     reference = tiny.plain(policy)
-    module = gradient_of(policy, sampler, trajectories, temperature=0.7, kl_coef=0.3, scale=scale)
+    module = gradient_of(policy, sampler, trajectories, temperature=0.7, kl_coef=0.3, advantage=scale)
     expected = by_the_book(policy, reference, trajectories, temperature=0.7, beta=0.3, scale=scale)
     assert (module.gradient - expected).norm() / expected.norm() < 1e-4
 
@@ -375,6 +376,32 @@ def test_on_policy_gspo_is_grpo_and_the_others_weigh_tokens_differently(llama):
     for loss in (Loss.DR_GRPO, Loss.DAPO):
         direction = torch.nn.functional.cosine_similarity(found[loss], found[Loss.GRPO], dim=0)
         assert 0.5 < float(direction) < 0.9999
+
+
+def test_a_loss_and_an_advantage_of_one_s_own_train_what_their_formulas_say(policy, sampler):
+    """Plain policy gradient with a part of the reward as the advantage, beside the same gradient from plain rows."""
+    seen = []
+
+    def reinforce(logprobs, terms):
+        seen.extend(zip(terms.advantage.tolist(), terms.weight.tolist(), strict=True))
+        ratio = (logprobs - terms.old).exp().detach()
+        return LossValue(-(terms.weight * terms.advantage * logprobs).sum(), ratio, torch.zeros(()))
+
+    def form(groups):
+        assert groups.names == ("form",)
+        return groups.parts_PGK[..., 0]
+
+    trajectories = step_of()
+    gradient_of(
+        policy, sampler, trajectories, kl_coef=0.0, loss=(reinforce, lambda counts: counts.tokens / 2), advantage=form
+    )
+    expected = [
+        (t.parts["form"], sum(len(turn.ids) for turn in t.turns) / 2)
+        for t in trajectories
+        for turn in t.turns
+        for _ in turn.ids
+    ]
+    assert sorted(seen) == [pytest.approx(pair) for pair in sorted(expected)]
 
 
 def test_further_updates_hold_on_to_the_old_log_probabilities(policy, sampler, tmp_path, monkeypatch):

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from homeground.training import Kl, Loss, LossTerms, Objective, kl_estimate, policy_loss
 
+from .documented import documented
+
 N = 6
 ROLLOUT = [0, 0, 0, 1, 1, 2]
 
@@ -238,3 +240,38 @@ def test_splitting_a_step_between_rollouts_adds_up(seed, objective):
         parts.append(policy_loss(logprobs[s], part, objective))
     for name in ("loss", "kl", "clipped"):
         torch.testing.assert_close(sum(getattr(p, name) for p in parts), getattr(whole, name))
+
+
+def test_cispo_of_the_docs_is_the_paper_s_equation():
+    """MiniMax-M1, arXiv 2506.13585, equation 4: sg(clip(r)) A log pi, token by token, with the KL term beside it."""
+    cispo, by_token = documented("cispo"), documented("by_token")
+    objective = Objective((cispo, by_token), kl_coef=0.3, clip_low=0.2, clip_high=0.3)
+    t = terms(3)
+    logprobs = (t.old + torch.linspace(-0.6, 0.6, N, dtype=torch.float64)).requires_grad_(True)
+    value = policy_loss(logprobs, t, objective)
+    value.loss.backward()
+    expected, gradient, clipped = 0.0, [], 0
+    for i in range(N):
+        lp, a, w = float(logprobs[i].detach()), float(t.advantage[i]), float(t.weight[i])
+        ratio = math.exp(lp - float(t.old[i]))
+        held = min(max(ratio, 0.8), 1.3)
+        d = float(t.reference[i]) - lp
+        expected += w * (0.3 * (math.exp(d) - d - 1) - held * a * lp)
+        gradient.append(w * (0.3 * (1 - math.exp(d)) - held * a))
+        clipped += held != ratio
+    assert float(value.loss.detach()) == pytest.approx(expected)
+    assert logprobs.grad.tolist() == pytest.approx(gradient)
+    assert float(value.clipped) == clipped > 0
+    assert objective.weight(tokens=3, rollouts_of_step=2, tokens_of_step=8) == 1 / 8
+
+
+def test_a_loss_function_sees_the_policy_s_own_terms_alone():
+    seen = []
+
+    def watching(logprobs, t):
+        seen.append((len(logprobs), t.gamma, t.rollout.tolist(), t.reference.tolist()))
+        return Objective().function(logprobs, t)
+
+    t = terms(1, gamma=torch.tensor([0, 0, 0, 0.1, 0.1, 0], dtype=torch.float64))
+    policy_loss(t.old, t, Objective((watching, lambda counts: 1.0)))
+    assert seen == [(4, None, [0, 0, 0, 2], t.reference[[0, 1, 2, 5]].tolist())]

@@ -262,7 +262,7 @@ def test_k1_is_taken_from_the_reward_of_sampled_rollouts_alone(policy, sampler):
             theirs = row_logprobs(reference, [p.tokens for p in paths])
         rewards.append(t.reward - 0.05 * float((torch.tensor([lp for p in paths for lp in p.logprobs]) - theirs).sum()))
     module = gradient_of(
-        policy, sampler, trajectories, kl=Kl.K1, kl_coef=0.05, scale=Scale.NONE,
+        policy, sampler, trajectories, kl=Kl.K1, kl_coef=0.05, advantage=Scale.NONE,
         run=lambda m: m.train_on(trajectories, guides),
     )  # fmt: skip
     mean = (sum(rewards) + 0.9) / 4

@@ -209,7 +209,7 @@ def grpo_settings(recipe: Recipe) -> GrpoSettings:
             max_tokens=recipe.agent.max_tokens if recipe.agent.code else max(rl.max_query_tokens, rl.max_answer_tokens),
         ),
         temperature=rl.temperature,
-        scale=Scale(rl.scale),
+        advantage=Scale(rl.scale),
         updates_per_step=rl.updates_per_step,
         overlong=Overlong(rl.overlong),
         overlong_buffer=rl.overlong_buffer,

@@ -29,8 +29,8 @@ from homeground.policy.load import Policy
 from homeground.rollouts.sampler import Sampler
 from homeground.rollouts.source import Source
 from homeground.rollouts.trajectory import Trajectory
-from homeground.training.advantages import Overlong, group_advantages, overlong_penalty
-from homeground.training.batch import Rollout, describe, groups_of, reward_table, usable_rollouts
+from homeground.training.advantages import Overlong, advantages_of, overlong_penalty
+from homeground.training.batch import Rollout, describe, group_rewards, groups_of, usable_rollouts
 from homeground.training.collector import Collector
 from homeground.training.grpo_settings import GrpoSettings
 from homeground.training.loop import fit
@@ -250,8 +250,8 @@ class GrpoModule(PolicyModule):
                     if rollouts[index].gamma:
                         continue
                     rewards[index] -= objective.kl_coef * float(cost[share.rollout == place].sum())
-        table, present, places = reward_table(rollouts, rewards)
-        advantages = group_advantages(table, self._rl.scale, present)
+        groups, places = group_rewards(rollouts, rewards)
+        advantages = advantages_of(groups, self._rl.advantage)
         return torch.stack([advantages[place] for place in places])
 
     def _weights(self, rollouts: Sequence[Rollout]) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from homeground.base.errors import HomegroundError
-from homeground.training.advantages import Overlong, Scale
+from homeground.training.advantages import AdvantageFunction, Overlong, Scale
 from homeground.training.experience import Replay
 from homeground.training.losses import Objective
 from homeground.training.off_policy import Luffy
@@ -23,7 +23,7 @@ class GrpoSettings:
         optimizer: learning rate and the like.
         objective: the loss, its KL and clips.
         temperature: of the rollouts; the trainer divides logits by it too.
-        scale: of the advantages.
+        advantage: how rewards become advantages: a :class:`Scale`, or a function of :class:`GroupRewards`.
         updates_per_step: optimizer steps on each batch of rollouts (mu in the paper).
         overlong, overlong_buffer: what becomes of rollouts at the limit; SOFT needs ``objective.max_tokens``.
         dynamic_sampling: how many more times at most a step rolls out new tasks in place of groups whose rewards are
@@ -44,7 +44,7 @@ class GrpoSettings:
     optimizer: OptimizerSettings
     objective: Objective = field(default_factory=lambda: Objective(kl_coef=0.01))
     temperature: float = 1.0
-    scale: Scale = Scale.STD
+    advantage: Scale | AdvantageFunction = Scale.STD
     updates_per_step: int = 1
     overlong: Overlong = Overlong.KEEP
     overlong_buffer: int = 16

@@ -28,12 +28,12 @@ from homeground.base.workspace import RunFolder, open_workspace
 from homeground.policy.load import Policy
 from homeground.rollouts.sampler import Sampler
 from homeground.rollouts.source import Agent, DirectSource, RewardFunction
-from homeground.training.advantages import Overlong, Scale
+from homeground.training.advantages import AdvantageFunction, Overlong, Scale
 from homeground.training.checkpoints import done_steps, newest_checkpoint
 from homeground.training.experience import Replay
 from homeground.training.grpo import train_grpo_steps
 from homeground.training.grpo_settings import GrpoSettings
-from homeground.training.losses import Kl, Loss, Objective
+from homeground.training.losses import Kl, Loss, LossFunction, Normaliser, Objective
 from homeground.training.off_policy import Experts, Luffy
 from homeground.training.optimizers import OptimizerSettings
 from homeground.training.task_stream import Curriculum
@@ -66,13 +66,13 @@ def train_grpo(
     max_tokens: int = 128,
     temperature: float = 1.0,
     learning_rate: float = 1e-4,
-    loss: Loss | str = Loss.GRPO,
+    loss: str | tuple[LossFunction, Normaliser] = Loss.GRPO,
     kl: Kl | str = Kl.K3,
     kl_coef: float = 0.01,
     clip_low: float = 0.2,
     clip_high: float = 0.2,
     importance_cap: float = 0.0,
-    scale: Scale | str = Scale.STD,
+    advantage: str | AdvantageFunction = Scale.STD,
     updates_per_step: int = 1,
     overlong: Overlong | str = Overlong.KEEP,
     dynamic_sampling: int = 0,
@@ -101,7 +101,7 @@ def train_grpo(
         max_tokens: longest answer, in tokens.
         temperature, learning_rate: of the rollouts, of AdamW.
         loss, kl, kl_coef, clip_low, clip_high, importance_cap: see :class:`~homeground.training.losses.Objective`.
-        scale, updates_per_step, overlong, dynamic_sampling, curriculum, luffy, replay, asynchronous, forest_tokens,
+        advantage, updates_per_step, overlong, dynamic_sampling, curriculum, luffy, replay, asynchronous, forest_tokens,
             checkpoint_every: see :class:`~homeground.training.grpo_settings.GrpoSettings`.
         experts: traces of a prompt that join its group, see :mod:`homeground.training.off_policy`.
         folder: where the run is kept; by default the next free ``.homeground/runs/grpo-N``.
@@ -124,7 +124,7 @@ def train_grpo(
         group_size=group_size,
         optimizer=OptimizerSettings(learning_rate),
         objective=Objective(
-            loss=Loss(loss),
+            loss=Loss(loss) if isinstance(loss, str) else loss,
             kl=Kl(kl),
             kl_coef=kl_coef,
             clip_low=clip_low,
@@ -133,7 +133,7 @@ def train_grpo(
             max_tokens=max_tokens,
         ),
         temperature=temperature,
-        scale=Scale(scale),
+        advantage=Scale(advantage) if isinstance(advantage, str) else advantage,
         updates_per_step=updates_per_step,
         overlong=Overlong(overlong),
         overlong_buffer=max(1, max_tokens // 5),
