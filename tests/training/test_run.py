@@ -10,6 +10,9 @@ from homeground import Policy, train_grpo
 from homeground.base.errors import UsageError
 from homeground.policy import LoraSettings
 
+from ..exact.families import FAMILIES
+from ..policy import tiny
+
 PROMPTS = ["a", "b", "c"]
 SMALL = {"steps": 2, "prompts_per_step": 2, "group_size": 3, "max_tokens": 4, "checkpoint_every": 1, "quiet": True}
 
@@ -38,6 +41,17 @@ def test_prompts_and_a_reward_are_all_it_takes(fresh, tmp_path):
     assert all(torch.equal(saved[n], after[n]) for n in after)
     rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     assert rows == run.history
+
+
+@pytest.mark.filterwarnings("ignore::homeground.policy.strategy.StrategyWarning", "ignore:.*sampled one row at a time")
+@pytest.mark.parametrize("name", ["Falcon, whose attention is its own", "GPT-2, whose linear layers are transposed"])
+def test_models_without_the_attention_interface_or_linear_layers_train(name, tmp_path):
+    """Their positions end before ``forest_tokens``, which the rehearsal must heed."""
+    folder = tiny.build(tmp_path / "model", FAMILIES[name].config)
+    policy = Policy.load(str(folder), dtype=torch.float32, lora=LoraSettings(r=4, alpha=8), device="cpu")
+    run = train_grpo(policy, PROMPTS, vowels, folder=tmp_path / "run", **SMALL)
+    assert all(step["logprob_gap"] < 1e-3 for step in run.history)
+    assert run.history[-1]["weight_change"] > 0
 
 
 def test_the_curves_are_in_tensorboard(fresh, tmp_path):

@@ -86,12 +86,13 @@ def show_tokens(
 
     from homeground.base.weights import resolve_model
     from homeground.data import render_as_asked
+    from homeground.policy.rope import longest_path
 
     recipe = common.load_recipe()
     examples, notes = _some_examples(common, recipe, data, count)
     model = str(resolve_model(recipe.model.name))
     tokenizer = AutoTokenizer.from_pretrained(model)
-    limit = AutoConfig.from_pretrained(model).max_position_embeddings
+    limit = longest_path(AutoConfig.from_pretrained(model))
     rendering = render_as_asked(recipe.sft, tokenizer, examples, limit=limit)
     shown = [_document(tokenizer, path) for path in rendering.paths]
     lines: list[Any] = []

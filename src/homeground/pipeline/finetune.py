@@ -87,10 +87,11 @@ def fine_tune(bench: Workbench, examples: Sequence[Example], heldout: Sequence[E
 def _rendered(bench: Workbench, examples: Sequence[Example], title: str) -> list[TokenPath]:
     """Examples as the trainer takes them; none when there are none."""
     from homeground.data import render_as_asked
+    from homeground.policy.rope import longest_path
 
     if not examples:
         return []
-    limit = bench.policy.model.config.max_position_embeddings
+    limit = longest_path(bench.policy.model.config)
     rendering = render_as_asked(bench.recipe.sft, bench.policy.tokenizer, examples, limit=limit)
     bench.progress.bar(title).done(rendering.describe())
     return rendering.paths

@@ -205,9 +205,10 @@ def rendered_work(recipe: Recipe, examples: Sequence[Example]) -> Work:
 
     from homeground.base.weights import resolve_model
     from homeground.data import render_as_asked
+    from homeground.policy.rope import longest_path
 
     tokenizer = AutoTokenizer.from_pretrained(str(resolve_model(recipe.model.name)))
-    limit: int = config_of(recipe).max_position_embeddings
+    limit = longest_path(config_of(recipe))
     found = render_as_asked(recipe.sft, tokenizer, examples, limit=limit)
     lengths = tuple((len(path.ids), len(path.trained)) for path in found.paths)
     return Work(lengths, found.describe())

@@ -19,6 +19,7 @@ from homeground.base.errors import UsageError
 from homeground.base.progress import Progress
 from homeground.base.steplog import SFT_COLUMNS, StepLog
 from homeground.policy import Policy, TokenPath
+from homeground.policy.rope import longest_path
 from homeground.training import OptimizerSettings, SftSettings
 from homeground.training import train_sft as train_paths
 from homeground.training.checkpoints import done_steps
@@ -113,5 +114,5 @@ def _rendered(policy: Policy, rows: Rows, only_last: bool) -> list[TokenPath]:
             examples.append(example_of(dict(row)))
         except RowError as error:
             raise UsageError(str(error), where=f"row {number}", hint="see docs/data.md for the formats") from None
-    limit: int = policy.model.config.max_position_embeddings
+    limit = longest_path(policy.model.config)
     return render_examples(policy.tokenizer, examples, limit=limit, only_last=only_last).paths

@@ -26,6 +26,7 @@ from homeground.base.heap import KEPT, blocks_returned, trim_heap
 from homeground.base.rolloutlog import Group
 from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.load import Policy
+from homeground.policy.rope import longest_path
 from homeground.rollouts.sampler import Sampler
 from homeground.rollouts.source import Source
 from homeground.rollouts.trajectory import Trajectory
@@ -123,7 +124,9 @@ class GrpoModule(PolicyModule):
 
     def on_train_start(self) -> None:
         """Sampler and gateway get the weights that training starts with, those of a checkpoint included."""
-        self.rehearse([TokenPath([0] * self._rl.forest_tokens, [self._rl.forest_tokens - 1])])
+        length = min(self._rl.forest_tokens, longest_path(self.policy.model.config))
+        count = -(-self._rl.forest_tokens // length)
+        self.rehearse([TokenPath([first, *([0] * (length - 1))], [length - 1]) for first in range(count)])
         self._publish()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
