@@ -13,9 +13,8 @@ import torch
 from homeground.base.errors import HomegroundError
 from homeground.policy import LoraSettings
 from homeground.rollouts import Sampler
-from homeground.training import SftSettings, train_sft
+from homeground.training import SftConfig, train_sft
 from homeground.training.checkpoints import checkpoint_step, is_whole, newest_checkpoint
-from homeground.training.optimizers import OptimizerSettings
 
 from ..policy import tiny
 from ..processes import forkserver
@@ -35,7 +34,7 @@ def train(policy, folder, *, epochs=3, every=2, log=None):
         if log is not None:
             log(step)
 
-    settings = SftSettings(epochs, 2, OptimizerSettings(1e-3), checkpoint_every=every)
+    settings = SftConfig(epochs=epochs, batch_size=2, learning_rate=1e-3, checkpoint_every=every)
     train_sft(policy, EXAMPLES, settings, folder, keep)
     return steps
 
@@ -106,7 +105,7 @@ def test_a_full_disk_names_what_is_needed_and_leaves_the_checkpoint_before_it(ll
 
 def test_other_examples_are_refused(llama, tmp_path):
     train(tiny.policy_of(llama), tmp_path, epochs=1)
-    settings = SftSettings(2, 2, OptimizerSettings(1e-3), checkpoint_every=2)
+    settings = SftConfig(epochs=2, batch_size=2, learning_rate=1e-3, checkpoint_every=2)
     with pytest.raises(HomegroundError, match="other examples, or with another batch size or seed"):
         train_sft(tiny.policy_of(llama), EXAMPLES[1:], settings, tmp_path, lambda step: None)
 

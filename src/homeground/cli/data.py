@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from rich.text import Text
     from transformers import PreTrainedTokenizerBase
 
-    from homeground.base.recipe import Recipe
     from homeground.data import Example
     from homeground.pipeline.sft_data import SftData
     from homeground.policy import TokenPath
+    from homeground.recipe import Recipe
 
 _TRAINED, _SPECIAL, _CONTEXT = "bold green", "magenta", "dim"
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from homeground.base.progress import Progress
-    from homeground.base.recipe import Recipe
     from homeground.base.workspace import RunFolder, Workspace
+    from homeground.recipe import Recipe
 
 app = typer.Typer(
     help="Train a small local model on your own code and docs, with every gain measured. Nothing leaves the machine.",
@@ -58,9 +58,9 @@ class Common:
         with `--run`, `--seed` and `overrides` over it.
 
         Raises:
-            RecipeError: see `homeground.base.recipe.load_recipe`.
+            RecipeError: see `homeground.recipe.load_recipe`.
         """
-        from homeground.base.recipe import PROJECT_RECIPE, load_recipe
+        from homeground.recipe import PROJECT_RECIPE, load_recipe
 
         here = PROJECT_RECIPE if Path(PROJECT_RECIPE).is_file() else None
         return load_recipe(self.recipe or default or here, {"seed": self.seed, "run": self.run, **overrides})

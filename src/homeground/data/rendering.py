@@ -9,10 +9,10 @@ from enum import StrEnum
 from transformers import PreTrainedTokenizerBase
 
 from homeground.base.errors import HomegroundError
-from homeground.base.recipe import SftSection
 from homeground.data.formats import Example, Format
 from homeground.policy import TokenPath, render
 from homeground.policy.chat import encode
+from homeground.training.config import SftConfig
 
 
 class Overlong(StrEnum):
@@ -114,7 +114,7 @@ def render_examples(
 
 
 def render_as_asked(
-    sft: SftSection, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], *, limit: int
+    sft: SftConfig, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], *, limit: int
 ) -> Rendering:
     """:func:`render_examples` as a recipe's `sft` section asks for it."""
     only_last = sft.train_on == "last answer"

@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from homeground.base.errors import HomegroundError
-from homeground.base.recipe import Recipe
 from homeground.base.sizes import Target
+from homeground.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch

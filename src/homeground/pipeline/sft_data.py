@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from homeground.base.errors import HomegroundError
 from homeground.base.progress import Progress
-from homeground.base.recipe import DataSection
 from homeground.data import (
     Contaminated,
     Duplicate,
@@ -34,6 +33,7 @@ from homeground.data import (
     shuffled,
 )
 from homeground.pipeline.workbench import TASKS_FILE
+from homeground.recipe import DataSection
 
 if TYPE_CHECKING:
     from homeground.base.workspace import RunFolder, Workspace

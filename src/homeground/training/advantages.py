@@ -8,31 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 
 import torch
 from torch import Tensor
 
+from homeground.training.config import Scale
+
 NO_SIGNAL = 1e-6
-
-
-class Scale(StrEnum):
-    """What a centred reward is divided by."""
-
-    STD = "std"
-    NONE = "none"
-
-
-class Overlong(StrEnum):
-    """What becomes of a rollout that hit the limit of tokens (DAPO, arXiv 2503.14476, section 3.4).
-
-    KEEP changes nothing. FILTER leaves its tokens out of the loss; its reward still counts in its group. SOFT lowers
-    the reward of long rollouts, see :func:`overlong_penalty`.
-    """
-
-    KEEP = "keep"
-    FILTER = "filter"
-    SOFT = "soft"
 
 
 @dataclass(frozen=True)

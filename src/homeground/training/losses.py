@@ -32,35 +32,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 
 import torch
 from torch import Tensor
 
+from homeground.training.config import GrpoConfig, Kl, Loss
 from homeground.training.off_policy import shaped_ratio
-
-
-class Loss(StrEnum):
-    """Which objective."""
-
-    GRPO = "grpo"
-    DR_GRPO = "dr_grpo"
-    DAPO = "dapo"
-    GSPO = "gspo"
-
-
-class Kl(StrEnum):
-    """How the divergence from the reference is estimated, and through what it acts.
-
-    K3 is the paper's expression, differentiated as written. K3_ST has its value and the gradient of K2, which is the
-    gradient of the divergence itself when tokens are sampled from the policy. K1 has no useful gradient as a loss: it
-    is subtracted from the reward.
-    """
-
-    K1 = "k1"
-    K2 = "k2"
-    K3 = "k3"
-    K3_ST = "k3_st"
 
 
 @dataclass(frozen=True)
@@ -146,43 +123,6 @@ type Normaliser = Callable[[StepCounts], float]
 """The weight of each token of a rollout."""
 
 
-@dataclass(frozen=True)
-class Objective:
-    """A loss and its constants.
-
-    Attributes:
-        loss: a name of the module's table, or a loss function and a normaliser.
-        kl: estimator; without meaning when ``kl_coef`` is 0.
-        kl_coef: beta.
-        clip_low, clip_high: the ratio is clipped to [1 - clip_low, 1 + clip_high]; DAPO's clip-higher is 0.2 and 0.28,
-            GSPO's ratios want 3e-4 and 4e-4.
-        importance_cap: largest weight of truncated importance sampling; 0 switches it off.
-        max_tokens: longest response allowed, what Dr. GRPO divides by.
-    """
-
-    loss: Loss | tuple[LossFunction, Normaliser] = Loss.GRPO
-    kl: Kl = Kl.K3
-    kl_coef: float = 0.0
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-    importance_cap: float = 0.0
-    max_tokens: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.loss == Loss.DR_GRPO and not self.max_tokens:
-            raise ValueError("dr_grpo divides by the longest response allowed: give max_tokens")
-
-    @property
-    def function(self) -> LossFunction:
-        """The loss function."""
-        return (OBJECTIVES[self.loss] if isinstance(self.loss, str) else self.loss)[0]
-
-    def weight(self, tokens: int, rollouts_of_step: int, tokens_of_step: int) -> float:
-        """Weight of each token of a rollout with ``tokens`` sampled tokens."""
-        normaliser = (OBJECTIVES[self.loss] if isinstance(self.loss, str) else self.loss)[1]
-        return normaliser(StepCounts(tokens, rollouts_of_step, tokens_of_step, self.max_tokens))
-
-
 def kl_estimate(logprobs: Tensor, reference: Tensor, kind: Kl) -> Tensor:
     """An estimate of KL(policy || reference) at each sampled token (Schulman 2020, "Approximating KL divergence").
 
@@ -248,34 +188,37 @@ OBJECTIVES: dict[str, tuple[LossFunction, Normaliser]] = {
 }
 
 
-def policy_loss(logprobs: Tensor, terms: LossTerms, objective: Objective) -> LossValue:
+def objective_of(config: GrpoConfig) -> tuple[LossFunction, Normaliser]:
+    """Loss function and normaliser that a configuration names or holds."""
+    return OBJECTIVES[config.objective] if isinstance(config.objective, Loss) else config.objective
+
+
+def policy_loss(logprobs: Tensor, terms: LossTerms, config: GrpoConfig) -> LossValue:
     """The objective over one forest of a step, with the KL term; a rollout's terms must all be in it.
 
     Args:
         logprobs: of the policy being trained, (M,), differentiable.
         terms: aligned with it.
-        objective: which loss, and its constants.
+        config: names the loss and its constants.
 
     Returns:
         With ``ratio`` of the policy's own terms.
     """
-    terms = replace(
-        terms, clip_low=objective.clip_low, clip_high=objective.clip_high, importance_cap=objective.importance_cap
-    )
+    terms = replace(terms, clip_low=config.clip_low, clip_high=config.clip_high, importance_cap=config.importance_cap)
     own, others = terms, torch.zeros((), device=logprobs.device)
     if terms.gamma is not None:
         foreign = terms.gamma > 0
         shaped = shaped_ratio(logprobs[foreign], terms.sampled[foreign], terms.gamma[foreign])
         others = (terms.weight[foreign] * shaped * terms.advantage[foreign]).sum()
         own, logprobs = terms.where(~foreign), logprobs[~foreign]
-    value = objective.function(logprobs, own)
+    value = objective_of(config)[0](logprobs, own)
     loss = value.loss - others if terms.gamma is not None else value.loss
     kl = torch.zeros((), device=logprobs.device)
     if own.reference is not None:
         kl = kl_estimate(logprobs.detach(), own.reference, Kl.K3).sum()
-        if objective.kl_coef and objective.kl is not Kl.K1:
-            estimate = kl_estimate(logprobs, own.reference, objective.kl)
-            loss = loss + objective.kl_coef * (own.weight * estimate).sum()
+        if config.kl_coef and config.kl is not Kl.K1:
+            estimate = kl_estimate(logprobs, own.reference, config.kl)
+            loss = loss + config.kl_coef * (own.weight * estimate).sum()
     return replace(value, loss=loss, kl=kl)
 
 

@@ -11,9 +11,10 @@ from typing import Any, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import to_jsonable_python
 
 from homeground.base.errors import RecipeError
-from homeground.base.recipe.recipe import Recipe
+from homeground.recipe.recipe import Recipe
 
 # What pydantic says in Python's words, in YAML's.
 _PLAIN_WORDS = {
@@ -204,7 +205,9 @@ def _about(key: Key) -> str:
         return "give the section's keys below it, indented"
     if field.is_required():
         return str(field.description)
-    default = yaml.safe_dump(field.get_default(), default_flow_style=True).removesuffix("\n...\n").strip()
+    default = (
+        yaml.safe_dump(to_jsonable_python(field.get_default()), default_flow_style=True).removesuffix("\n...\n").strip()
+    )
     return f"{field.description}; the default is {default}" if field.description else f"the default is {default}"
 
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from homeground.base.errors import RecipeError
-from homeground.base.recipe import Recipe, bundled_recipes, load_recipe
+from homeground.recipe import Recipe, bundled_recipes, load_recipe
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_the_bundled_default_says_every_default():
 def test_every_setting_of_the_default_recipe_is_written_out():
     import yaml
 
-    from homeground.base.recipe.load import _read
+    from homeground.recipe.load import _read
 
     def keys(values, above=""):
         return {
@@ -129,7 +129,7 @@ def test_a_wrong_value_names_file_line_key_and_what_it_must_be(refused, text, li
 
 
 def test_the_hint_of_a_wrong_value_says_what_the_key_means(refused):
-    assert refused("sft: {epochs: x}")[0].hint == "passes over them; the default is 1"
+    assert refused("sft: {epochs: x}")[0].hint == "passes over the examples; the default is 1"
 
 
 @pytest.mark.parametrize(
