@@ -177,7 +177,7 @@ def test_a_second_work_tree_shares_the_excludes_of_the_first(tmp_path):
 
 def test_without_git_the_files_of_rules_still_hold(tmp_path, own_home, monkeypatch):
     git(tmp_path, "init", "-q")
-    monkeypatch.setattr("homeground.corpus.ignore._git_installed", lambda: False)
+    monkeypatch.setattr("homeground.corpus.git.which", lambda name: None)
     write(own_home, ".config/git/ignore", "c.py\n")
     write(tmp_path, ".gitignore", "a.py\n")
     for path in ("a.py", "b.py", "c.py"):

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 
 from pathspec.patterns.gitignore import GitIgnorePatternError
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+
+from homeground.corpus.git import Repository
 
 GIT_FILE = ".gitignore"
 OWN_FILE = ".homegroundignore"
@@ -26,8 +26,6 @@ ATTRIBUTES_FILE = ".gitattributes"
 
 _BELOW = "(?:(?P<ps_d>/)|$)"  # how pathspec ends a pattern that also speaks of what lies below a folder
 _LONGEST_FILE = 1 << 20
-_GIT_PATIENCE_S = 20
-_OF_A_HOOK = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX"})
 
 
 class Patterns:
@@ -123,19 +121,20 @@ class IgnoreRules:
     _git: tuple[_Level, ...] = ()
     _generated: tuple[_Level, ...] = ()
     tracked: frozenset[str] = field(default=frozenset())
-    """Files that git tracks although a pattern names them, and the folders that lead to them."""
+    """Files that git tracks, which no pattern of git leaves out, and the folders that lead to them."""
 
     @classmethod
     def above(cls, root: Path) -> IgnoreRules:
         """The rules that reach a root from the folders above it, up to the top of its repository."""
-        top = next((folder for folder in (root, *root.parents) if _git_folder(folder) is not None), None)
-        if top is None:
+        repository = Repository.around(root)
+        if repository is None:
             return cls()
-        rules = cls()._in_repository(top, _below(top, root), "")
+        top = repository.top
+        rules = cls()._in_repository(repository, _below(top, root), "")
         for folder in reversed(root.parents[: len(root.relative_to(top).parts)]):
             names = frozenset(file.name for file in folder.iterdir())
             rules = rules._with_files(folder, _below(folder, root), "", names)
-        return replace(rules, tracked=_tracked(root))
+        return replace(rules, tracked=_tracked(repository, _below(top, root)))
 
     def entering(self, folder: Path, prefix: str, names: frozenset[str]) -> IgnoreRules:
         """The rules for the entries of a folder.
@@ -146,9 +145,9 @@ class IgnoreRules:
             names: of its entries.
         """
         rules = self
-        if prefix and ".git" in names and _git_folder(folder) is not None:
-            rules = replace(self, _git=(), _generated=())._in_repository(folder, "", prefix)
-            rules = replace(rules, tracked=frozenset(prefix + path for path in _tracked(folder)))
+        if prefix and ".git" in names and (repository := Repository.at(folder)) is not None:
+            rules = replace(self, _git=(), _generated=())._in_repository(repository, "", prefix)
+            rules = replace(rules, tracked=frozenset(prefix + path for path in _tracked(repository)))
         return rules._with_files(folder, "", prefix, names)
 
     def own_verdict(self, path: str, *, is_folder: bool) -> bool | None:
@@ -183,8 +182,8 @@ class IgnoreRules:
             _generated=nearest(ATTRIBUTES_FILE, self._generated),
         )
 
-    def _in_repository(self, top: Path, above: str, prefix: str) -> IgnoreRules:
-        files = (_info_exclude(top), _global_excludes(top))
+    def _in_repository(self, repository: Repository, above: str, prefix: str) -> IgnoreRules:
+        files = (repository.common / "info" / "exclude", _global_excludes(repository))
         levels = (_Level(Patterns.of_ignore_file(_lines(file)), above, prefix) for file in files if file is not None)
         return replace(self, _git=tuple(levels))
 
@@ -213,30 +212,9 @@ def _lines(file: Path) -> list[str]:
     return [line.removesuffix("\r") for line in text.split("\n")]
 
 
-def _git_folder(folder: Path) -> Path | None:
-    """The git directory of a work tree's top folder; None where the folder is no such top."""
-    dot = folder / ".git"
-    try:
-        if dot.is_file():
-            told = dot.read_text(encoding="utf-8", errors="surrogateescape").removeprefix("gitdir:").strip()
-            dot = folder / told
-        return dot if (dot / "HEAD").is_file() else None
-    except (OSError, ValueError):
-        return None
-
-
-def _info_exclude(top: Path) -> Path | None:
-    git = _git_folder(top)
-    if git is None:
-        return None
-    common = _lines(git / "commondir")  # of a second work tree: where it shares the rest with the first
-    return (git / common[0] if common and common[0] else git) / "info" / "exclude"
-
-
-def _global_excludes(top: Path) -> Path | None:
-    told = _git(top, "config", "--type=path", "--get", "core.excludesFile")
-    if told:
-        return Path(top, told.removesuffix("\n"))
+def _global_excludes(repository: Repository) -> Path | None:
+    if told := repository.excludes_file():
+        return Path(repository.top, told)
     try:
         settings = os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()
     except RuntimeError:  # nobody's home
@@ -244,34 +222,12 @@ def _global_excludes(top: Path) -> Path | None:
     return Path(settings) / "git" / "ignore"
 
 
-def _tracked(folder: Path) -> frozenset[str]:
-    """Paths below a folder of a work tree that are tracked although they match a pattern, with the folders above."""
+def _tracked(repository: Repository, prefix: str = "") -> frozenset[str]:
+    """Tracked paths below a prefix ("" or with a final "/") and the folders that lead to them, relative to it."""
     found: set[str] = set()
-    for path in _git(folder, "ls-files", "--cached", "--ignored", "--exclude-standard", "-z").split("\0"):
+    for tracked in repository.tracked():
+        path = tracked.removeprefix(prefix) if tracked.startswith(prefix) else ""
         while path and path not in found:
             found.add(path)
             path = path.rpartition("/")[0]
     return frozenset(found)
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    """What git prints; "" where it is not installed or fails. Nothing that the repository configures is run."""
-    if not _git_installed():
-        return ""
-    # What a hook of git is started with names another repository.
-    environment = {name: value for name, value in os.environ.items() if name not in _OF_A_HOOK}
-    command = ["git", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false", *arguments]
-    try:
-        done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, timeout=_GIT_PATIENCE_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else ""
-
-
-@cache
-def _git_installed() -> bool:
-    from shutil import which
-
-    return which("git") is not None

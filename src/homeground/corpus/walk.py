@@ -72,7 +72,7 @@ class _Folder:
     entries: Iterator[os.DirEntry[str]]
     prefix: str
     rules: IgnoreRules
-    only_forced: bool  # it is ignored: entered for the sake of a few files below
+    only: frozenset[str] | None  # it is ignored: entered for the sake of these files, and of those of `include`
 
 
 @dataclass
@@ -124,7 +124,7 @@ class Walk:
         if self.only is not None:
             yield from self._read(self.root / self.only, self.only, IgnoreRules(), forced=True)
             return
-        folders = [self._enter("", IgnoreRules.above(self.root), only_forced=False)]
+        folders = [self._enter("", IgnoreRules.above(self.root), only=None)]
         while folders:  # no recursion: folders nest deeper than Python's stack
             folder = folders[-1]
             entry = next(folder.entries, None)
@@ -143,23 +143,25 @@ class Walk:
         if self.on_skip is not None:
             self.on_skip(path, reason)
 
-    def _enter(self, prefix: str, rules: IgnoreRules, *, only_forced: bool) -> _Folder:
+    def _enter(self, prefix: str, rules: IgnoreRules, *, only: frozenset[str] | None) -> _Folder:
         folder = self.root / prefix
         try:
             with os.scandir(folder) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
         except OSError:
             self._skip(prefix, Skip.UNREADABLE)
-            return _Folder(iter(()), prefix, rules, only_forced)
+            return _Folder(iter(()), prefix, rules, only)
         rules = rules.entering(folder, prefix, frozenset(entry.name for entry in entries))
-        return _Folder(iter(entries), prefix, rules, only_forced)
+        return _Folder(iter(entries), prefix, rules, only)
 
     def _subfolder(self, folder: _Folder, path: str) -> _Folder | None:
         reason = self._ruled_out(folder, path, is_folder=True)
         if reason is None:
-            return self._enter(path + "/", folder.rules, only_forced=False)
-        if path in folder.rules.tracked or self._include.leads_below(path):
-            return self._enter(path + "/", folder.rules, only_forced=True)
+            return self._enter(path + "/", folder.rules, only=None)
+        only = folder.rules.tracked if folder.only is None else folder.only
+        by_git = not folder.rules.own_verdict(path, is_folder=True) and not self._exclude.verdict(path, is_folder=True)
+        if (path in only and by_git) or self._include.leads_below(path):
+            return self._enter(path + "/", folder.rules, only=only if by_git else frozenset())
         self._skip(path + "/", reason)
         return None
 
@@ -174,7 +176,7 @@ class Walk:
     def _ruled_out(self, folder: _Folder, path: str, *, is_folder: bool) -> Skip | None:
         if self._include.names(path, is_folder=is_folder):
             return None
-        if folder.only_forced and (is_folder or path not in folder.rules.tracked):
+        if folder.only is not None and (is_folder or path not in folder.only):
             return Skip.IGNORED
         verdict = folder.rules.own_verdict(path, is_folder=is_folder)
         if verdict is None:
