@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from homeground.cli import main
 from homeground.corpus import Chunk, Corpus, Walk
 from homeground.corpus.git import Repository
 from homeground.tasks.history import commit_tasks, is_repository
@@ -285,11 +286,13 @@ def read_all(top: Path) -> None:
     chunks = [Chunk("k", path, 1, 2, "heat", "function", "python", "", "") for path in ("src/oven.py", "oven.py")]
     for root in (top, top / "src", top / "src" / "deep", *([top / "bare"] if (top / "bare").exists() else [])):
         assert list(Walk(root)) or root.name == "bare"
+        assert main(["index", str(root), "--dry-run", "--quiet", "--home", str(top.parent / "home")]) == 0
         if is_repository(root):
             commit_tasks(root, chunks)
     list(Corpus([top, top / "src"]))
     if (found := Repository.around(top / "src")) is not None:
-        assert found.head() and found.tracked()
+        assert found.head()
+        assert found.tracked()
         found.excludes_file()
         found.read("log", "-p", "--ext-diff", "--textconv", "--show-signature", found.head())
 
@@ -306,7 +309,140 @@ def test_nothing_that_a_repository_names_is_run(top, mark, trap, build, plain):
     (top.parent / "outer" / "nested").rename(top)
     assert not mark.exists()
     terminal, end = os.openpty()  # only for a terminal is there a pager
-    subprocess.run(["git", *plain], cwd=top, check=False, stdin=subprocess.DEVNULL, stdout=end, stderr=subprocess.DEVNULL)
+    nowhere = subprocess.DEVNULL
+    subprocess.run(["git", *plain], cwd=top, check=False, stdin=nowhere, stdout=end, stderr=nowhere)
     os.close(end)
     os.close(terminal)
     assert mark.exists(), "plain git runs it, or this test shows nothing"
+
+
+def test_an_allowed_protocol_of_the_repository_outweighs_the_option_but_not_the_door(top, mark, trap):
+    sparse_index_whose_protocol_is_allowed(top, trap)
+    mark.unlink(missing_ok=True)
+    assert Repository(top, top / ".git").tracked()
+    assert not mark.exists()
+
+
+def _shallow(built, target):
+    git(target.parent, "clone", "-q", "--depth", "1", f"file://{built}", str(target))
+
+
+def _second_work_tree(built, target):
+    first = Path(shutil.copytree(built, target.parent / "first"))
+    git(first, "worktree", "add", "-q", "-d", str(target))
+
+
+def _sha256(built, target):
+    git(target.parent, "init", "-q", "--object-format=sha256", str(target))
+    shutil.copytree(built, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".git"))
+    git(target, "add", "-A", "-f")
+    git(target, "commit", "-q", "-m", "Heat the oven twice as long")
+
+
+def _split(built, target):
+    shutil.copytree(built, target)
+    git(target, "update-index", "--split-index")
+
+
+def _sparse(built, target):
+    shutil.copytree(built, target)
+    git(target, "update-index", "--refresh")
+    git(target, "sparse-checkout", "set", "--cone", "--sparse-index", "src")
+
+
+def _packed(built, target):
+    shutil.copytree(built, target)
+    git(target, "gc", "-q")
+    git(target, "pack-refs", "--all")
+
+
+@pytest.mark.parametrize("made", [_shallow, _second_work_tree, _sha256, _split, _sparse, _packed])
+def test_every_form_of_repository_is_read(built, tmp_path, made):
+    top = tmp_path / "target"
+    made(built, top)
+    found = Repository.around(top / "src" / "deep")
+    assert found is not None
+    assert found.top == top
+    assert found.tracked() == [
+        ".gitignore", "out/far/shop.py", "src/deep/bread.py", "src/kept.log.py", "src/oven.py",
+    ]  # fmt: skip
+    assert found.head() == git(top, "rev-parse", "HEAD")
+    assert "kept.log.py" in {file.path for file in Walk(top / "src")}, "it is tracked although it is ignored"
+    chunks = [Chunk("k", "src/oven.py", 1, 2, "heat", "function", "python", "", "")]
+    assert "Heat the oven twice as long" in {task.query for task in commit_tasks(top / "src", chunks, "src/")}
+
+
+def test_a_history_without_its_objects_gives_no_tasks(top, trap, mark):
+    missing_blob(top, trap)
+    mark.unlink(missing_ok=True)
+    assert commit_tasks(top, [Chunk("k", "src/oven.py", 1, 2, "heat", "function", "python", "", "")]) == []
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("name", ["index", "config", "HEAD", "commondir", "shallow", "info/exclude"])
+def test_a_pipe_in_the_place_of_a_file_of_git_does_not_stop_a_walk(top, name):
+    file = top / ".git" / name
+    file.unlink(missing_ok=True)
+    os.mkfifo(file)
+    begun = time.monotonic()
+    assert {file.path for file in Walk(top)} >= {"src/oven.py", "src/deep/bread.py"}
+    assert time.monotonic() - begun < 5
+
+
+def test_a_git_file_without_an_end_is_read_in_part(tmp_path):
+    (tmp_path / "a.py").write_text("x = 1\n")
+    (tmp_path / ".git").symlink_to("/dev/zero")
+    assert [file.path for file in Walk(tmp_path)] == ["a.py"]
+    (tmp_path / ".git").unlink()
+    with (tmp_path / ".git").open("wb") as endless:
+        endless.truncate(1 << 34)
+    assert [file.path for file in Walk(tmp_path)] == ["a.py"]
+
+
+def test_git_ends_when_it_takes_too_long_or_prints_too_much(top, monkeypatch):
+    pack = top / ".git" / "objects" / "pack"
+    git(top, "gc", "-q")
+    (data,) = pack.glob("*.idx")
+    repository = Repository(top, top / ".git")
+    head = repository.head()
+    monkeypatch.setattr("homeground.corpus.git._MOST_BYTES", 20)
+    assert repository.read("log", head) == ""
+    data.unlink()
+    os.mkfifo(data)
+    begun = time.monotonic()
+    assert repository.read("log", head, seconds=0.3) == ""
+    assert time.monotonic() - begun < 5
+
+
+def test_a_tree_that_contains_itself_many_times_is_given_up(tmp_path):
+    git(tmp_path, "init", "-q")
+    key = git(tmp_path, "hash-object", "-w", "--stdin", given=b"x = 1\n")
+    kind, name = "100644 blob", "a.py"
+    for _ in range(10):  # ten folders in each of ten folders, ten deep
+        rows = "".join(f"{kind} {key}\t{number}{name}\n" for number in range(10))
+        key, kind, name = git(tmp_path, "mktree", given=rows.encode()), "040000 tree", ""
+    git(tmp_path, "update-ref", "HEAD", git(tmp_path, "commit-tree", key, "-m", "Make a very large tree"))
+    begun = time.monotonic()
+    assert Repository(tmp_path, tmp_path / ".git").read("log", "-p", "HEAD~0", seconds=1) == ""
+    assert time.monotonic() - begun < 10
+
+
+def test_a_program_called_git_in_the_folder_is_not_run(top, mark, trap, monkeypatch):
+    shutil.copy(trap, top / "git")
+    monkeypatch.chdir(top)
+    monkeypatch.setenv("PATH", f".{os.pathsep}{os.environ['PATH']}")
+    assert "src/oven.py" in {file.path for file in Walk(top)}
+    is_repository(top)
+    assert not mark.exists()
+
+
+def test_variables_for_another_git_do_not_steer_this_one(top, mark, trap, monkeypatch):
+    for name in ("GIT_EXTERNAL_DIFF", "GIT_PAGER", "GIT_SSH", "GIT_SSH_COMMAND", "GIT_ASKPASS", "GIT_PROXY_COMMAND"):
+        monkeypatch.setenv(name, trap)
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", "core.fsmonitor")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", trap)
+    monkeypatch.setenv("GIT_TRACE", str(mark))
+    monkeypatch.setenv("GIT_DIR", str(top.parent / "nothing"))
+    read_all(top)
+    assert not mark.exists()

@@ -135,6 +135,27 @@ def test_a_tracked_file_is_never_ignored(tmp_path):
     assert read(tmp_path / "vendor") == {"lib/c.py", "lib/d.py", "e.py"}, "a root was named: it is not ignored itself"
 
 
+def test_a_tracked_file_is_still_excluded_where_something_else_than_git_says_so(tmp_path):
+    git(tmp_path, "init", "-q")
+    write(tmp_path, ".gitignore", "vendor/\n")
+    write(tmp_path, ".homegroundignore", "own/\n")
+    for path in (
+        "a.py",
+        "node_modules/m/b.py",
+        "own/c.py",
+        "vendor/node_modules/d.py",
+        "vendor/e.py",
+        "vendor/no/f.py",
+    ):
+        write(tmp_path, path)
+    git(tmp_path, "add", "-A", "-f")
+    assert read(tmp_path, exclude=["no/"]) == {"a.py", "vendor/e.py"}
+    write(tmp_path, "node_modules/m/mine.py")
+    assert read(tmp_path, include=["node_modules/m/mine.py"]) == {
+        "a.py", "vendor/e.py", "vendor/no/f.py", "node_modules/m/mine.py",
+    }  # fmt: skip
+
+
 def test_a_walk_started_by_a_hook_of_another_repository_reads_its_own(tmp_path, monkeypatch):
     other, mine = tmp_path / "other", tmp_path / "mine"
     for folder in (other, mine):

@@ -1,9 +1,9 @@
 """Git repositories of others, read with git itself and without any of their settings.
 
 A repository's configuration names programs: filters, text converters, pagers, hooks, and the upload-pack of a remote
-that git asks for objects it misses. Git is therefore never pointed at the repository. It is given an empty one, made for
-the call, in which only the index, the objects and the list of shallow commits are those of the repository. Only
-two things are read in place: single values of the file `config` without what it includes, and the hash of HEAD.
+that git asks for objects it misses. Git is therefore never pointed at the repository. It is given an empty one, made
+for the call, in which only the index, the objects and the list of shallow commits are those of the repository. Two
+things are read in place: values of the file `config`, without the files it includes, and the hash of HEAD.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import os
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -53,9 +53,8 @@ class Repository:
         """The repository whose work tree begins at a folder."""
         dot = top / ".git"
         try:
-            if dot.is_file():
-                told = _beginning(dot).removeprefix("gitdir:").strip()
-                dot = top / told
+            if pointer := _beginning(dot):
+                dot = top / pointer.removeprefix("gitdir:").strip()
             return cls(top, dot) if (dot / "HEAD").is_file() else None
         except (OSError, ValueError):
             return None
@@ -69,10 +68,9 @@ class Repository:
     def common(self) -> Path:
         """The git directory of the first work tree, with which a second one shares objects and settings."""
         try:
-            told = _beginning(self.folder / "commondir").strip()
+            return self.folder / _beginning(self.folder / "commondir").strip()
         except (OSError, ValueError):
-            told = ""
-        return self.folder / told
+            return self.folder
 
     def head(self) -> str:
         """Hash of the commit that is checked out."""
@@ -109,7 +107,7 @@ class Repository:
         return dict(entry.split("\n", 1) for entry in found.split("\0") if "\n" in entry)
 
     @contextmanager
-    def _empty(self) -> Iterator[tuple[Path, dict[str, str]]]:
+    def _empty(self) -> Generator[tuple[Path, dict[str, str]]]:
         """An empty git directory with index and objects of this one, and the environment for a command in it."""
         sha256 = self._settings.get("extensions.objectformat") == "sha256"
         format_lines = "\trepositoryformatversion = 1\n[extensions]\n\tobjectFormat = sha256\n" if sha256 else ""
@@ -121,7 +119,7 @@ class Repository:
             (folder / "config").write_text(f"[core]\n\tbare = true\n{format_lines}")
             (folder / "objects").symlink_to((self.common / "objects").resolve())
             for file in shared:
-                if file.is_file():  # a pipe of that name would never end
+                if file.is_file():
                     (folder / file.name).symlink_to(file.resolve())
             home = {"HOME": made, "XDG_CONFIG_HOME": made, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
             yield folder, _environment(**home, GIT_DIR=str(folder))
@@ -135,7 +133,7 @@ def git_installed() -> bool:
 def _git() -> str | None:
     found = which("git")
     # A PATH with a relative folder would find a program of the repository.
-    return found if found is not None and os.path.isabs(found) else None
+    return found if found is not None and Path(found).is_absolute() else None
 
 
 def _environment(**more: str) -> dict[str, str]:
@@ -161,9 +159,9 @@ def _run(arguments: list[str], environment: dict[str, str], folder: Path, second
         try:
             assert process.stdout is not None
             found = process.stdout.read(_MOST_BYTES + 1)
-            if len(found) > _MOST_BYTES:
+            if too_much := len(found) > _MOST_BYTES:
                 process.kill()
-            return found if process.wait() == 0 else b""
+            return found if process.wait() == 0 and not too_much else b""
         except BaseException:
             process.kill()
             raise
@@ -175,10 +173,8 @@ def _limit_memory(process: int) -> None:
     import resource
 
     if hasattr(resource, "prlimit"):  # only Linux has it
-        try:
+        with suppress(ProcessLookupError):  # it may have ended
             resource.prlimit(process, resource.RLIMIT_DATA, (_MOST_MEMORY, _MOST_MEMORY))
-        except ProcessLookupError:
-            pass  # it has ended
 
 
 def _text(found: bytes, errors: str = "surrogateescape") -> str:
@@ -186,5 +182,7 @@ def _text(found: bytes, errors: str = "surrogateescape") -> str:
 
 
 def _beginning(file: Path) -> str:
+    if not file.is_file():  # a pipe of that name would never end
+        return ""
     with file.open(encoding="utf-8", errors="surrogateescape") as opened:
         return opened.read(_LONGEST_POINTER)

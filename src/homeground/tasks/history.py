@@ -84,11 +84,14 @@ def _asks(subject: str) -> bool:
 def _commits(repository: Repository, way: str) -> Iterator[_Commit]:
     """The newest commits with the lines that they added or changed in a folder, whose path ends in "/"."""
     head = repository.head()
+    if not head:
+        return
+    inside = [f"--relative={way}", head, "--", way] if way else [head, "--"]
     text = repository.read(
-        "log", "--no-merges", f"--max-count={_COMMITS}", *([f"--relative={way}"] if way else []),
-        "--format=%x00%H%x00%s%x00", "--patch", "--unified=0", "--no-color", "--no-ext-diff", "--no-textconv",
-        "--no-show-signature", "--no-renames", head, "--", *([way] if way else []), errors="replace", seconds=_LOG_SECONDS,
-    ) if head else ""  # fmt: skip
+        "log", "--no-merges", f"--max-count={_COMMITS}", "--format=%x00%H%x00%s%x00", "--patch", "--unified=0",
+        "--no-color", "--no-ext-diff", "--no-textconv", "--no-show-signature", "--no-renames", *inside,
+        errors="replace", seconds=_LOG_SECONDS,
+    )  # fmt: skip
     _, *parts = text.split("\0")
     for at in range(0, len(parts) - 2, 3):
         commit = _Commit(parts[at], parts[at + 1])
