@@ -1,10 +1,10 @@
 """Git's ignore rules, decided the way git decides them: entry by entry, from the top folder down.
 
-pathspec knows how a pattern reads as a regular expression. What it leaves to others is done here: a pattern speaks of
-the entry that it matches and not of what lies below it, the nearest `.gitignore` that says anything decides, then
-`.git/info/exclude`, then the file that `core.excludesFile` names; a nested repository starts afresh; and a file that
-is tracked is never ignored. `.homegroundignore` has the same syntax, is looked for in the same folders and is asked
-first.
+pathspec knows how a pattern reads as a regular expression, and RE2 matches it. What they leave to others is done here:
+a pattern speaks of the entry that it matches and not of what lies below it, the nearest `.gitignore` that says anything
+decides, then `.git/info/exclude`, then the file that `core.excludesFile` names; a nested repository starts afresh; and
+a file that is tracked is never ignored. `.homegroundignore` has the same syntax, is looked for in the same folders and
+is asked first.
 """
 
 from __future__ import annotations
@@ -15,21 +15,39 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import re2
 from pathspec.patterns.gitignore import GitIgnorePatternError
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
+from homeground.base.errors import HomegroundError
 from homeground.corpus.git import Repository
 
 GIT_FILE = ".gitignore"
 OWN_FILE = ".homegroundignore"
 ATTRIBUTES_FILE = ".gitattributes"
 
-_BELOW = "(?:(?P<ps_d>/)|$)"  # how pathspec ends a pattern that also speaks of what lies below a folder
-_LONGEST_FILE = 1 << 20
+LONGEST_PATTERN = 1024
+"""Characters of a pattern: a name has at most 255."""
+_BELOW = b"(?:(?P<ps_d>/)|$)"  # how pathspec ends a pattern that also speaks of what lies below a folder
+_NEGATED = re.compile(rb"(?<!\\)\[\^(?!/\])(\]?)")
+_STRIPPED = b"\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0"
+_FOLDER, _FILE = b"d", b"f"  # stand before the path
+_NEVER = rb"[^\x00-\xff]"
+_SET_BYTES = 8 << 10
+_LONGEST_FILE = 1 << 18
+_OPTIONS = re2.Options()
+_OPTIONS.encoding = re2.Options.Encoding.LATIN1
+_OPTIONS.dot_nl = True
+_OPTIONS.log_errors = False
+_OPTIONS.never_capture = True
+_OPTIONS.max_mem = 4 << 20
 
 
 class Patterns:
-    r"""The lines of one file of patterns, as one regular expression that finds the last line that matches.
+    r"""The lines of one file of patterns, and the last of them that matches a path.
+
+    Paths and patterns are compared byte by byte, as git does, and in time linear in the length of the path: RE2 has no
+    pattern that makes it search for ever. A pattern of more than 1024 characters matches nothing.
 
     Args:
         rules: (pattern, what it says), in the order of the file. A pattern has no "!" in front: that is in what it
@@ -37,10 +55,12 @@ class Patterns:
     """
 
     def __init__(self, rules: Iterable[tuple[str, bool]]) -> None:
-        expressions = [(found, says) for pattern, says in rules if (found := _expression(pattern)) is not None]
-        expressions.reverse()
-        self._folders = _Alternatives([(expression, says) for (expression, _), says in expressions])
-        self._files = _Alternatives([(expression, says) for (expression, only), says in expressions if not only])
+        self._says: list[bool] = []
+        expressions: list[bytes] = []
+        for pattern, says in rules:
+            self._says.append(says)
+            expressions.append(_expression(pattern))
+        self._sets = list(_sets(expressions))
 
     @classmethod
     def of_ignore_file(cls, lines: Iterable[str]) -> Patterns:
@@ -56,37 +76,65 @@ class Patterns:
 
     def verdict(self, path: str, *, is_folder: bool) -> bool | None:
         """What the last line that matches the path says; None where none does. No "/" at the path's end."""
-        return (self._folders if is_folder else self._files).first(path)
+        last = max(self.matching(path, is_folder=is_folder), default=None)
+        return None if last is None else self._says[last]
+
+    def matching(self, path: str, *, is_folder: bool) -> list[int]:
+        """Numbers of all lines that match the path."""
+        text = (_FOLDER if is_folder else _FILE) + os.fsencode(path)
+        found: list[int] = []
+        for first, count, expressions in self._sets:
+            matched: list[int] | None = expressions.Match(text)
+            if matched is None:  # RE2 gives up without a word
+                raise HomegroundError(
+                    "the patterns need too much memory", where=path, hint="use fewer or shorter patterns"
+                )
+            found += [first + number for number in matched if number < count]
+        return found
 
 
-class _Alternatives:
-    def __init__(self, rules: Sequence[tuple[str, bool]]) -> None:
-        self._says = [says for _, says in rules]
-        self._expression = re.compile("|".join(f"(?:{one})()" for one, _ in rules), re.DOTALL) if rules else None
+def _sets(expressions: Sequence[bytes]) -> Iterator[tuple[int, int, re2.Set]]:
+    """The expressions in sets of a bounded size, each with the number of its first and how many it has.
 
-    def first(self, path: str) -> bool | None:
-        match = self._expression.match(path) if self._expression is not None else None
-        return None if match is None or match.lastindex is None else self._says[match.lastindex - 1]
+    One more in each set matches everything: a set that finds nothing has run out of memory.
+    """
+    at = 0
+    while at < len(expressions):
+        first, size, made = at, 0, re2.Set.MatchSet(_OPTIONS)
+        while at < len(expressions) and (at == first or size + len(expressions[at]) <= _SET_BYTES):
+            try:
+                made.Add(expressions[at])
+            except re2.error:
+                made.Add(_NEVER)  # git lets such a line match nothing, too
+            size += len(expressions[at])
+            at += 1
+        made.Add(b"")
+        made.Compile()
+        yield first, at - first, made
 
 
-def _expression(pattern: str) -> tuple[str, bool] | None:
-    """(regular expression of the whole path, whether only a folder may match), or None for a line that says nothing."""
+def _expression(pattern: str) -> bytes:
+    """A regular expression for `_FOLDER` or `_FILE` and the whole path; one that nothing matches for no pattern."""
     trimmed = re.sub(r"(?<!\\) +\Z", "", pattern)
-    only_folders = trimmed.endswith("/")
+    mark = _FOLDER if trimmed.endswith("/") else b"[" + _FOLDER + _FILE + b"]"
     trimmed = trimmed.removesuffix("/")
-    if not trimmed or trimmed.isspace():
-        return None
+    if not trimmed or trimmed.endswith("/") or trimmed.isspace() or len(trimmed) > LONGEST_PATTERN:
+        return _NEVER
     if trimmed[0] in "!#":
         trimmed = "\\" + trimmed
     try:
-        expression, _ = GitIgnoreSpecPattern.pattern_to_regex(trimmed)
-        if expression is None:
-            return None
-        expression = str(expression).replace(_BELOW, r"\Z")
-        re.compile(expression)
-    except (GitIgnorePatternError, re.error):
-        return None  # git lets such a line match nothing, too
-    return expression, only_folders
+        glob = os.fsencode(trimmed)
+        if glob[-1] in _STRIPPED and not glob.endswith(b"\\ "):
+            glob = glob[:-1] + b"[" + glob[-1:] + b"]"  # pathspec would strip what is a space in Latin-1
+        found, _ = GitIgnoreSpecPattern.pattern_to_regex(glob)
+        if found is None:
+            return _NEVER
+        # pathspec knows no [[:alpha:]] and lets [!a] match a slash.
+        found = _NEGATED.sub(lambda match: b"[^/" + match[1].replace(b"]", rb"\]"), found).replace(rb":]\]", b":]]")
+        body = found[1:] if found.startswith(b"^") else b".*" + found
+        return mark + body.replace(_BELOW, rb"\z")
+    except (GitIgnorePatternError, UnicodeEncodeError):
+        return _NEVER
 
 
 def _attribute_rules(lines: Iterable[str], attribute: str) -> Iterator[tuple[str, bool]]:
