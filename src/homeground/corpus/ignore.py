@@ -33,14 +33,14 @@ _NEGATED = re.compile(rb"(?<!\\)\[\^(?!/\])(\]?)")
 _STRIPPED = b"\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0"
 _FOLDER, _FILE = b"d", b"f"  # stand before the path
 _NEVER = rb"[^\x00-\xff]"
-_SET_BYTES = 8 << 10
+_SET_BYTES = 512  # together, many patterns have far more states than each alone
 _LONGEST_FILE = 1 << 18
 _OPTIONS = re2.Options()
 _OPTIONS.encoding = re2.Options.Encoding.LATIN1
 _OPTIONS.dot_nl = True
 _OPTIONS.log_errors = False
 _OPTIONS.never_capture = True
-_OPTIONS.max_mem = 4 << 20
+_OPTIONS.max_mem = 1 << 20
 
 
 class Patterns:
