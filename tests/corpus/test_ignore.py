@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from homeground.base.errors import UsageError
 from homeground.corpus import Skip, Walk
 from homeground.corpus.ignore import Patterns, _expression
 
@@ -128,6 +129,13 @@ def test_no_pattern_takes_long(pattern, path):
     several = Patterns([(pattern, True), (pattern[1:], True), (f"/{pattern}"[:1024], False)])
     assert several.matching(path, is_folder=False) == several.matching(path, is_folder=True)
     assert time.monotonic() - begun < 2
+
+
+@pytest.mark.parametrize("option", ["include", "exclude"])
+def test_a_long_pattern_of_the_caller_is_refused(tmp_path, option):
+    with pytest.raises(UsageError, match="a pattern has 1,025 characters") as caught:
+        Walk(tmp_path, **{option: ["a", "b" * 1025]})
+    assert "at most 1,024" in str(caught.value.hint)
 
 
 def test_no_file_of_patterns_takes_long(tmp_path):

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from homeground.base.errors import HomegroundError
-from homeground.corpus.ignore import ATTRIBUTES_FILE, GIT_FILE, OWN_FILE, IgnoreRules, Patterns
+from homeground.base.errors import HomegroundError, UsageError
+from homeground.corpus.ignore import ATTRIBUTES_FILE, GIT_FILE, LONGEST_PATTERN, OWN_FILE, IgnoreRules, Patterns
 from homeground.corpus.languages import Language, language_of
 from homeground.corpus.reading import (
     DOCUMENTS,
@@ -91,6 +91,7 @@ class Walk:
 
     Raises:
         HomegroundError: the root does not exist or may not be read.
+        UsageError: a glob is too long.
     """
 
     root: Path
@@ -102,6 +103,7 @@ class Walk:
     skipped: Counter[str] = field(default_factory=Counter[str])
 
     def __post_init__(self) -> None:
+        self.exclude, self.include = tuple(self.exclude), tuple(self.include)
         given = self.root.expanduser().resolve()
         if not given.exists():
             raise HomegroundError(
@@ -117,8 +119,14 @@ class Walk:
                 where=str(given),
                 hint="get permission to read it, or index another folder",
             )
+        if (longest := max((*self.exclude, *self.include), key=len, default="")) and len(longest) > LONGEST_PATTERN:
+            raise UsageError(
+                f"a pattern has {len(longest):,} characters",
+                where="corpus.include or corpus.exclude",
+                hint=f"give at most {LONGEST_PATTERN:,}; this one begins with {longest[:40]!r}",
+            )
         self._exclude = Patterns.of_ignore_file([*DEFAULT_EXCLUDES, *self.exclude])
-        self._include = _Forced(tuple(self.include))
+        self._include = _Forced(self.include)
 
     def __iter__(self) -> Iterator[SourceFile]:
         if self.only is not None:
