@@ -50,6 +50,8 @@ def answers(place):
             found = {
                 "search": await ask(client, "search", query="raise the heat", k=2),
                 "filtered": await ask(client, "search", query="bread", kinds=["method"], symbols=["Oven.*"]),
+                "excluded": await ask(client, "search", query="bread", paths=["!bakery/", "!smity/"]),
+                "endless": await ask(client, "search", query="bread", paths=["*?" * 14 + "ZZ"]),
                 "read": await ask(client, "read", path="bakery/oven.py", start=8, end=12),
                 "symbols": await ask(client, "symbols", pattern="*_horse"),
                 "trace": await ask(client, "trace", symbol="heat_up"),
@@ -97,6 +99,10 @@ def test_the_tools_answer(answers):
     first = found["search"][1]["hits"][0]
     assert (first["path"], first["symbol"]) == ("bakery/oven.py", "Oven.heat_up")
     assert {hit["kind"] for hit in found["filtered"][1]["hits"]} == {"method"}
+    excluded = found["excluded"][1]
+    assert excluded["hits"]
+    assert not any(hit["path"].startswith("bakery/") for hit in excluded["hits"])
+    assert excluded["warnings"] == ["the path '!smity/' excludes nothing; nearest: 'smithy/'"]
     assert found["read"][1]["text"].startswith("class Oven:")
     assert [one["symbol"] for one in found["symbols"][1]["symbols"]] == ["shoe_horse", "weigh_horse"]
     assert found["trace"][1]["external"] == ["time.sleep"]
@@ -107,6 +113,7 @@ def test_the_tools_answer(answers):
     ("name", "message", "hint"),
     [
         ("blank", "the query is blank", "say in words"),
+        ("endless", "no chunk has the path", "patterns are those of a .gitignore"),
         ("many", "less than or equal to 50", ""),
         ("language", "no chunk has the language 'pyton'", "python ("),
         ("unknown", "no symbol is called 'heatup'", "near: Oven.heat_up"),

@@ -71,6 +71,21 @@ def test_hits_with_their_scores_and_filters(server):
         hits = http.get("/search", params=filters).json()["hits"]
         assert hits
         assert all(hit["path"].startswith("bakery/") and hit["symbol"].startswith("Oven.") for hit in hits)
+        found = http.get("/search", params={"q": "bread", "path": ["!bakery/", "!smity/"]}).json()
+        assert found["hits"]
+        assert not any(hit["path"].startswith("bakery/") for hit in found["hits"])
+        assert found["warnings"] == ["the path '!smity/' excludes nothing; nearest: 'smithy/'"]
+
+
+def test_a_pattern_that_would_never_end_is_answered(server):
+    with server.http() as http:
+        began = time.monotonic()
+        refused = http.get("/search", params={"q": "bread", "path": "*?" * 14 + "ZZ"})
+        assert (refused.status_code, time.monotonic() - began < 10) == (400, True)
+        assert "no chunk has the path" in refused.json()["error"]
+        refused = http.get("/search", params={"q": "bread", "path": "a" * 2000})
+        assert refused.status_code == 400
+        assert "have 2,000 characters" in refused.json()["error"]
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,49 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def refuse_foreign(path: Path, option: str) -> None:
+    """Refuse a file or folder that was found, not named, where another user could have put or changed it.
+
+    It must belong to the user or to root, and so must the link that leads to it. Others may not write to it, nor may
+    its group, unless that is the group of the user alone.
+
+    Raises:
+        HomegroundError: it is another user's, or others may write to it; the hint says how to name it with `option`.
+    """
+    if not hasattr(os, "geteuid"):  # Windows has other rules
+        return
+    user = os.geteuid()
+    try:
+        found = (path.lstat(), path.stat())
+    except OSError as error:
+        raise HomegroundError(
+            f"it cannot be read: {error.strerror}", where=str(path), hint=f"name another with {option}"
+        ) from None
+    if any(one.st_uid not in (user, 0) for one in found):
+        raise HomegroundError(
+            "it belongs to another user, who could make Homeground run programs",
+            where=str(path),
+            hint=f"if you trust that user, name it: {option} {path}",
+        )
+    mode = found[1].st_mode
+    if mode & 0o002 or (mode & 0o020 and not _own_group(user, found[1].st_gid)):
+        raise HomegroundError(
+            "other users may write to it, and could make Homeground run programs",
+            where=str(path),
+            hint=f"take that right away with 'chmod go-w {path}', or name it: {option} {path}",
+        )
+
+
+def _own_group(user: int, group: int) -> bool:
+    import grp
+    import pwd
+
+    try:
+        return pwd.getpwuid(user).pw_name == grp.getgrgid(group).gr_name
+    except KeyError:
+        return False
+
+
 def _drop_torn_line(descriptor: int) -> None:
     size = os.fstat(descriptor).st_size
     end = size

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from homeground.base.errors import HomegroundError
-from homeground.corpus.ignore import ATTRIBUTES_FILE, GIT_FILE, OWN_FILE, IgnoreRules, Patterns
+from homeground.base.errors import HomegroundError, UsageError
+from homeground.corpus.ignore import ATTRIBUTES_FILE, GIT_FILE, LONGEST_PATTERN, OWN_FILE, IgnoreRules, Patterns
 from homeground.corpus.languages import Language, language_of
 from homeground.corpus.reading import (
     DOCUMENTS,
@@ -72,7 +72,7 @@ class _Folder:
     entries: Iterator[os.DirEntry[str]]
     prefix: str
     rules: IgnoreRules
-    only_forced: bool  # it is ignored: entered for the sake of a few files below
+    only: frozenset[str] | None  # it is ignored: entered for the sake of these files, and of those of `include`
 
 
 @dataclass
@@ -91,6 +91,7 @@ class Walk:
 
     Raises:
         HomegroundError: the root does not exist or may not be read.
+        UsageError: a glob is too long.
     """
 
     root: Path
@@ -102,6 +103,7 @@ class Walk:
     skipped: Counter[str] = field(default_factory=Counter[str])
 
     def __post_init__(self) -> None:
+        self.exclude, self.include = tuple(self.exclude), tuple(self.include)
         given = self.root.expanduser().resolve()
         if not given.exists():
             raise HomegroundError(
@@ -117,14 +119,20 @@ class Walk:
                 where=str(given),
                 hint="get permission to read it, or index another folder",
             )
+        if (longest := max((*self.exclude, *self.include), key=len, default="")) and len(longest) > LONGEST_PATTERN:
+            raise UsageError(
+                f"a pattern has {len(longest):,} characters",
+                where="corpus.include or corpus.exclude",
+                hint=f"give at most {LONGEST_PATTERN:,}; this one begins with {longest[:40]!r}",
+            )
         self._exclude = Patterns.of_ignore_file([*DEFAULT_EXCLUDES, *self.exclude])
-        self._include = _Forced(tuple(self.include))
+        self._include = _Forced(self.include)
 
     def __iter__(self) -> Iterator[SourceFile]:
         if self.only is not None:
             yield from self._read(self.root / self.only, self.only, IgnoreRules(), forced=True)
             return
-        folders = [self._enter("", IgnoreRules.above(self.root), only_forced=False)]
+        folders = [self._enter("", IgnoreRules.above(self.root), only=None)]
         while folders:  # no recursion: folders nest deeper than Python's stack
             folder = folders[-1]
             entry = next(folder.entries, None)
@@ -143,23 +151,25 @@ class Walk:
         if self.on_skip is not None:
             self.on_skip(path, reason)
 
-    def _enter(self, prefix: str, rules: IgnoreRules, *, only_forced: bool) -> _Folder:
+    def _enter(self, prefix: str, rules: IgnoreRules, *, only: frozenset[str] | None) -> _Folder:
         folder = self.root / prefix
         try:
             with os.scandir(folder) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
         except OSError:
             self._skip(prefix, Skip.UNREADABLE)
-            return _Folder(iter(()), prefix, rules, only_forced)
+            return _Folder(iter(()), prefix, rules, only)
         rules = rules.entering(folder, prefix, frozenset(entry.name for entry in entries))
-        return _Folder(iter(entries), prefix, rules, only_forced)
+        return _Folder(iter(entries), prefix, rules, only)
 
     def _subfolder(self, folder: _Folder, path: str) -> _Folder | None:
         reason = self._ruled_out(folder, path, is_folder=True)
         if reason is None:
-            return self._enter(path + "/", folder.rules, only_forced=False)
-        if path in folder.rules.tracked or self._include.leads_below(path):
-            return self._enter(path + "/", folder.rules, only_forced=True)
+            return self._enter(path + "/", folder.rules, only=None)
+        only = folder.rules.tracked if folder.only is None else folder.only
+        by_git = not folder.rules.own_verdict(path, is_folder=True) and not self._exclude.verdict(path, is_folder=True)
+        if (path in only and by_git) or self._include.leads_below(path):
+            return self._enter(path + "/", folder.rules, only=only if by_git else frozenset())
         self._skip(path + "/", reason)
         return None
 
@@ -174,7 +184,7 @@ class Walk:
     def _ruled_out(self, folder: _Folder, path: str, *, is_folder: bool) -> Skip | None:
         if self._include.names(path, is_folder=is_folder):
             return None
-        if folder.only_forced and (is_folder or path not in folder.rules.tracked):
+        if folder.only is not None and (is_folder or path not in folder.only):
             return Skip.IGNORED
         verdict = folder.rules.own_verdict(path, is_folder=is_folder)
         if verdict is None:

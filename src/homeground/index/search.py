@@ -46,6 +46,7 @@ class Explanation:
         seconds: time of each stage that ran.
         candidates: chunks that were scored before symbols were merged.
         searched: chunks that passed the filters.
+        warnings: of filters that change nothing.
     """
 
     hits: list[Hit] = field(default_factory=list[Hit])
@@ -53,6 +54,12 @@ class Explanation:
     seconds: dict[str, float] = field(default_factory=dict[str, float])
     candidates: int = 0
     searched: int = 0
+    warnings: list[str] = field(default_factory=list[str])
+
+    def document(self, query: str) -> dict[str, Any]:
+        """The hits as JSON: `{"query", "hits"}`, and `"warnings"` where there are any."""
+        found: dict[str, Any] = {"query": query, "hits": [hit.to_json() for hit in self.hits]}
+        return found | ({"warnings": self.warnings} if self.warnings else {})
 
     def to_json(self) -> dict[str, Any]:
         """What `--explain` adds to the document of a search."""
@@ -91,7 +98,10 @@ class Searcher:
         done = Explanation()
         if not query.strip() or k < 1:
             return done
-        rows = rows_of(filters.allowed(self.manifest), self.view.row) if filters else None
+        rows = None
+        if filters:
+            allowed, done.warnings = filters.allowed(self.manifest)
+            rows = rows_of(allowed, self.view.row)
         done.searched = len(self.view.ids) if rows is None else len(rows)
         pool = self.candidates(query, rows=rows, stages=wanted, done=done)
         done.candidates = len(pool)

@@ -10,20 +10,20 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable, Sequence
-from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from homeground.base.errors import HomegroundError, UsageError
 from homeground.corpus import read_text
-from homeground.index.filters import Filters
+from homeground.index.filters import Filters, symbol_matches
 from homeground.index.symbols import Symbol, lines_of
 from homeground.index.trace import Tracer
 
 if TYPE_CHECKING:
     from homeground.index.hit import Hit
     from homeground.index.index import Index
+    from homeground.index.search import Explanation
 
 MOST_HITS = 50
 MOST_SYMBOLS = 200
@@ -51,11 +51,15 @@ class Tools:
         self._here = here
 
     def search(self, query: str, k: int = 10, filters: Filters | None = None) -> dict[str, Any]:
-        """What `hits` finds, as a document: `{"query", "hits"}`."""
-        return {"query": query, "hits": [hit.to_json() for hit in self.hits(query, k, filters)]}
+        """What `explain` finds, as a document: `{"query", "hits"}`, and `"warnings"` of idle filters."""
+        return self.explain(query, k, filters).document(query)
 
     def hits(self, query: str, k: int = 10, filters: Filters | None = None) -> list[Hit]:
-        """The best hits for words, code or a name; at most 50.
+        """The hits that `explain` finds."""
+        return self.explain(query, k, filters).hits
+
+    def explain(self, query: str, k: int = 10, filters: Filters | None = None) -> Explanation:
+        """The best hits for words, code or a name, at most 50, and how they came about.
 
         Raises:
             UsageError: the query is blank, k is less than 1, or nothing passes the filters.
@@ -64,7 +68,7 @@ class Tools:
             raise UsageError("the query is blank", where="search", hint="say in words what the code does, or a name")
         if k < 1:
             raise UsageError(f"k is {k}: it must be at least 1", where="search", hint="leave it out for 10 hits")
-        return self.index.search(query, min(k, MOST_HITS), filters=filters)
+        return self.index.explain(query, min(k, MOST_HITS), filters=filters)
 
     def symbols(
         self,
@@ -84,6 +88,7 @@ class Tools:
         Raises:
             UsageError: nothing matches; it names what is near.
         """
+        warnings: list[str] = []
         everything = self._definitions
         found = [one for one in everything if _matches(pattern, one.symbol)]
         if not found:
@@ -102,7 +107,7 @@ class Tools:
                     hint=f"kinds: {', '.join(there)}",
                 )
         if paths:
-            passed = Filters(paths=tuple(paths)).passing({one.path for one in found})
+            passed, warnings = Filters(paths=tuple(paths)).passing({one.path for one in found})
             if not passed:
                 raise UsageError(
                     f"no symbol that matches lies in {' or '.join(paths)}",
@@ -113,7 +118,8 @@ class Tools:
         exact = pattern.rpartition(".")[2].casefold()
         found.sort(key=lambda one: one.symbol.rpartition(".")[2].casefold() != exact)
         limit = max(1, min(limit, MOST_SYMBOLS))
-        return {"pattern": pattern, "symbols": [one.to_json() for one in found[:limit]], "total": len(found)}
+        document = {"pattern": pattern, "symbols": [one.to_json() for one in found[:limit]], "total": len(found)}
+        return document | ({"warnings": warnings} if warnings else {})
 
     def trace(self, symbol: str) -> dict[str, Any]:
         """Who calls a definition and what it calls: `{"symbol", "callers", "callees", "unclear", "external", ...}`.
@@ -295,7 +301,7 @@ def _fitting(lines: Sequence[str], start: int, stop: int, most_lines: int) -> in
 
 def _matches(pattern: str, symbol: str) -> bool:
     if _GLOB.intersection(pattern):
-        return fnmatchcase(symbol, pattern) or fnmatchcase(symbol, f"*.{pattern}")
+        return symbol_matches(pattern, symbol)
     return pattern.casefold() in symbol.casefold()
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from homeground.agents.answering import Answerer
-    from homeground.index import Filters, Hit, Index
+    from homeground.index import Explanation, Filters, Hit, Index
     from homeground.policy.shared_base import SharedBase
     from homeground.rollouts import Sampler
     from homeground.rollouts.conversation import Conversations
@@ -96,7 +96,11 @@ class Serving:
     ) -> None:
         self._open.close()
 
-    def search(self, query: str, k: int, filters: Filters | None = None) -> list[Hit]:
+    def search(self, query: str, k: int) -> list[Hit]:
+        """The hits that `explain` finds."""
+        return self.explain(query, k).hits
+
+    def explain(self, query: str, k: int, filters: Filters | None = None) -> Explanation:
         """Search while no model computes.
 
         Raises:
@@ -108,7 +112,7 @@ class Serving:
         with self.compute:
             index = self.wanted_index()
             try:
-                return Tools(index).hits(query, k, filters)
+                return Tools(index).explain(query, k, filters)
             finally:
                 release_workers()
 

@@ -96,8 +96,8 @@ def retrieval_routes(serving: Serving) -> APIRouter:
     ) -> dict[str, Any]:
         """Hits for words, code or a name; filters as `homeground search` has them, each any number of times."""
         filters = Filters(tuple(path), tuple(language), tuple(kind), tuple(symbol))
-        hits = await run_in_threadpool(serving.search, q, k, filters)
-        return {"query": q, "hits": [hit.to_json() for hit in hits]}
+        found = await run_in_threadpool(serving.explain, q, k, filters)
+        return found.document(q)
 
     @routes.post("/v1/embeddings")
     async def embeddings(body: EmbeddingRequest) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
