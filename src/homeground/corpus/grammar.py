@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -26,6 +26,8 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from homeground.corpus.languages import LANGUAGE_BY_NAME, Language
+from homeground.corpus.macros import HEADS, STEPS, spans, without
+from homeground.corpus.mend import Mender
 
 if TYPE_CHECKING:
     from tree_sitter import Language as Grammar
@@ -49,6 +51,9 @@ _MAX_ANCESTORS = 100
 _ARGUMENTS = re.compile(r"<[^<>]*>|\[[^\[\]]*\]")
 _NOISE = re.compile(r"^(?:module\.)?exports\.|^this\.|\bprototype\.")
 _BODY = re.compile(r"(?:^|_)(?:body|block|declarations)$|^(?:struct|enum|union)_declaration$")
+_CPP = re.compile(
+    rb"^[ \t]*(?:class[ \t]+\w|namespace\b|template[ \t]*<|using[ \t]+\w|(?:public|private|protected)[ \t]*:)", re.MULTILINE
+)
 _OWNER = re.compile(r"[^\W\d][\w.]*")
 
 
@@ -128,21 +133,69 @@ def parse(lines: Sequence[str], language: Language, *, calls: bool = False) -> S
     """
     if language.grammar is None:
         return None
-    source = "\n".join(lines).encode("utf-8", "replace")
+    source = without("\n".join(lines).encode("utf-8", "replace"), HEADS.get(language.name, ()))
     tree = _tree(source, language)
-    if tree is not None and tree.root_node.has_error and language.fallback is not None:
+    if tree is not None and language.fallback is not None and (tree.root_node.has_error or _CPP.search(source)):
         other = LANGUAGE_BY_NAME[language.fallback]
         second = _tree(source, other)
-        if second is not None and _faults(second) < _faults(tree):
+        if second is not None and (_faults(second), _damage(second)) <= (_faults(tree), _damage(tree)):
             tree, language = second, other
-    if tree is None or not _is_tame(tree):
+    if tree is None:
         return None
+    if not tree.root_node.has_error:
+        return _found(tree, language, lines, calls) if _is_tame(tree) else None
+    first, read = tree, source
+    for step in STEPS.get(language.name, ()):
+        less = step(read)
+        if less != read and (second := _tree(less, language)) is not None and _damage(second) < _damage(tree):
+            read, tree = less, second
+    best = _found(tree, language, lines, calls, first, list(spans(source, read))) if _is_tame(tree) else None
+    if (mended := _mended(read, tree, language)) is not None and (second := _tree(mended, language)) is not None:
+        more = _found(second, language, lines, calls, first, list(spans(source, mended))) if _is_tame(second) else None
+        if best is None or (more is not None and len(more.definitions) >= len(best.definitions)):
+            best = more
+    return best
+
+
+def _mended(source: bytes, tree: Tree, language: Language) -> bytes | None:
+    def survey(text: bytes) -> tuple[bool, int]:
+        piece = _tree(text, language)
+        if piece is None or piece.root_node.has_error or not _is_tame(piece):
+            return True, 0
+        matches = QueryCursor(query, match_limit=_MATCHES_AT_ONCE).matches(piece.root_node)
+        return False, len({captures["name"][0].start_byte for _, captures in matches if "name" in captures})
+
+    from tree_sitter import QueryCursor
+
+    query = _query(language, False)
+    root = tree.root_node
+    wrong = [root] if root.is_error else [child for child in root.children if child.has_error]
+    prelude = b"<?php\n" if language.name == "php" and b"<?" in source else b""
+    return Mender(source, survey, prelude).mend([rows(node) for node in wrong])
+
+
+def _found(
+    tree: Tree,
+    language: Language,
+    lines: Sequence[str],
+    calls: bool,
+    first: Tree | None = None,
+    omitted: Sequence[tuple[int, int]] = (),
+) -> Syntax:
+    """What the query finds in a tree, and what it found in the first one within the omitted spans of the file."""
     from tree_sitter import QueryCursor
 
     query = _query(language, calls)
     syntax = Syntax(tree.root_node)
     for pattern, captures in QueryCursor(query, match_limit=_MATCHES_AT_ONCE).matches(tree.root_node):
         _keep(syntax, pattern, captures, lines, query)
+    if first is not None and omitted and _is_tame(first):
+        starts = [start for start, _ in omitted]
+        for pattern, captures in QueryCursor(query, match_limit=_MATCHES_AT_ONCE).matches(first.root_node):
+            nodes = [node for some in captures.values() for node in some]
+            at = bisect_right(starts, min(node.start_byte for node in nodes)) - 1
+            if at >= 0 and max(node.end_byte for node in nodes) <= omitted[at][1]:
+                _keep(syntax, pattern, captures, lines, query)
     _name_symbols(syntax)
     return syntax
 
@@ -157,6 +210,18 @@ def _tree(source: bytes, language: Language) -> Tree | None:
 def _faults(tree: Tree) -> int:
     """How many of the outermost nodes hold a syntax error."""
     return sum(child.has_error for child in tree.root_node.children) + tree.root_node.is_error
+
+
+def _damage(tree: Tree) -> int:
+    """How many bytes no rule of the grammar covers."""
+    found, nodes = 0, [tree.root_node]
+    while nodes:
+        node = nodes.pop()
+        if node.is_error or node.is_missing:
+            found += 1 + node.end_byte - node.start_byte
+        elif node.has_error:
+            nodes.extend(node.children)
+    return found
 
 
 @cache

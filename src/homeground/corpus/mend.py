@@ -1,0 +1,247 @@
+"""Reads a file around what its grammar does not know.
+
+One construct that is newer than a grammar can cost every definition below it. Lines are laid out, though: what belongs
+together is indented together. So an erroneous file is taken apart along its indentation, each piece is parsed alone in
+the frame of the lines around it, and the smallest pieces that still hold an error are replaced by spaces: bytes and
+lines keep their places. Each level of indentation parses its lines once, and a budget bounds the whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+Survey = Callable[[bytes], tuple[bool, int]]
+"""Whether a text has a syntax error, and how many definitions it holds."""
+
+_PARSES = 1500
+_PASSES = 12
+_SMALL = 100_000
+_DEEPEST = 40
+_TRIES = 48
+_LONGEST_HEAD = 400
+_TAB = 4
+_FILLER = b"0"  # stands where a grammar wants a body
+_QUOTED = rb'"(?:\\.|[^"\\\n])*"|' rb"'(?:\\.|[^'\\\n])*'|`[^`\n]*`"
+_BRACKETS = re.compile(_QUOTED + rb"|//[^\n]*|(?P<open>[(\[{])|(?P<close>[)\]}])")
+_TOKEN = re.compile(_QUOTED + rb"|[\w$@]+|\S")
+_GOES_ON = re.compile(
+    rb"[)\]}{.,|&?:=>]|\*/|-->|(?:end|else|elif|elsif|elseif|elsewhere|fi|done|esac|do|then|catch|except|finally|rescue"
+    rb"|ensure|after|in|and|or|with|where|while|until|yield|when|case|default|of|deriving|AS|FROM|WHERE|BEGIN|END)\b"
+)
+_TAKES_NEXT = re.compile(rb"#|//|--|;;|%\s|(?:public|private|protected|signals|slots|Q_SIGNALS|Q_SLOTS)[\w ]*:\s*$")
+"""Directives, comments and labels stand where they like: they count as indented like the line below."""
+
+
+@dataclass(slots=True)
+class _Unit:
+    """Rows [start, stop) that belong together, and the ranges of rows that lie deeper."""
+
+    start: int
+    stop: int
+    inner: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+
+
+class Mender:
+    """Finds what to leave out.
+
+    Args:
+        source: the file.
+        survey: looks at a text of the file's language.
+        prelude: what a piece of the file needs in front of it.
+    """
+
+    def __init__(self, source: bytes, survey: Survey, prelude: bytes = b"") -> None:
+        self._lines = source.split(b"\n")
+        self._source = source
+        self._survey = survey
+        self._prelude = prelude
+        self._parses = _PARSES
+        self._bytes = _PASSES * len(source) + _SMALL
+        self._indents = list(_indents(self._lines))
+
+    def mend(self, rows: Sequence[tuple[int, int]]) -> bytes | None:
+        """The source with spaces for what is not understood in these ranges of rows; None where nothing helped."""
+        try:
+            for start, stop in _joined(rows):
+                self._range(start, min(stop, len(self._lines)), b"", b"", 0)
+        except _Spent:
+            return None
+        mended = b"\n".join(self._lines)
+        return mended if mended != self._source else None
+
+    def _look(self, text: bytes) -> tuple[bool, int]:
+        self._parses -= 1
+        self._bytes -= len(text)
+        if self._parses < 0 or self._bytes < 0:
+            raise _Spent
+        return self._survey(self._prelude + text)
+
+    def _fine(self, *texts: bytes) -> bool:
+        return not self._look(b"\n".join(texts))[0]
+
+    def _text(self, start: int, stop: int) -> bytes:
+        return b"\n".join(self._lines[start:stop])
+
+    def _range(self, start: int, stop: int, before: bytes, after: bytes, depth: int) -> None:
+        """Mends rows of one level, the last first: what leads in a definition is judged together with it."""
+        units = self._units(start, stop)
+        end = stop
+        for at in range(len(units) - 1, -1, -1):
+            unit = units[at]
+            if self._fine(before, self._text(unit.start, unit.stop), after):
+                end = unit.stop
+                continue
+            leads = at + 1 < len(units) and self._fine(before, self._text(unit.start, end), after)
+            if leads or (at > 0 and self._fine(before, self._text(units[at - 1].start, unit.stop), after)):
+                continue
+            if unit.inner and depth < _DEEPEST:
+                self._inside(unit, before, after, depth)
+            else:
+                self._cut(unit, before, after)
+            end = unit.stop
+
+    def _inside(self, unit: _Unit, before: bytes, after: bytes, depth: int) -> None:
+        """Mends the frame of a unit and what lies in it."""
+        frame = self._frame(unit)
+        filler = next((one for one in (b"", _FILLER) if self._fine(before, one.join(frame), after)), None)
+        if filler is None and self._trim(unit, before, after):
+            frame, filler = self._frame(unit), b""
+        if filler is None:
+            edges = [unit.start, *(row for pair in unit.inner for row in pair), unit.stop]
+            for start, stop in zip(edges[::2], edges[1::2], strict=True):
+                self._blank(start, stop)
+            for start, stop in unit.inner:
+                self._range(start, stop, before, after, depth + 1)
+            return
+        for at, (start, stop) in enumerate(unit.inner):
+            around = b"\n".join([before, *frame[: at + 1]]), b"\n".join([*frame[at + 1 :], after])
+            self._range(start, stop, *around, depth + 1)
+            if filler and not self._text(start, stop).strip():
+                row = next(row for row in range(start, stop) if self._lines[row])
+                self._lines[row] = self._lines[row][: -len(filler)] + filler
+
+    def _frame(self, unit: _Unit) -> list[bytes]:
+        """The unit's own rows: before, between and after what lies deeper."""
+        edges = [unit.start, *(row for pair in unit.inner for row in pair), unit.stop]
+        return [self._text(start, stop) + b"\n" for start, stop in zip(edges[::2], edges[1::2], strict=True)]
+
+    def _trim(self, unit: _Unit, before: bytes, after: bytes) -> bool:
+        """Leaves out of the unit's first row what keeps its frame from being read."""
+        row = self._lines[unit.start]
+        rest = self._frame(unit)
+        rest[0] = rest[0][len(row) :]
+        return self._shorten(unit.start, before, b"".join(rest), after)
+
+    def _cut(self, unit: _Unit, before: bytes, after: bytes) -> None:
+        """Leaves out a unit, or the part of its only row without which it still defines something."""
+        if unit.stop - unit.start > 1 or not self._shorten(unit.start, before, b"", after):
+            self._blank(unit.start, unit.stop)
+
+    def _shorten(self, row: int, before: bytes, behind: bytes, after: bytes) -> bool:
+        line = self._lines[row]
+        if len(line) > _LONGEST_HEAD or not any(mark in line for mark in b"({[=:"):
+            return False
+        least = self._look(b"\n".join([before, after]))[1]
+        best: tuple[int, int, bytes] | None = None
+        for start, stop in _omissions(line):
+            shorter = line[:start] + b" " * (stop - start) + line[stop:]
+            wrong, count = self._look(b"\n".join([before, shorter + behind, after]))
+            if not wrong and count > least and (best is None or (-count, stop - start) < best[:2]):
+                best = -count, stop - start, shorter
+        if best is not None:
+            self._lines[row] = best[2]
+        return best is not None
+
+    def _blank(self, start: int, stop: int) -> None:
+        for row in range(start, stop):
+            self._lines[row] = b" " * len(self._lines[row])
+
+    def _units(self, start: int, stop: int) -> list[_Unit]:
+        """What begins at the least indentation of the rows; a bracket that is opened there is closed in its unit."""
+        filled = [row for row in range(start, stop) if self._indents[row] >= 0 and self._lines[row].strip()]
+        if not filled:
+            return []
+        least = min(self._indents[row] for row in filled)
+        own = [row for row in filled if self._indents[row] == least]
+        heads = sorted({filled[0], *(row for row in own if not _GOES_ON.match(self._lines[row].lstrip()))})
+        units: list[_Unit] = []
+        opened: list[tuple[int, int]] = []
+        for head, end in zip(heads, [*heads[1:], filled[-1] + 1], strict=True):
+            unit = _Unit(head, end)
+            mine = [row for row in own if head <= row < end] or [head]
+            edges = [*mine, end]
+            unit.inner = [
+                (row + 1, below)
+                for row, below in zip(mine, edges[1:], strict=True)
+                if any(self._lines[deep].strip() for deep in range(row + 1, below))
+            ]
+            balance = _balance(self._text(head, end))
+            units.append(unit)
+            if balance > 0:
+                opened.append((len(units) - 1, balance))
+            elif balance < 0 and opened:
+                first, depth = opened.pop()
+                if depth + balance > 0:
+                    opened.append((first, depth + balance))
+                    continue
+                opener = units[first]
+                between = (opener.stop, unit.start)
+                if between[0] < between[1]:
+                    units[first:] = [_Unit(opener.start, unit.stop, [between])]
+                else:
+                    units[first:] = [_Unit(opener.start, unit.stop, opener.inner + unit.inner)]
+        return units
+
+
+class _Spent(Exception):
+    """The budget of a file is used up."""
+
+
+def _indents(lines: Sequence[bytes]) -> Iterator[int]:
+    """Indentation of each row, -1 for blank ones."""
+    found: list[int] = []
+    below = 0
+    for line in reversed(lines):
+        text = line.lstrip()
+        if text and not _TAKES_NEXT.match(text):
+            below = len(line[: len(line) - len(text)].expandtabs(_TAB))
+        found.append(below if text else -1)
+    return reversed(found)
+
+
+def _joined(rows: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    joined: list[tuple[int, int]] = []
+    for start, stop in sorted(rows):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(stop, joined[-1][1])
+        else:
+            joined.append((start, stop))
+    return joined
+
+
+def _balance(text: bytes) -> int:
+    return sum(1 if found["open"] else -1 if found["close"] else 0 for found in _BRACKETS.finditer(text))
+
+
+def _omissions(line: bytes) -> list[tuple[int, int]]:
+    """Spans of a row to try to do without: tokens, bracketed groups with and without their word, what stands first."""
+    tokens = [found.span() for found in _TOKEN.finditer(line)]
+    spans: dict[tuple[int, int], None] = {}
+    opened: list[int] = []
+    for at, (start, stop) in enumerate(tokens):
+        mark = line[start:stop]
+        if mark in (b"(", b"[", b"{"):
+            opened.append(at)
+        elif mark in (b")", b"]", b"}") and opened:
+            first = opened.pop()
+            spans[tokens[first][0], stop] = None
+            spans[tokens[first][1], start] = None
+            if first:
+                spans[tokens[first - 1][0], stop] = None
+    for at, (start, stop) in enumerate(tokens[:-1]):
+        spans[start, stop] = None
+        if at:
+            spans[tokens[0][0], stop] = None
+    return sorted((span for span in spans if span[0] < span[1]), key=lambda span: (span[1] - span[0], span))[:_TRIES]
