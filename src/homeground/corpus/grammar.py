@@ -169,9 +169,9 @@ def _mended(source: bytes, tree: Tree, language: Language) -> bytes | None:
 
     query = _query(language, False)
     root = tree.root_node
-    wrong = [root] if root.is_error else [child for child in root.children if child.has_error]
+    wrong = [rows(node) for node in ([root] if root.is_error else root.children) if node.has_error] or [rows(root)]
     prelude = b"<?php\n" if language.name == "php" and b"<?" in source else b""
-    return Mender(source, survey, prelude).mend([rows(node) for node in wrong])
+    return Mender(source, survey, prelude).mend(min(wrong)[0], max(stop for _, stop in wrong))
 
 
 def _found(

@@ -9,6 +9,7 @@ lines keep their places. Each level of indentation parses its lines once, and a 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -61,11 +62,10 @@ class Mender:
         self._bytes = _PASSES * len(source) + _SMALL
         self._indents = list(_indents(self._lines))
 
-    def mend(self, rows: Sequence[tuple[int, int]]) -> bytes | None:
-        """The source with spaces for what is not understood in these ranges of rows; None where nothing helped."""
+    def mend(self, first: int, last: int) -> bytes | None:
+        """The source with spaces for what is not understood in these rows; None where nothing helped."""
         try:
-            for start, stop in _joined(rows):
-                self._range(start, min(stop, len(self._lines)), b"", b"", 0)
+            self._range(0, len(self._lines), b"", b"", 0, (first, last))
         except _Spent:
             return None
         mended = b"\n".join(self._lines)
@@ -84,13 +84,16 @@ class Mender:
     def _text(self, start: int, stop: int) -> bytes:
         return b"\n".join(self._lines[start:stop])
 
-    def _range(self, start: int, stop: int, before: bytes, after: bytes, depth: int) -> None:
+    def _range(
+        self, start: int, stop: int, before: bytes, after: bytes, depth: int, within: tuple[int, int] | None = None
+    ) -> None:
         """Mends rows of one level, the last first: what leads in a definition is judged together with it."""
         units = self._units(start, stop)
         end = stop
         for at in range(len(units) - 1, -1, -1):
             unit = units[at]
-            if self._fine(before, self._text(unit.start, unit.stop), after):
+            apart = within is not None and (unit.stop <= within[0] or within[1] < unit.start)
+            if apart or self._fine(before, self._text(unit.start, unit.stop), after):
                 end = unit.stop
                 continue
             leads = at + 1 < len(units) and self._fine(before, self._text(unit.start, end), after)
@@ -112,8 +115,11 @@ class Mender:
             edges = [unit.start, *(row for pair in unit.inner for row in pair), unit.stop]
             for start, stop in zip(edges[::2], edges[1::2], strict=True):
                 self._blank(start, stop)
+            least = self._look(b"\n".join([before, after]))[1]
             for start, stop in unit.inner:
                 self._range(start, stop, before, after, depth + 1)
+                if self._look(b"\n".join([before, self._text(start, stop), after]))[1] <= least:
+                    self._blank(start, stop)  # statements would go on with what stands above
             return
         for at, (start, stop) in enumerate(unit.inner):
             around = b"\n".join([before, *frame[: at + 1]]), b"\n".join([*frame[at + 1 :], after])
@@ -168,7 +174,8 @@ class Mender:
         heads = sorted({filled[0], *(row for row in own if not _GOES_ON.match(self._lines[row].lstrip()))})
         units: list[_Unit] = []
         opened: list[tuple[int, int]] = []
-        for head, end in zip(heads, [*heads[1:], filled[-1] + 1], strict=True):
+        for head, below in zip(heads, [*heads[1:], stop], strict=True):
+            end = filled[bisect_left(filled, below) - 1] + 1
             unit = _Unit(head, end)
             mine = [row for row in own if head <= row < end] or [head]
             edges = [*mine, end]
@@ -211,24 +218,14 @@ def _indents(lines: Sequence[bytes]) -> Iterator[int]:
     return reversed(found)
 
 
-def _joined(rows: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    joined: list[tuple[int, int]] = []
-    for start, stop in sorted(rows):
-        if joined and start <= joined[-1][1]:
-            joined[-1] = joined[-1][0], max(stop, joined[-1][1])
-        else:
-            joined.append((start, stop))
-    return joined
-
-
 def _balance(text: bytes) -> int:
     return sum(1 if found["open"] else -1 if found["close"] else 0 for found in _BRACKETS.finditer(text))
 
 
 def _omissions(line: bytes) -> list[tuple[int, int]]:
-    """Spans of a row to try to do without: tokens, bracketed groups with and without their word, what stands first."""
+    """Spans of a row to try to do without: bracketed groups with and without their word, tokens, what stands first."""
     tokens = [found.span() for found in _TOKEN.finditer(line)]
-    spans: dict[tuple[int, int], None] = {}
+    groups: list[tuple[int, int]] = []
     opened: list[int] = []
     for at, (start, stop) in enumerate(tokens):
         mark = line[start:stop]
@@ -236,12 +233,7 @@ def _omissions(line: bytes) -> list[tuple[int, int]]:
             opened.append(at)
         elif mark in (b")", b"]", b"}") and opened:
             first = opened.pop()
-            spans[tokens[first][0], stop] = None
-            spans[tokens[first][1], start] = None
-            if first:
-                spans[tokens[first - 1][0], stop] = None
-    for at, (start, stop) in enumerate(tokens[:-1]):
-        spans[start, stop] = None
-        if at:
-            spans[tokens[0][0], stop] = None
-    return sorted((span for span in spans if span[0] < span[1]), key=lambda span: (span[1] - span[0], span))[:_TRIES]
+            groups += [(tokens[first][0], stop), (tokens[first][1], start), (tokens[max(first - 1, 0)][0], stop)]
+    leading = [(tokens[0][0], stop) for _, stop in tokens[1:-1]]
+    spans = dict.fromkeys([*groups, *tokens[:-1], *leading])
+    return [(start, stop) for start, stop in spans if start < stop][:_TRIES]
