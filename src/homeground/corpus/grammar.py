@@ -52,7 +52,9 @@ _ARGUMENTS = re.compile(r"<[^<>]*>|\[[^\[\]]*\]")
 _NOISE = re.compile(r"^(?:module\.)?exports\.|^this\.|\bprototype\.")
 _BODY = re.compile(r"(?:^|_)(?:body|block|declarations)$|^(?:struct|enum|union)_declaration$")
 _CPP = re.compile(
-    rb"^[ \t]*(?:class[ \t]+\w|namespace\b|template[ \t]*<|using[ \t]+\w|(?:public|private|protected)[ \t]*:)", re.MULTILINE
+    rb"^[ \t]*(?:class[ \t]+\w[\w \t:<>,]*(?:\n[ \t]*)?[{;]|namespace(?:[ \t]+[\w:]+)?\s*\{|template[ \t]*<"
+    rb"|(?:public|private|protected)[ \t]*:[ \t]*$)",
+    re.MULTILINE,
 )
 _OWNER = re.compile(r"[^\W\d][\w.]*")
 
@@ -135,10 +137,10 @@ def parse(lines: Sequence[str], language: Language, *, calls: bool = False) -> S
         return None
     source = without("\n".join(lines).encode("utf-8", "replace"), HEADS.get(language.name, ()))
     tree = _tree(source, language)
-    if tree is not None and language.fallback is not None and (tree.root_node.has_error or _CPP.search(source)):
-        other = LANGUAGE_BY_NAME[language.fallback]
-        second = _tree(source, other)
-        if second is not None and (_faults(second), _damage(second)) <= (_faults(tree), _damage(tree)):
+    if tree is not None and language.fallback is not None:
+        other, certain = LANGUAGE_BY_NAME[language.fallback], _CPP.search(source) is not None
+        second = _tree(source, other) if certain or tree.root_node.has_error else None
+        if second is not None and (certain or _faults(second) < _faults(tree)):
             tree, language = second, other
     if tree is None:
         return None
@@ -152,7 +154,7 @@ def parse(lines: Sequence[str], language: Language, *, calls: bool = False) -> S
     best = _found(tree, language, lines, calls, first, list(spans(source, read))) if _is_tame(tree) else None
     if (mended := _mended(read, tree, language)) is not None and (second := _tree(mended, language)) is not None:
         more = _found(second, language, lines, calls, first, list(spans(source, mended))) if _is_tame(second) else None
-        if best is None or (more is not None and len(more.definitions) >= len(best.definitions)):
+        if best is None or (more is not None and _laid_out(more, lines) >= _laid_out(best, lines)):
             best = more
     return best
 
@@ -210,6 +212,20 @@ def _tree(source: bytes, language: Language) -> Tree | None:
 def _faults(tree: Tree) -> int:
     """How many of the outermost nodes hold a syntax error."""
     return sum(child.has_error for child in tree.root_node.children) + tree.root_node.is_error
+
+
+def _laid_out(syntax: Syntax, lines: Sequence[str]) -> int:
+    """How many definitions are indented as what lies in one another is: others were swallowed by an error."""
+    indents = [len(line) - len(line.lstrip()) for line in lines]
+    found, around = 0, list[Defined]()
+    for one in syntax.definitions:
+        while around and around[-1].node.end_byte <= one.node.start_byte:
+            around.pop()
+        outer = around[-1] if around else None
+        deeper = outer is None or one.start == outer.start or indents[one.start] > indents[outer.start]
+        found += deeper or (outer is not None and outer.kind == "module")
+        around.append(one)
+    return found
 
 
 def _damage(tree: Tree) -> int:

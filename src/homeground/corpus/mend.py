@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import pairwise
 
 Survey = Callable[[bytes], tuple[bool, int]]
 """Whether a text has a syntax error, and how many definitions it holds."""
@@ -22,6 +23,7 @@ _SMALL = 100_000
 _DEEPEST = 40
 _TRIES = 48
 _LONGEST_HEAD = 400
+_OWN_ROWS = 8
 _TAB = 4
 _FILLER = b"0"  # stands where a grammar wants a body
 _QUOTED = rb'"(?:\\.|[^"\\\n])*"|' rb"'(?:\\.|[^'\\\n])*'|`[^`\n]*`"
@@ -31,17 +33,25 @@ _GOES_ON = re.compile(
     rb"[)\]}{.,|&?:=>]|\*/|-->|(?:end|else|elif|elsif|elseif|elsewhere|fi|done|esac|do|then|catch|except|finally|rescue"
     rb"|ensure|after|in|and|or|with|where|while|until|yield|when|case|default|of|deriving|AS|FROM|WHERE|BEGIN|END)\b"
 )
+_END = re.compile(rb"end\b")
+_MODULE = re.compile(rb"(?:bare)?module\b(?!.*\bend\b)|(?:class|def|defmodule|namespace)\b[^{(=:;]*$")
 _TAKES_NEXT = re.compile(rb"#|//|--|;;|%\s|(?:public|private|protected|signals|slots|Q_SIGNALS|Q_SLOTS)[\w ]*:\s*$")
 """Directives, comments and labels stand where they like: they count as indented like the line below."""
 
 
 @dataclass(slots=True)
 class _Unit:
-    """Rows [start, stop) that belong together, and the ranges of rows that lie deeper."""
+    """Rows [start, stop) that belong together, those of them that stand at its edge, and the ranges between these."""
 
     start: int
     stop: int
-    inner: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    own: list[int]
+
+    @property
+    def inner(self) -> list[tuple[int, int]]:
+        """Ranges of rows that lie deeper, blank ones included."""
+        edges = [*self.own, self.stop]
+        return [(row + 1, below) for row, below in pairwise(edges) if row + 1 < below]
 
 
 class Mender:
@@ -112,8 +122,7 @@ class Mender:
         if filler is None and self._trim(unit, before, after):
             frame, filler = self._frame(unit), b""
         if filler is None:
-            edges = [unit.start, *(row for pair in unit.inner for row in pair), unit.stop]
-            for start, stop in zip(edges[::2], edges[1::2], strict=True):
+            for start, stop in self._edges(unit):
                 self._blank(start, stop)
             least = self._look(b"\n".join([before, after]))[1]
             for start, stop in unit.inner:
@@ -130,19 +139,26 @@ class Mender:
 
     def _frame(self, unit: _Unit) -> list[bytes]:
         """The unit's own rows: before, between and after what lies deeper."""
+        return [self._text(start, stop) + b"\n" for start, stop in self._edges(unit)]
+
+    def _edges(self, unit: _Unit) -> list[tuple[int, int]]:
         edges = [unit.start, *(row for pair in unit.inner for row in pair), unit.stop]
-        return [self._text(start, stop) + b"\n" for start, stop in zip(edges[::2], edges[1::2], strict=True)]
+        return list(zip(edges[::2], edges[1::2], strict=True))
 
     def _trim(self, unit: _Unit, before: bytes, after: bytes) -> bool:
-        """Leaves out of the unit's first row what keeps its frame from being read."""
-        row = self._lines[unit.start]
-        rest = self._frame(unit)
-        rest[0] = rest[0][len(row) :]
-        return self._shorten(unit.start, before, b"".join(rest), after)
+        """Leaves out one of the unit's own rows, or a part of its first, so that its frame can be read."""
+        for row in unit.own[:0:-1][:_OWN_ROWS]:
+            line = self._lines[row]
+            self._blank(row, row + 1)
+            if self._fine(before, b"".join(self._frame(unit)), after):
+                return True
+            self._lines[row] = line
+        frame = b"".join(self._frame(unit))
+        return self._shorten(unit.start, before, frame[len(self._lines[unit.start]) :], after)
 
     def _cut(self, unit: _Unit, before: bytes, after: bytes) -> None:
-        """Leaves out a unit, or the part of its only row without which it still defines something."""
-        if unit.stop - unit.start > 1 or not self._shorten(unit.start, before, b"", after):
+        """Leaves out a unit in which nothing lies deeper, or the part of it without which the rest can be read."""
+        if not self._trim(unit, before, after):
             self._blank(unit.start, unit.stop)
 
     def _shorten(self, row: int, before: bytes, behind: bytes, after: bytes) -> bool:
@@ -176,30 +192,27 @@ class Mender:
         opened: list[tuple[int, int]] = []
         for head, below in zip(heads, [*heads[1:], stop], strict=True):
             end = filled[bisect_left(filled, below) - 1] + 1
-            unit = _Unit(head, end)
-            mine = [row for row in own if head <= row < end] or [head]
-            edges = [*mine, end]
-            unit.inner = [
-                (row + 1, below)
-                for row, below in zip(mine, edges[1:], strict=True)
-                if any(self._lines[deep].strip() for deep in range(row + 1, below))
-            ]
-            balance = _balance(self._text(head, end))
+            unit = _Unit(head, end, [row for row in own if head <= row < end] or [head])
             units.append(unit)
+            balance = self._balance(unit)
             if balance > 0:
                 opened.append((len(units) - 1, balance))
             elif balance < 0 and opened:
                 first, depth = opened.pop()
                 if depth + balance > 0:
                     opened.append((first, depth + balance))
-                    continue
-                opener = units[first]
-                between = (opener.stop, unit.start)
-                if between[0] < between[1]:
-                    units[first:] = [_Unit(opener.start, unit.stop, [between])]
                 else:
-                    units[first:] = [_Unit(opener.start, unit.stop, opener.inner + unit.inner)]
+                    opener = units[first]
+                    closing = unit.own if units[first + 1 :] == [unit] else [unit.own[-1]]
+                    units[first:] = [_Unit(opener.start, unit.stop, [*opener.own, *closing])]
         return units
+
+    def _balance(self, unit: _Unit) -> int:
+        """How many brackets or blocks a unit opens and does not close, as far as its own rows tell."""
+        if not _brackets(self._text(unit.start, unit.stop)):
+            ends = sum(_END.match(self._lines[row].lstrip()) is not None for row in unit.own)
+            return 1 - ends if _MODULE.match(self._lines[unit.start].lstrip()) else min(0, 1 - ends)
+        return _brackets(b"\n".join(self._lines[row] for row in unit.own))
 
 
 class _Spent(Exception):
@@ -218,7 +231,7 @@ def _indents(lines: Sequence[bytes]) -> Iterator[int]:
     return reversed(found)
 
 
-def _balance(text: bytes) -> int:
+def _brackets(text: bytes) -> int:
     return sum(1 if found["open"] else -1 if found["close"] else 0 for found in _BRACKETS.finditer(text))
 
 
