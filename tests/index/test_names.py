@@ -3,7 +3,6 @@
 import pytest
 
 from homeground.index import Index, Stage
-from homeground.index.search import identifier
 
 SOURCE = '''
 class Server:
@@ -73,17 +72,6 @@ def test_words_lift_nothing(index):
 def test_the_stage_can_be_left_out(index):
     stages = [Stage.DENSE, Stage.LEXICAL]
     assert all("symbol" not in hit.scores for hit in index.search("parse_headers", 10, stages=stages))
-
-
-@pytest.mark.parametrize(
-    ("query", "name"),
-    [
-        ("a.b_c", "a.b_c"), ("A::b", "A.b"), ("Set#add()", "Set.add"), ("größe", "größe"),
-        ("two words", ""), ("1st", ""), ("a.", ""), ("", ""), ("f(x)", ""),
-    ],
-)  # fmt: skip
-def test_a_name_is_one_dotted_word(query, name):
-    assert identifier(query) == name
 
 
 def test_a_search_explains_itself(index):

@@ -4,7 +4,7 @@ Each language is one query in `grammars/NAME.scm`, in tree-sitter's own query la
 
 - `@function`, `@class` and the other kinds below: a node that defines something; `@name` holds its name, `@owner` the
   type that it belongs to where that stands elsewhere (a receiver in Go). `@member` is declared without a body: it is
-  listed, and stays in the chunk around it.
+  listed, and stays in the chunk around it. `(#set! named "operator NAME")` puts its name into another text.
 - `@comment`, `@lead`: what stays with the definition below it; a lead (decorator, attribute, signature) is also counted
   among the definition's own lines.
 - `@call` with `@qualifier`: what is called or made, and what stands before its dot.
@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 from homeground.corpus.languages import LANGUAGE_BY_NAME, Language
 from homeground.corpus.macros import HEADS, STEPS, spans, without
 from homeground.corpus.mend import Mender
+from homeground.corpus.names import clean_name, without_noise
 
 if TYPE_CHECKING:
     from tree_sitter import Language as Grammar
@@ -48,8 +49,6 @@ _SAMPLE = 1000
 _MAX_DEPTH = 10_000
 _MAX_CHILDREN = 4000
 _MAX_ANCESTORS = 100
-_ARGUMENTS = re.compile(r"<[^<>]*>|\[[^\[\]]*\]")
-_NOISE = re.compile(r"^(?:module\.)?exports\.|^this\.|\bprototype\.")
 _BODY = re.compile(r"(?:^|_)(?:body|block|declarations)$|^(?:struct|enum|union)_declaration$")
 _CPP = re.compile(
     rb"^[ \t]*(?:class[ \t]+\w[\w \t:<>,]*(?:\n[ \t]*)?[{;]|namespace(?:[ \t]+[\w:]+)?\s*\{|template[ \t]*<"
@@ -313,9 +312,14 @@ def _keep(syntax: Syntax, pattern: int, captures: Mapping[str, list[Node]], line
         if not kind:
             return
         node, name = captures[kind][0], captures["name"][0]
-        text = ".".join(clean_name(_text(one)) for one in captures["name"])
+        if kind == "rule":
+            text = " ".join(_text(name).split())
+        else:
+            text = ".".join(clean_name(_text(one)) for one in captures["name"])
+        if named := query.pattern_settings(pattern).get("named"):
+            text = clean_name(named.replace("NAME", text))
         if (owner := captures.get("owner")) and (match := _OWNER.search(_text(owner[0]))):
-            text = f"{match[0]}.{text}"
+            text = without_noise(f"{match[0]}.{text}")
         start, stop = rows(node)
         syntax.definitions.append(Defined(node, pattern, text, text, kind, start, stop, name.start_point.row))
     elif "call" in captures:
@@ -343,16 +347,6 @@ def _imported(captures: Mapping[str, list[Node]], binds: str | None) -> Imported
         parts = [part for part in re.split(r"[./:\\]+", module) if part]
         alias = parts[0 if binds == "first" else -1] if parts and binds != "none" else ""
     return Imported(module, name, alias, node.start_point.row)
-
-
-def clean_name(text: str) -> str:
-    """A definition's name as a symbol: one separator in every language, without type arguments and quotes."""
-    if text[:1] in "\"'`":
-        return text.strip("\"'`") or "?"
-    text = text.removeprefix("[").removesuffix("]") if text.startswith("[") else text
-    while (shorter := _ARGUMENTS.sub("", text)) != text:
-        text = shorter
-    return _NOISE.sub("", " ".join(text.replace("::", ".").split())) or "?"
 
 
 def _name_symbols(syntax: Syntax) -> None:
