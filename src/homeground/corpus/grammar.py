@@ -160,7 +160,7 @@ def parse(lines: Sequence[str], language: Language, *, calls: bool = False) -> S
 
 def _mended(source: bytes, tree: Tree, language: Language) -> bytes | None:
     def survey(text: bytes) -> tuple[bool, int]:
-        piece = _tree(text, language)
+        piece = _tree(prelude + text.replace(prelude, b"", 1) if prelude else text, language)
         if piece is None or piece.root_node.has_error or not _is_tame(piece):
             return True, 0
         matches = QueryCursor(query, match_limit=_MATCHES_AT_ONCE).matches(piece.root_node)
@@ -171,8 +171,8 @@ def _mended(source: bytes, tree: Tree, language: Language) -> bytes | None:
     query = _query(language, False)
     root = tree.root_node
     wrong = [rows(node) for node in ([root] if root.is_error else root.children) if node.has_error] or [rows(root)]
-    prelude = b"<?php\n" if language.name == "php" and b"<?" in source else b""
-    return Mender(source, survey, prelude).mend(min(wrong)[0], max(stop for _, stop in wrong))
+    prelude = b"<?php" if language.name == "php" and b"<?" in source else b""
+    return Mender(source, survey).mend(min(wrong)[0], max(stop for _, stop in wrong))
 
 
 def _found(

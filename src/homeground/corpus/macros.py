@@ -22,8 +22,9 @@ def _pattern(text: str) -> re.Pattern[bytes]:
 
 
 _WORDS = rf"(?P<omit>(?:(?:\[\[[^\]\n]*\]\]|[A-Za-z_]\w*(?:[ \t]*{_PARENTHESES})?)\s+){{1,4}})"
+_CLASS = r"(?:class|enum[ \t]+(?:class|struct)|enum(?=[ \t]+[A-Z_0-9]+\s))[ \t]+"
 _HEADS = _pattern(
-    rf"(?<![\w<,])(?:(?:class|enum[ \t]+(?:class|struct)|enum(?=[ \t]+[A-Z_0-9]+\s))[ \t]+{_WORDS}(?={_NAMED}(?:\{{|{_BASES}))"
+    rf"(?<![\w<,])(?:{_CLASS}{_WORDS}(?={_NAMED}(?:\{{|{_BASES}))"
     rf"|(?:struct|union|enum)[ \t]+{_WORDS.replace('omit', 'also')}(?={_NAMED}(?:{_MEMBERS}|{_BASES})))"
 )
 _LINES = _pattern(rf"^[ \t]*(?P<omit>{_MACRO}(?:\s*{_ARGUMENTS})?[ \t]*;?)[ \t]*(?=\n|//|/\*)")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -35,6 +35,8 @@ _GOES_ON = re.compile(
 )
 _END = re.compile(rb"end\b")
 _MODULE = re.compile(rb"(?:bare)?module\b(?!.*\bend\b)|(?:class|def|defmodule|namespace)\b[^{(=:;]*$")
+_MULTILINE = re.compile(rb'"""|\'\'\'|/\*|\*/')
+_CLOSES = {b'"""': b'"""', b"'''": b"'''", b"/*": b"*/"}
 _TAKES_NEXT = re.compile(rb"#|//|--|;;|%\s|(?:public|private|protected|signals|slots|Q_SIGNALS|Q_SLOTS)[\w ]*:\s*$")
 """Directives, comments and labels stand where they like: they count as indented like the line below."""
 
@@ -60,23 +62,22 @@ class Mender:
     Args:
         source: the file.
         survey: looks at a text of the file's language.
-        prelude: what a piece of the file needs in front of it.
     """
 
-    def __init__(self, source: bytes, survey: Survey, prelude: bytes = b"") -> None:
+    def __init__(self, source: bytes, survey: Survey) -> None:
         self._lines = source.split(b"\n")
         self._source = source
         self._survey = survey
-        self._prelude = prelude
         self._parses = _PARSES
         self._bytes = _PASSES * len(source) + _SMALL
-        self._indents = list(_indents(self._lines))
+        self._quoted = _quoted(self._lines)
+        self._indents = list(_indents(self._lines, self._quoted))
 
     def mend(self, first: int, last: int) -> bytes | None:
         """The source with spaces for what is not understood in these rows; None where nothing helped."""
         try:
             self._range(0, len(self._lines), b"", b"", 0, (first, last))
-        except _Spent:
+        except _SpentError:
             return None
         mended = b"\n".join(self._lines)
         return mended if mended != self._source else None
@@ -85,8 +86,8 @@ class Mender:
         self._parses -= 1
         self._bytes -= len(text)
         if self._parses < 0 or self._bytes < 0:
-            raise _Spent
-        return self._survey(self._prelude + text)
+            raise _SpentError
+        return self._survey(text)
 
     def _fine(self, *texts: bytes) -> bool:
         return not self._look(b"\n".join(texts))[0]
@@ -187,48 +188,73 @@ class Mender:
             return []
         least = min(self._indents[row] for row in filled)
         own = [row for row in filled if self._indents[row] == least]
-        heads = sorted({filled[0], *(row for row in own if not _GOES_ON.match(self._lines[row].lstrip()))})
+        heads = sorted({filled[0], *(row for row in own if row not in self._quoted and not self._goes_on(row))})
         units: list[_Unit] = []
-        opened: list[tuple[int, int]] = []
+        opened: dict[bool, list[tuple[int, int]]] = {True: [], False: []}
         for head, below in zip(heads, [*heads[1:], stop], strict=True):
             end = filled[bisect_left(filled, below) - 1] + 1
             unit = _Unit(head, end, [row for row in own if head <= row < end] or [head])
             units.append(unit)
-            balance = self._balance(unit)
+            by_word, balance = self._balance(unit)
             if balance > 0:
-                opened.append((len(units) - 1, balance))
-            elif balance < 0 and opened:
-                first, depth = opened.pop()
+                opened[by_word].append((len(units) - 1, balance))
+            elif balance < 0 and opened[by_word]:
+                first, depth = opened[by_word].pop()
                 if depth + balance > 0:
-                    opened.append((first, depth + balance))
+                    opened[by_word].append((first, depth + balance))
                 else:
+                    opened[not by_word] = [one for one in opened[not by_word] if one[0] < first]
                     opener = units[first]
                     closing = unit.own if units[first + 1 :] == [unit] else [unit.own[-1]]
                     units[first:] = [_Unit(opener.start, unit.stop, [*opener.own, *closing])]
         return units
 
-    def _balance(self, unit: _Unit) -> int:
-        """How many brackets or blocks a unit opens and does not close, as far as its own rows tell."""
+    def _goes_on(self, row: int) -> bool:
+        return _GOES_ON.match(self._lines[row].lstrip()) is not None
+
+    def _balance(self, unit: _Unit) -> tuple[bool, int]:
+        """Whether a unit is a block between words, and how many blocks it opens and does not close by its own rows."""
+        ends = sum(_END.match(self._lines[row].lstrip()) is not None for row in unit.own)
+        opens = _MODULE.match(self._lines[unit.start].lstrip()) is not None
+        if opens or ends > 1:
+            return True, 1 - ends
         if not _brackets(self._text(unit.start, unit.stop)):
-            ends = sum(_END.match(self._lines[row].lstrip()) is not None for row in unit.own)
-            return 1 - ends if _MODULE.match(self._lines[unit.start].lstrip()) else min(0, 1 - ends)
-        return _brackets(b"\n".join(self._lines[row] for row in unit.own))
+            return False, 0
+        return False, _brackets(b"\n".join(self._lines[row] for row in unit.own))
 
 
-class _Spent(Exception):
+class _SpentError(Exception):
     """The budget of a file is used up."""
 
 
-def _indents(lines: Sequence[bytes]) -> Iterator[int]:
+def _quoted(lines: Sequence[bytes]) -> set[int]:
+    """Rows that begin within a string or a comment of several lines."""
+    rows: set[int] = set()
+    opened, since = b"", 0
+    for row, line in enumerate(lines):
+        if opened:
+            rows.add(row)
+        for mark in _MULTILINE.findall(line):
+            if opened and mark == _CLOSES[opened]:
+                opened = b""
+            elif not opened and mark in _CLOSES:
+                opened, since = mark, row
+    return rows if not opened else {row for row in rows if row <= since}
+
+
+def _indents(lines: Sequence[bytes], quoted: Collection[int]) -> Iterator[int]:
     """Indentation of each row, -1 for blank ones."""
     found: list[int] = []
     below = 0
-    for line in reversed(lines):
-        text = line.lstrip()
-        if text and not _TAKES_NEXT.match(text):
-            below = len(line[: len(line) - len(text)].expandtabs(_TAB))
+    for row in range(len(lines) - 1, -1, -1):
+        text = lines[row].lstrip()
+        if text and row not in quoted and not _TAKES_NEXT.match(text):
+            below = len(lines[row][: len(lines[row]) - len(text)].expandtabs(_TAB))
         found.append(below if text else -1)
-    return reversed(found)
+    found.reverse()
+    for row in sorted(quoted):
+        found[row] = found[row - 1]
+    return iter(found)
 
 
 def _brackets(text: bytes) -> int:

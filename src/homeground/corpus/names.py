@@ -36,7 +36,7 @@ def clean_name(text: str) -> str:
         text = re.sub(r"\[([^\[\]]*)\]", r"\1", text).strip("\"'`")
     while (shorter := _ARGUMENTS.sub("", text)) != text:
         text = shorter
-    if any(mark in text for mark in "\"`") and len(text) > 1:
+    if any(mark in text for mark in '"`') and len(text) > 1:
         text = text.replace('"', "").replace("`", "")
     text = _QUOTED_SIGNS.sub(r"\1", _SCOPE.sub(".", text.removeprefix("::") if text[2:] else text))
     return without_noise(text) or "?"
