@@ -105,7 +105,8 @@ def test_signs_are_a_part_of_the_name(name, lines, symbols):
 @pytest.mark.parametrize(
     ("symbol", "owner", "name"),
     [
-        ("A.b", "A", "b"), ("b", "", "b"), ("Money.[]=", "Money", "[]="), ("A.::", "A", "::"), ("::.apply", "::", "apply"),
+        ("A.b", "A", "b"), ("b", "", "b"), ("Money.[]=", "Money", "[]="), ("A.::", "A", "::"),
+        ("::.apply", "::", "apply"),
         (".", "", "."), ("M.<.>", "M", "<.>"), ("M....", "M", "..."), ("A.empty?", "A", "empty?"), ("", "", ""),
         ("A.operator std::string", "A", "operator std::string"), ("Base.+", "Base", "+"), ("prime'", "", "prime'"),
     ],
@@ -119,7 +120,8 @@ def test_the_dot_of_an_operator_divides_nothing(symbol, owner, name):
     ("written", "meant"),
     [
         ("a.b_c", "a.b_c"), ("A::b", "A.b"), ("Set#add()", "Set.add"), ("größe", "größe"), ("Money#[]", "Money.[]"),
-        ("A::operator ==", "A.operator=="), ("operator bool", "operator bool"), ("(<>)", "<>"), ("`odd name`", "odd name"),
+        ("A::operator ==", "A.operator=="), ("operator bool", "operator bool"), ("(<>)", "<>"),
+        ("`odd name`", "odd name"),
         ("[Symbol.iterator]", "Symbol.iterator"), ("init?", "init"), ("A.::", "A.::"), ("A.#secret", "A.#secret"),
         ("operator()", "operator()"), ("this[]", "this[]"),
     ],

@@ -8,6 +8,7 @@ lines keep their places. Each level of indentation parses its lines once, and a 
 
 from __future__ import annotations
 
+import contextlib
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -17,7 +18,7 @@ from itertools import pairwise
 Survey = Callable[[bytes], tuple[bool, int]]
 """Whether a text has a syntax error, and how many definitions it holds."""
 
-_PARSES = 1500
+_PARSES = 1000  # and two a line
 _PASSES = 12
 _SMALL = 100_000
 _DEEPEST = 40
@@ -27,7 +28,7 @@ _OWN_ROWS = 8
 _TAB = 4
 _FILLER = b"0"  # stands where a grammar wants a body
 _QUOTED = rb'"(?:\\.|[^"\\\n])*"|' rb"'(?:\\.|[^'\\\n])*'|`[^`\n]*`"
-_BRACKETS = re.compile(_QUOTED + rb"|//[^\n]*|(?P<open>[(\[{])|(?P<close>[)\]}])")
+_BRACKETS = re.compile(_QUOTED + rb"|//[^\n]*|(?P<bracket>[()\[\]{}])")
 _TOKEN = re.compile(_QUOTED + rb"|[\w$@]+|\S")
 _GOES_ON = re.compile(
     rb"[)\]}{.,|&?:=>]|\*/|-->|(?:end|else|elif|elsif|elseif|elsewhere|fi|done|esac|do|then|catch|except|finally|rescue"
@@ -68,17 +69,15 @@ class Mender:
         self._lines = source.split(b"\n")
         self._source = source
         self._survey = survey
-        self._parses = _PARSES
+        self._parses = _PARSES + 2 * len(self._lines)
         self._bytes = _PASSES * len(source) + _SMALL
         self._quoted = _quoted(self._lines)
         self._indents = list(_indents(self._lines, self._quoted))
 
     def mend(self, first: int, last: int) -> bytes | None:
         """The source with spaces for what is not understood in these rows; None where nothing helped."""
-        try:
+        with contextlib.suppress(_SpentError):  # what is mended by then is mended
             self._range(0, len(self._lines), b"", b"", 0, (first, last))
-        except _SpentError:
-            return None
         mended = b"\n".join(self._lines)
         return mended if mended != self._source else None
 
@@ -190,20 +189,20 @@ class Mender:
         own = [row for row in filled if self._indents[row] == least]
         heads = sorted({filled[0], *(row for row in own if row not in self._quoted and not self._goes_on(row))})
         units: list[_Unit] = []
-        opened: dict[bool, list[tuple[int, int]]] = {True: [], False: []}
+        opened: list[tuple[int, str, int]] = []
         for head, below in zip(heads, [*heads[1:], stop], strict=True):
             end = filled[bisect_left(filled, below) - 1] + 1
             unit = _Unit(head, end, [row for row in own if head <= row < end] or [head])
             units.append(unit)
-            by_word, balance = self._balance(unit)
+            kind, balance = self._balance(unit)
             if balance > 0:
-                opened[by_word].append((len(units) - 1, balance))
-            elif balance < 0 and opened[by_word]:
-                first, depth = opened[by_word].pop()
+                opened.append((len(units) - 1, kind, balance))
+            elif balance < 0 and (same := [at for at, one in enumerate(opened) if one[1] == kind]):
+                first, _, depth = opened[same[-1]]
+                del opened[same[-1] :]
                 if depth + balance > 0:
-                    opened[by_word].append((first, depth + balance))
+                    opened.append((first, kind, depth + balance))
                 else:
-                    opened[not by_word] = [one for one in opened[not by_word] if one[0] < first]
                     opener = units[first]
                     closing = unit.own if units[first + 1 :] == [unit] else [unit.own[-1]]
                     units[first:] = [_Unit(opener.start, unit.stop, [*opener.own, *closing])]
@@ -212,15 +211,15 @@ class Mender:
     def _goes_on(self, row: int) -> bool:
         return _GOES_ON.match(self._lines[row].lstrip()) is not None
 
-    def _balance(self, unit: _Unit) -> tuple[bool, int]:
-        """Whether a unit is a block between words, and how many blocks it opens and does not close by its own rows."""
+    def _balance(self, unit: _Unit) -> tuple[str, int]:
+        """What kind of block a unit opens or closes, and how many more it opens than it closes by its own rows."""
         ends = sum(_END.match(self._lines[row].lstrip()) is not None for row in unit.own)
-        opens = _MODULE.match(self._lines[unit.start].lstrip()) is not None
-        if opens or ends > 1:
-            return True, 1 - ends
-        if not _brackets(self._text(unit.start, unit.stop)):
-            return False, 0
-        return False, _brackets(b"\n".join(self._lines[row] for row in unit.own))
+        if _MODULE.match(self._lines[unit.start].lstrip()) or ends > 1:
+            return "end", 1 - ends
+        for kind in ("{}", "()", "[]"):
+            if _balance(self._text(unit.start, unit.stop), kind):
+                return kind, _balance(b"\n".join(self._lines[row] for row in unit.own), kind)
+        return "", 0
 
 
 class _SpentError(Exception):
@@ -257,8 +256,9 @@ def _indents(lines: Sequence[bytes], quoted: Collection[int]) -> Iterator[int]:
     return iter(found)
 
 
-def _brackets(text: bytes) -> int:
-    return sum(1 if found["open"] else -1 if found["close"] else 0 for found in _BRACKETS.finditer(text))
+def _balance(text: bytes, kind: str) -> int:
+    brackets = [found["bracket"] for found in _BRACKETS.finditer(text)]
+    return brackets.count(kind[0].encode()) - brackets.count(kind[1].encode())
 
 
 def _omissions(line: bytes) -> list[tuple[int, int]]:
