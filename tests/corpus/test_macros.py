@@ -2,6 +2,8 @@
 
 # ruff: noqa: E501 - a case is one line
 
+import time
+
 import pytest
 
 from homeground.corpus import language_of, outline
@@ -157,3 +159,15 @@ def test_what_the_other_half_of_a_conditional_defines_stays():
 def test_a_variable_of_a_class_in_braces_is_no_class():
     lines = ["struct Point p{1, 2};", "enum Color c{Red};", "void f() { struct Point q{1, 2}; }"]
     assert [one.symbol for one in outline(lines, language_of("a.cpp")).definitions] == ["f"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["AAA BBB " * 30_000, "class A b : " * 30_000, "AAA(\n" * 30_000, "class A b<" * 30_000, "#if 0\n" * 30_000,
+     "class A " + " " * 200_000, "AAA((((" * 20_000, ") const AAA(" * 20_000],
+    ids=["words", "bases", "calls", "arguments", "conditionals", "blanks", "nested", "behind"],
+)  # fmt: skip
+def test_hostile_macros_take_linear_time(text):
+    began = time.process_time()
+    outline(["int f( {", *text.split("\n")], language_of("a.cpp"))
+    assert time.process_time() - began < 6

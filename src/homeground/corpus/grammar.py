@@ -128,6 +128,9 @@ def parse(lines: Sequence[str], language: Language, *, calls: bool = False) -> S
         language: its row in the table.
         calls: whether calls are wanted too; they take as long as the rest.
 
+    A file with syntax errors is read again without what seems to cause them (`macros`, `mend`). That reading counts
+    when it has no fewer definitions that are indented as they should; what was left out is taken from the first one.
+
     Returns:
         None where there is no grammar (or its wheel is not installed), and for trees that no code has: nested ten
         thousand deep, or one error over thousands of tokens.
@@ -159,14 +162,15 @@ def parse(lines: Sequence[str], language: Language, *, calls: bool = False) -> S
 
 
 def _mended(source: bytes, tree: Tree, language: Language) -> bytes | None:
+    """The source without what the grammar does not know, None where nothing helps."""
+    from tree_sitter import QueryCursor
+
     def survey(text: bytes) -> tuple[bool, int]:
         piece = _tree(prelude + text.replace(prelude, b"", 1) if prelude else text, language)
         if piece is None or piece.root_node.has_error or not _is_tame(piece):
             return True, 0
         matches = QueryCursor(query, match_limit=_MATCHES_AT_ONCE).matches(piece.root_node)
         return False, len({captures["name"][0].start_byte for _, captures in matches if "name" in captures})
-
-    from tree_sitter import QueryCursor
 
     query = _query(language, False)
     root = tree.root_node

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 _PARENTHESES = r"\((?:[^()\n]|\((?:[^()\n]|\([^()\n]*\))*\))*\)"
 _ARGUMENTS = r"\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)"
 _MACRO = r"(?:[A-Z_][A-Z0-9_]{2,}|__\w+)\b"
-_NAMED = r"(?!(?:final|sealed|abstract)\b)[A-Za-z_][\w:]*(?:<[^<>;{}]*>)?\s*(?:(?:final|sealed|abstract)\s*)?"
-_BASES = r":\s*[A-Za-z_][^;{}?]*\{"
-_MEMBERS = r"\{\s*(?:\n|//|/\*|public:|\}|[^{}\n]*;)"  # and no variable that is initialised
+_NAMED = r"(?!(?:final|sealed|abstract)\b)[A-Za-z_][\w:]*(?:<[^<>;{}]{0,500}>)?\s*(?:(?:final|sealed|abstract)\s*)?"
+_BASES = r":\s*[A-Za-z_][^;{}?]{0,1000}\{"
+_MEMBERS = r"\{\s*(?:\n|//|/\*|public:|\}|[^{}\n]{0,500};)"  # and no variable that is initialised
 
 
 def _pattern(text: str) -> re.Pattern[bytes]:
@@ -37,7 +37,7 @@ _BEHIND = _pattern(
 )
 _BEFORE = _pattern(
     rf"(?<![\w.>#:\"])(?P<omit>{_MACRO}(?:{_PARENTHESES})?)"
-    r"(?=[ \t\n]+[A-Za-z_~:*&](?:[\w:<>,*& \t~]*[\w)>])?[ \t]*[({;=])"
+    r"(?=[ \t\n]+[A-Za-z_~:*&](?:[\w:<>,*& \t~]{0,200}[\w)>])?[ \t]*[({;=])"
 )
 _DIRECTIVE = re.compile(rb"[ \t]*#[ \t]*(if|ifdef|ifndef|elif|elifdef|elifndef|else|endif)\b[ \t]*([^\n]*)")
 

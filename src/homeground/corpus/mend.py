@@ -133,9 +133,9 @@ class Mender:
         for at, (start, stop) in enumerate(unit.inner):
             around = b"\n".join([before, *frame[: at + 1]]), b"\n".join([*frame[at + 1 :], after])
             self._range(start, stop, *around, depth + 1)
-            if filler and not self._text(start, stop).strip():
-                row = next(row for row in range(start, stop) if self._lines[row])
-                self._lines[row] = self._lines[row][: -len(filler)] + filler
+            filled = [row for row in range(start, stop) if self._lines[row]]
+            if filler and filled and not self._text(start, stop).strip():
+                self._lines[filled[0]] = self._lines[filled[0]][: -len(filler)] + filler
 
     def _frame(self, unit: _Unit) -> list[bytes]:
         """The unit's own rows: before, between and after what lies deeper."""
