@@ -19,6 +19,7 @@ Survey = Callable[[bytes], tuple[bool, int]]
 """Whether a text has a syntax error, and how many definitions it holds."""
 
 _PARSES = 1000  # and two a line
+_MOST_PARSES = 10_000
 _PASSES = 12
 _SMALL = 100_000
 _DEEPEST = 40
@@ -69,7 +70,7 @@ class Mender:
         self._lines = source.split(b"\n")
         self._source = source
         self._survey = survey
-        self._parses = _PARSES + 2 * len(self._lines)
+        self._parses = min(_PARSES + 2 * len(self._lines), _MOST_PARSES)
         self._bytes = _PASSES * len(source) + _SMALL
         self._quoted = _quoted(self._lines)
         self._indents = list(_indents(self._lines, self._quoted))
