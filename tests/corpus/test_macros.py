@@ -148,6 +148,21 @@ def test_a_class_behind_a_macro_has_its_lines_its_head_and_its_members():
     assert (read.symbol, read.kind) == ("Gauge.read", "member")
 
 
+def test_what_a_header_of_cpp_only_declares_is_listed():
+    lines = [
+        "API int top(int x);",
+        "namespace n {",
+        "Gauge& inner();",
+        "class Gauge {",
+        "  Gauge(int x);",
+        "  ~Gauge();",
+    ]
+    lines += ["  bool operator!() const;", "};", "}", "void f() { Gauge g(top(1)); }"]
+    found = outline(lines, language_of("a.h")).definitions
+    members = ["top", "n.inner", "n.Gauge.Gauge", "n.Gauge.~Gauge", "n.Gauge.operator!"]
+    assert [one.symbol for one in found if one.kind == "member"] == members
+
+
 def test_what_the_other_half_of_a_conditional_defines_stays():
     lines = ["#ifdef A", "int f(int a) {", "#else", "int f(long a) {", "#endif", "  return 1;", "}"]
     lines += ["#ifdef B", "int g(void) { return f(1); }", "#else", "int h(void) { return f(2); }", "#endif"]

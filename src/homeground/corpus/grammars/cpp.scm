@@ -36,6 +36,31 @@
 ]) @member
 
 (field_declaration_list (declaration declarator: (operator_cast) @name) @member)
+(translation_unit (declaration declarator: [
+  (function_declarator declarator: [(identifier) (destructor_name) (operator_name)] @name)
+  (pointer_declarator declarator: (function_declarator declarator: [(identifier) (destructor_name) (operator_name)] @name))
+  (reference_declarator (function_declarator declarator: [(identifier) (destructor_name) (operator_name)] @name))
+]) @member)
+(declaration_list (declaration declarator: [
+  (function_declarator declarator: [(identifier) (destructor_name) (operator_name)] @name)
+  (pointer_declarator declarator: (function_declarator declarator: [(identifier) (destructor_name) (operator_name)] @name))
+  (reference_declarator (function_declarator declarator: [(identifier) (destructor_name) (operator_name)] @name))
+]) @member)
+(field_declaration_list (declaration declarator: [
+  (function_declarator declarator: [(identifier) (destructor_name) (operator_name)] @name)
+  (pointer_declarator declarator: (function_declarator declarator: [(identifier) (destructor_name) (operator_name)] @name))
+  (reference_declarator (function_declarator declarator: [(identifier) (destructor_name) (operator_name)] @name))
+]) @member)
+(preproc_if (declaration declarator: [
+  (function_declarator declarator: [(identifier) (destructor_name) (operator_name)] @name)
+  (pointer_declarator declarator: (function_declarator declarator: [(identifier) (destructor_name) (operator_name)] @name))
+  (reference_declarator (function_declarator declarator: [(identifier) (destructor_name) (operator_name)] @name))
+]) @member)
+(preproc_ifdef (declaration declarator: [
+  (function_declarator declarator: [(identifier) (destructor_name) (operator_name)] @name)
+  (pointer_declarator declarator: (function_declarator declarator: [(identifier) (destructor_name) (operator_name)] @name))
+  (reference_declarator (function_declarator declarator: [(identifier) (destructor_name) (operator_name)] @name))
+]) @member)
 
 (call_expression function: (identifier) @call)
 (call_expression function: (field_expression argument: (_) @qualifier field: (_) @call))
