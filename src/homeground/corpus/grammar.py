@@ -51,7 +51,7 @@ _MAX_CHILDREN = 4000
 _MAX_ANCESTORS = 100
 _BODY = re.compile(r"(?:^|_)(?:body|block|declarations)$|^(?:struct|enum|union)_declaration$")
 _CPP = re.compile(
-    rb"^[ \t]*(?:class[ \t]+\w[\w \t:<>,]*(?:\n[ \t]*)?[{;]|namespace(?:[ \t]+[\w:]+)?\s*\{|template[ \t]*<"
+    rb"^[ \t]*(?:class[ \t]+\w[\w \t:<>,]*(?:\n[ \t]*)?[{;]|namespace(?:[ \t]+[\w:]+)?\s*\{|template[ \t]*<|export[ \t]+module\b"
     rb"|(?:public|private|protected)[ \t]*:[ \t]*$)",
     re.MULTILINE,
 )
