@@ -51,8 +51,8 @@ _MAX_CHILDREN = 4000
 _MAX_ANCESTORS = 100
 _BODY = re.compile(r"(?:^|_)(?:body|block|declarations)$|^(?:struct|enum|union)_declaration$")
 _CPP = re.compile(
-    rb"^[ \t]*(?:class[ \t]+\w[\w \t:<>,]*(?:\n[ \t]*)?[{;]|namespace(?:[ \t]+[\w:]+)?\s*\{|template[ \t]*<|export[ \t]+module\b"
-    rb"|(?:public|private|protected)[ \t]*:[ \t]*$)",
+    rb"^[ \t]*(?:class[ \t]+\w[\w \t:<>,]*(?:\n[ \t]*)?[{;]|namespace(?:[ \t]+[\w:]+)?\s*\{"
+    rb"|template[ \t]*<|export[ \t]+module\b|(?:public|private|protected)[ \t]*:[ \t]*$)",
     re.MULTILINE,
 )
 _OWNER = re.compile(r"[^\W\d][\w.]*")
@@ -167,7 +167,7 @@ def _mended(source: bytes, tree: Tree, language: Language) -> bytes | None:
 
     def survey(text: bytes) -> tuple[bool, int]:
         piece = _tree(prelude + text.replace(prelude, b"", 1) if prelude else text, language)
-        if piece is None or piece.root_node.has_error or not _is_tame(piece):
+        if piece is None or _damage(piece) or not _is_tame(piece):
             return True, 0
         matches = QueryCursor(query, match_limit=_MATCHES_AT_ONCE).matches(piece.root_node)
         return False, len({captures["name"][0].start_byte for _, captures in matches if "name" in captures})
@@ -232,11 +232,11 @@ def _laid_out(syntax: Syntax, lines: Sequence[str]) -> int:
 
 
 def _damage(tree: Tree) -> int:
-    """How many bytes no rule of the grammar covers."""
-    found, nodes = 0, [tree.root_node]
+    """How many bytes no rule of the grammar covers; an end of a line that a one-line body lacks is none."""
+    found, nodes = 0, [tree.root_node] if tree.root_node.has_error else []
     while nodes:
         node = nodes.pop()
-        if node.is_error or node.is_missing:
+        if node.is_error or (node.is_missing and "semi" not in node.type):
             found += 1 + node.end_byte - node.start_byte
         elif node.has_error:
             nodes.extend(node.children)
