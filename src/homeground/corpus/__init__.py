@@ -3,6 +3,7 @@
 from homeground.corpus.chunk import Chunk, digest
 from homeground.corpus.chunker import approximate_tokens, breadcrumb, chunk_lines
 from homeground.corpus.languages import LANGUAGES, Language, language_of
+from homeground.corpus.names import own_name, spellings, split_symbol
 from homeground.corpus.outline import Definition, Import, Outline, Reference, outline
 from homeground.corpus.pieces import TokenCounter
 from homeground.corpus.reading import MAX_BYTES, MAX_DOCUMENT_BYTES, SourceFile, Text, read_text, text_of
@@ -44,9 +45,12 @@ __all__ = [
     "find_secrets",
     "language_of",
     "outline",
+    "own_name",
     "read_text",
     "redact",
     "redact_lines",
+    "spellings",
+    "split_symbol",
     "stdlib_root",
     "text_of",
 ]

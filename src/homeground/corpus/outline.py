@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from homeground.corpus.grammar import Defined, Syntax, body_of, enclosing, parse
 from homeground.corpus.languages import Language
+from homeground.corpus.names import own_name
 
 _SIGNATURE_CHARACTERS = 400
 
@@ -109,7 +110,7 @@ def _definition(one: Defined, syntax: Syntax, lines: Sequence[str]) -> Definitio
     last, head = _head(one, syntax, lines)
     return Definition(
         symbol=one.symbol,
-        name=one.symbol.rpartition(".")[2],
+        name=own_name(one.symbol),
         kind=one.kind,
         start=start + 1,
         end=one.stop,

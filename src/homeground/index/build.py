@@ -27,7 +27,7 @@ from homeground.index.embed import Embedder
 from homeground.index.manifest import Manifest, StoredChunk, reporting
 from homeground.index.settings import IndexSettings
 
-_CHUNKER_VERSION = "7"
+_CHUNKER_VERSION = "8"
 _CONTENT_VERSION = "3"  # changes with what is embedded
 _COMMIT_EVERY = 1024
 _WINDOW_CHUNKS = 4096

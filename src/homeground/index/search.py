@@ -6,7 +6,6 @@ k hits come back whenever they exist.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from homeground.corpus import Chunk
+from homeground.corpus import Chunk, spellings
 from homeground.index.filters import Filters, rows_of
 from homeground.index.fuse import blend, fuse
 from homeground.index.hit import Hit, Stage
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from homeground.index.view import View
 
 CANDIDATES = 100
-_IDENTIFIER = re.compile(r"[^\W\d]\w*(?:(?:\.|::|#)[^\W\d]\w*)*")
 _EXACT, _TAIL, _FOLDED = 1.0, 0.9, 0.5
 
 DEFAULT_STAGES = frozenset({Stage.DENSE, Stage.LEXICAL, Stage.RERANK, Stage.SYMBOL})
@@ -209,12 +207,12 @@ class Searcher:
 
     def _lift(self, query: str, hits: list[Hit], rows: NDArray[np.int64] | None) -> list[Hit]:
         """Definitions of the name that the whole query is come first, from their first line."""
-        name = identifier(query)
-        named = self.manifest.named(name) if name else []
-        if rows is not None:
-            allowed = {self.view.ids[row] for row in rows}
-            named = [chunk for chunk in named if chunk.id in allowed]
-        if not named:
+        allowed = None if rows is None else {self.view.ids[row] for row in rows}
+        for name in spellings(query):
+            named = [one for one in self.manifest.named(name) if allowed is None or one.id in allowed]
+            if named:
+                break
+        else:
             return hits
         known = {(hit.path, hit.symbol): hit for hit in hits}
         best = max((hit.score for hit in hits), default=0.0)
@@ -228,12 +226,6 @@ class Searcher:
         order = {key: place for place, key in enumerate(known)}
         first = sorted(lifted.items(), key=lambda item: (-item[1].score, order.get(item[0], len(order))))
         return [hit for _, hit in first] + [hit for key, hit in known.items() if key not in lifted]
-
-
-def identifier(query: str) -> str:
-    """The dotted name that the whole query is, without a call's parentheses; "" for anything else."""
-    text = query.strip().removesuffix("()")
-    return re.sub("::|#", ".", text) if _IDENTIFIER.fullmatch(text) else ""
 
 
 def _likeness(name: str, symbol: str) -> float:

@@ -17,7 +17,7 @@ from homeground.base.progress import Progress
 from homeground.corpus import LANGUAGES, Chunk, Import, Outline, outline
 from homeground.index.manifest import Manifest
 
-_VERSION = 1  # of the tables and of what `outline` finds; another one means outlining everything again
+_VERSION = 2  # of the tables and of what `outline` finds; another one means outlining everything again
 _FILES_A_COMMIT = 500
 _TABLES = """
 CREATE TABLE files (

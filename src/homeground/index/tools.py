@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from homeground.base.errors import HomegroundError, UsageError
-from homeground.corpus import read_text
+from homeground.corpus import own_name, read_text, spellings
 from homeground.index.filters import Filters, symbol_matches
 from homeground.index.symbols import Symbol, lines_of
 from homeground.index.trace import Tracer
@@ -90,7 +90,9 @@ class Tools:
         """
         warnings: list[str] = []
         everything = self._definitions
-        found = [one for one in everything if _matches(pattern, one.symbol)]
+        names = {name.casefold() for name in spellings(pattern)}
+        exact = {id(one) for one in everything if _is_one_of(one, names)}
+        found = [one for one in everything if id(one) in exact or _matches(pattern, one.symbol)]
         if not found:
             raise UsageError(
                 f"no symbol matches '{pattern}'" if everything else "the index holds no symbols",
@@ -115,8 +117,8 @@ class Tools:
                     hint=f"they lie in: {_some(sorted({one.path for one in found}))}",
                 )
             found = [one for one in found if one.path in passed]
-        exact = pattern.rpartition(".")[2].casefold()
-        found.sort(key=lambda one: one.symbol.rpartition(".")[2].casefold() != exact)
+        last = own_name(pattern).casefold()
+        found.sort(key=lambda one: (id(one) not in exact, own_name(one.symbol).casefold() != last))
         limit = max(1, min(limit, MOST_SYMBOLS))
         document = {"pattern": pattern, "symbols": [one.to_json() for one in found[:limit]], "total": len(found)}
         return document | ({"warnings": warnings} if warnings else {})
@@ -146,25 +148,27 @@ class Tools:
         Raises:
             UsageError: there is none, or there are several.
         """
-        given, _, name = symbol.strip().removesuffix("()").rpartition(":")
-        name = name.replace("#", ".")
-        if given.endswith(":"):  # A::b
-            given, name = "", symbol.strip().removesuffix("()").replace("::", ".")
-        last = name.rpartition(".")[2]
-        named = self.index.symbols.named(last) if last else []
-        if given:
-            path = self.file(given)[1]
-            named = [one for one in named if one.path == path]
-        for fits in (_is, _ends, _in_module, _folded):
-            if found := [one for one in named if fits(one, name)]:
-                break
-        else:
+        found, name = self._named(symbol), symbol
+        if not found and ":" in symbol:
+            given, name = _split_file(symbol, {path for _, path in self.index.files()})
+            path = self.file(given)[1] if given else ""
+            found = self._named(name, path)
+        if not found:
             raise UsageError(f"no symbol is called '{symbol}'", where="trace", hint=self._near_names(name))
         places = {(one.path, one.symbol): one for one in reversed(found)}
         if len(places) > 1:
             listed = _some([f"{one.path}:{one.symbol} (line {one.line})" for one in found])
             raise UsageError(f"'{symbol}' is ambiguous", where="trace", hint=f"name one of them: {listed}")
         return found[0]
+
+    def _named(self, written: str, path: str = "") -> list[Symbol]:
+        """Definitions of the name as someone writes it, those of the likeliest reading."""
+        for name in spellings(written):
+            named = [one for one in self.index.symbols.named(own_name(name)) if not path or one.path == path]
+            for fits in (_is, _ends, _in_module, _folded):
+                if found := [one for one in named if fits(one, name)]:
+                    return found
+        return []
 
     def skeleton(self, path: str) -> dict[str, Any]:
         """What a file defines: `{"path", "language", "lines", "entries", "stale"}`, bodies left out.
@@ -288,6 +292,14 @@ def split_place(written: str) -> tuple[str, int, int | None]:
     return found["path"], int(found["start"] or 1), int(found["end"]) if found["end"] else None
 
 
+def _split_file(written: str, known: Collection[str]) -> tuple[str, str]:
+    """A file and a name in it, from "PATH:NAME"; the file is "" where colons stand in pairs only, as in A::b."""
+    at = next((at for at, mark in enumerate(written) if mark == ":" and written[:at] in known), -1)
+    if at < 0:
+        at = written.replace("::", "  ").find(":")
+    return (written[:at], written[at + 1 :]) if at > 0 else ("", written)
+
+
 def _fitting(lines: Sequence[str], start: int, stop: int, most_lines: int) -> int:
     """The last line that can be shown; one at least."""
     held = 0
@@ -303,6 +315,11 @@ def _matches(pattern: str, symbol: str) -> bool:
     if _GLOB.intersection(pattern):
         return symbol_matches(pattern, symbol)
     return pattern.casefold() in symbol.casefold()
+
+
+def _is_one_of(one: Symbol, names: Collection[str]) -> bool:
+    symbol = one.symbol.casefold()
+    return any(symbol == name or symbol.endswith(f".{name}") for name in names)
 
 
 def _is(one: Symbol, name: str) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from homeground.base.errors import HomegroundError
-from homeground.corpus import Chunk, SourceFile, digest, language_of
+from homeground.corpus import Chunk, SourceFile, digest, language_of, own_name
 from homeground.index import Index
 from homeground.tasks.decontaminate import near_duplicates
 from homeground.tasks.docstrings import Docstring, docstrings
@@ -159,7 +159,7 @@ def says_its_name(question: str, symbol: str) -> bool:
 
     On the standard library such a question is found at an MRR@10 of 0.45, the others at 0.32.
     """
-    name = symbol.rpartition(".")[2].strip("_")
+    name = own_name(symbol).strip("_")
     return bool(name) and re.search(rf"(?<!\w)_*{re.escape(name)}_*(?!\w)", question) is not None
 
 
