@@ -21,13 +21,14 @@ from numpy.typing import NDArray
 
 from homeground.base.errors import HomegroundError
 from homeground.base.progress import Bar, Progress, clock
-from homeground.corpus import Chunk, Corpus, FoundSecret, LeftOutError, Skip, SourceFile, below, chunk_lines, digest
+from homeground.corpus import Chunk, Corpus, FoundSecret, LeftOutError, Skip, SourceFile, below, chunk_lines, digest, nfc
+from homeground.corpus.chunk import PART_DIGITS
 from homeground.corpus.reading import read_bytes
 from homeground.index.embed import Embedder
 from homeground.index.manifest import Manifest, StoredChunk, reporting
 from homeground.index.settings import IndexSettings
 
-_CHUNKER_VERSION = "7"
+_CHUNKER_VERSION = "8"
 _CONTENT_VERSION = "3"  # changes with what is embedded
 _COMMIT_EVERY = 1024
 _WINDOW_CHUNKS = 4096
@@ -219,7 +220,10 @@ def _chunks(file: SourceFile, before: str, settings: IndexSettings, embedder: Em
     if before:
         chunks = [
             replace(
-                chunk, id=digest(chunk.id, before), path=file.path, header=file.path + chunk.header.removeprefix(own)
+                chunk,
+                id=digest(chunk.id[:-PART_DIGITS], before)[:-PART_DIGITS] + chunk.id[-PART_DIGITS:],
+                path=file.path,
+                header=file.path + chunk.header.removeprefix(own),
             )
             for chunk in chunks
         ]
@@ -228,7 +232,7 @@ def _chunks(file: SourceFile, before: str, settings: IndexSettings, embedder: Em
 
 def stored(chunk: Chunk, embedder: Embedder) -> StoredChunk:
     """The chunk with the key of its vector: what is embedded but for the path, and the embedder."""
-    body = chunk.indexed_text.removeprefix(chunk.path)
+    body = chunk.indexed_text.removeprefix(nfc(chunk.path))
     return StoredChunk(chunk, digest(_CONTENT_VERSION, embedder.revision, body))
 
 

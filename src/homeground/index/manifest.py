@@ -43,7 +43,7 @@ CREATE INDEX chunks_by_content ON chunks (content);
 """
 _CHUNK_COLUMNS = "c.id, f.path, c.start, c.stop, c.symbol, c.kind, c.language, c.header, c.text"
 _LIVE = "chunks c JOIN files f ON c.file = f.number AND f.staged = 0"
-_IN_ORDER = "ORDER BY f.root, f.path, c.start"
+_IN_ORDER = "ORDER BY f.root, f.path, c.start, c.id"
 
 
 class Row(NamedTuple):
@@ -325,7 +325,7 @@ class Manifest:
 
     def file_chunks(self, root: int, path: str) -> list[Chunk]:
         """Chunks of one file, in the order of their lines."""
-        sql = f"SELECT {_CHUNK_COLUMNS} FROM {_LIVE} WHERE f.root = ? AND f.path = ? ORDER BY c.start"
+        sql = f"SELECT {_CHUNK_COLUMNS} FROM {_LIVE} WHERE f.root = ? AND f.path = ? {_IN_ORDER}"
         return [Chunk(*row) for row in self._rows(sql, (root, path))]
 
     def named(self, name: str) -> list[Chunk]:

@@ -222,10 +222,13 @@ class Symbols:
 
 
 def lines_of(chunks: Sequence[Chunk]) -> list[str]:
-    """The lines of a file, from its chunks, which hold every line that is not blank exactly once."""
+    """The lines of a file, from its chunks in order, which hold every line that is not blank once, or in parts."""
     lines = [""] * max((chunk.end for chunk in chunks), default=0)
-    for chunk in chunks:
-        lines[chunk.start - 1 : chunk.end] = chunk.text.split("\n")
+    for before, chunk in zip([None, *chunks], chunks, strict=False):
+        if before is not None and before.start == chunk.start:
+            lines[chunk.start - 1] += chunk.text
+        else:
+            lines[chunk.start - 1 : chunk.end] = chunk.text.split("\n")
     return lines
 
 

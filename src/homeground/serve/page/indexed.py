@@ -17,6 +17,7 @@ WHY = {
     Skip.UNSUPPORTED: "of a kind that is not read",
     Skip.TOO_LARGE: "too large (corpus.max_file_kb)",
     Skip.BINARY: "binary",
+    Skip.UNDECODABLE: "text in no known encoding",
     Skip.MINIFIED: "minified",
     Skip.GENERATED: "generated",
     Skip.LOCK_FILE: "a lock file",
