@@ -47,6 +47,8 @@ _COMMON_LEADS = {
 }  # fmt: skip
 """First bytes of the frequent characters: kanji and hanzi of level 1, the Hangul syllables."""
 _OTHER = (*_COMMON_LEADS, "cp1251", "koi8_r", "cp866", "iso8859_5", "cp1253", "cp1255", "cp1256", "cp874")
+_STRICT = ("cp1252", *_COMMON_LEADS)
+"""Encodings that noise is not read as: they leave bytes, or pairs of them, without a meaning."""
 _SAMPLE = 8192
 _MOST_CHAOS = 0.3
 
@@ -62,7 +64,9 @@ def unreadable(data: bytes) -> Skip | None:
         return None
     if b"\0" in data:
         return Skip.BINARY
-    return None if next(_whole(data, (*_LATIN, *_OTHER)), None) is not None else Skip.UNDECODABLE
+    if _mark(data) is not None:
+        return Skip.UNDECODABLE
+    return None if next(_whole(data, _STRICT), None) or _detected(data) else Skip.UNDECODABLE
 
 
 def decode(data: bytes) -> str:
@@ -76,15 +80,16 @@ def decode(data: bytes) -> str:
         return text
     if (reason := unreadable(data)) is not None:
         raise LeftOutError(reason)
-    return data.decode(_detected(data))
+    return data.decode(_detected(data) or next(_whole(data, _STRICT)))
 
 
 def _certain(data: bytes) -> str | None:
     """The text where no guess is needed; None else."""
-    for mark, name in _MARKS:
-        if data.startswith(mark):
-            found = _strict(data[len(mark) :], name)
-            return found if found is not None and "\0" not in found else None
+    if (mark := _mark(data)) is not None:
+        found = _strict(data[len(mark[0]) :], mark[1])
+        if found is None and mark[1] == "utf-8":
+            return _strict(data[len(mark[0]) :], "utf-8", _BROKEN_IS_CP1252)
+        return found if found is not None and "\0" not in found else None
     if b"\0" in data:
         return _wide(data)
     if _ESCAPED.search(data) and (found := _strict(data, "iso2022_jp_2")) is not None:
@@ -94,9 +99,13 @@ def _certain(data: bytes) -> str | None:
     return _declared(data) or _mended(data)
 
 
-def _strict(data: bytes, name: str) -> str | None:
+def _mark(data: bytes) -> tuple[bytes, str] | None:
+    return next((mark for mark in _MARKS if data.startswith(mark[0])), None)
+
+
+def _strict(data: bytes, name: str, errors: str = "strict") -> str | None:
     try:
-        return data.decode(name)
+        return data.decode(name, errors)
     except UnicodeError:
         return None
 
@@ -138,10 +147,7 @@ def _mended(data: bytes) -> str | None:
     """UTF-8 with stray letters of cp1252, as files have that several people wrote: most are whole."""
     whole = data.decode("utf-8", "ignore")
     letters, strays = sum(letter > "\x7f" for letter in whole), len(data) - len(whole.encode())
-    try:
-        return data.decode("utf-8", _BROKEN_IS_CP1252) if letters > strays else None
-    except UnicodeError:
-        return None
+    return _strict(data, "utf-8", _BROKEN_IS_CP1252) if letters > strays else None
 
 
 def _as_cp1252(error: UnicodeError) -> tuple[str, int]:
@@ -157,7 +163,7 @@ def _whole(data: bytes, names: tuple[str, ...]) -> Iterator[str]:
     return (name for name in names if _strict(data, name) is not None)
 
 
-def _detected(data: bytes) -> str:
+def _detected(data: bytes) -> str | None:
     """The likeliest encoding of bytes that say nothing; of equals the one that is named first, as in short texts.
 
     charset-normalizer tells how odd the letters of each reading look and how near a language they are. It is asked
@@ -177,7 +183,7 @@ def _detected(data: bytes) -> str:
         elif "cp1252" in among:
             among.remove("cp1252")
     if not among:
-        return next(_whole(data, (*_LATIN, *_OTHER)))
+        return None
     matches = from_bytes(sample, cp_isolation=among, preemptive_behaviour=False, threshold=_MOST_CHAOS)
     found = [
         (round(match.chaos + _rare(str(match), name), 1), 0.0 if latin else -match.coherence, among.index(name), name)
@@ -185,7 +191,7 @@ def _detected(data: bytes) -> str:
         for name in match.could_be_from_charset
         if name in among
     ]
-    return min(found)[-1] if found else next(_whole(data, (*_LATIN, *_OTHER)))
+    return min(found)[-1] if found else None
 
 
 def _is_foreign(sample: bytes) -> bool:

@@ -52,8 +52,26 @@ LANGUAGES: tuple[Language, ...] = (
     Language(
         "text",
         (".txt", ".text"),
-        ("LICENSE", "README", "NOTICE", "AUTHORS", "CHANGELOG", "CHANGES", "CODEOWNERS", "CONTRIBUTING", "CONTRIBUTORS",
-         "COPYING", "HISTORY", "INSTALL", "MAINTAINERS", "NEWS", "THANKS", "TODO", "VERSION", "Procfile"),
+        (
+            "LICENSE",
+            "README",
+            "NOTICE",
+            "AUTHORS",
+            "CHANGELOG",
+            "CHANGES",
+            "CODEOWNERS",
+            "CONTRIBUTING",
+            "CONTRIBUTORS",
+            "COPYING",
+            "HISTORY",
+            "INSTALL",
+            "MAINTAINERS",
+            "NEWS",
+            "THANKS",
+            "TODO",
+            "VERSION",
+            "Procfile",
+        ),
     ),
     Language("javascript", (".js", ".mjs", ".cjs", ".jsx"), grammar="tree_sitter_javascript"),
     Language("typescript", (".ts", ".mts", ".cts"), grammar="tree_sitter_typescript", entry="language_typescript"),
@@ -66,7 +84,27 @@ LANGUAGES: tuple[Language, ...] = (
     Language("c", (".c", ".h"), grammar="tree_sitter_c", fallback="cpp"),
     Language("cpp", (".cc", ".cpp", ".cxx", ".hpp", ".hh"), grammar="tree_sitter_cpp"),
     Language("csharp", (".cs",), grammar="tree_sitter_c_sharp"),
-    Language("ruby", (".rb", ".rake", ".gemspec", ".ru"), ("Rakefile", "Gemfile", "Vagrantfile", "Guardfile", "Podfile", "Fastfile", "Appfile", "Brewfile", "Capfile", "Thorfile", "Berksfile", "Dangerfile", "Puppetfile", "Buildfile"), grammar="tree_sitter_ruby"),
+    Language(
+        "ruby",
+        (".rb", ".rake", ".gemspec", ".ru"),
+        (
+            "Rakefile",
+            "Gemfile",
+            "Vagrantfile",
+            "Guardfile",
+            "Podfile",
+            "Fastfile",
+            "Appfile",
+            "Brewfile",
+            "Capfile",
+            "Thorfile",
+            "Berksfile",
+            "Dangerfile",
+            "Puppetfile",
+            "Buildfile",
+        ),
+        grammar="tree_sitter_ruby",
+    ),
     Language("php", (".php",), grammar="tree_sitter_php", entry="language_php"),
     Language("swift", (".swift",), grammar="tree_sitter_swift"),
     Language("lua", (".lua",), grammar="tree_sitter_lua"),
@@ -164,7 +202,10 @@ def language_of_head(head: bytes) -> Language | None:
 
 def _interpreter(command: str) -> str:
     """Name of the program that a command line starts, without its version: "python" of `/usr/bin/env -S python3.12`."""
-    words = iter(command.replace("\\", "/").replace('"', " ").split())
+    command = command.replace("\\", "/")
+    if (quoted := re.match(r"\s*\"([^\"]+)\"", command)) is not None:
+        return _program(quoted[1])
+    words = iter(command.split())
     program = _program(next(words, ""))
     if program != "env":
         return program

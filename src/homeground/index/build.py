@@ -21,7 +21,18 @@ from numpy.typing import NDArray
 
 from homeground.base.errors import HomegroundError
 from homeground.base.progress import Bar, Progress, clock
-from homeground.corpus import Chunk, Corpus, FoundSecret, LeftOutError, Skip, SourceFile, below, chunk_lines, digest, nfc
+from homeground.corpus import (
+    Chunk,
+    Corpus,
+    FoundSecret,
+    LeftOutError,
+    Skip,
+    SourceFile,
+    below,
+    chunk_lines,
+    digest,
+    nfc,
+)
 from homeground.corpus.chunk import PART_DIGITS
 from homeground.corpus.reading import read_bytes
 from homeground.index.embed import Embedder
