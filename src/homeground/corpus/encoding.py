@@ -28,7 +28,8 @@ _DECLARATIONS = (
     re.compile(rb"\A(?:[^\n]*\n)?[^\n]*-\*-[^\n]*\bcoding\s*:\s*([-\w.]+)"),
 )
 _MODELINE = re.compile(
-    rb"(?m)^.*(?:\bvim?|\bex):.*\b(?:fileencoding|fenc)=([-\w.]+)|^.*\bLocal Variables:(?:.*\n)+?.*\bcoding:\s*([-\w.]+)"
+    rb"(?m)^.*(?:\bvim?|\bex):.*\b(?:fileencoding|fenc)=([-\w.]+)"
+    rb"|^.*\bLocal Variables:(?:.*\n)+?.*\bcoding:\s*([-\w.]+)"
 )
 _TEXT_CODECS = ("iso8859", "cp", "koi8", "mac", "shift_jis", "euc", "gb", "big5", "iso2022", "hz", "tis", "johab")
 _WIDER = {

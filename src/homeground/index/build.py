@@ -283,26 +283,23 @@ def embed_missing(
     return len(keys)
 
 
-def commit(manifest: Manifest, corpus: Corpus, found: Scan, settings: IndexSettings, embedder: Embedder) -> None:
-    """Makes live what was staged and forgets what is gone, in one transaction."""
-    changed = bool(found.gone or manifest.files(staged=True))
-    with manifest.transaction():
-        if changed:
-            manifest.publish(found.gone)
-            manifest.forget_unused()
-            manifest.put("generation", int(manifest.get("generation", 0)) + 1)
-        manifest.put("roots", [str(root) for root in corpus.roots])
-        manifest.put("base", str(corpus.base))
-        manifest.put("settings", asdict(settings))
-        manifest.put(
-            "made_with",
-            {
-                "embedder": settings.embedder,
-                "revision": embedder.revision,
-                "max_tokens": settings.max_tokens,
-                "chunker": _CHUNKER_VERSION,
-            },
-        )
-        if manifest.get("name") is None:
-            manifest.put("name", uuid.uuid4().hex)
-    manifest.vacuum()
+def publish(manifest: Manifest, corpus: Corpus, found: Scan, settings: IndexSettings, embedder: Embedder) -> None:
+    """Makes live what was staged and forgets what is gone, within the caller's transaction."""
+    if found.gone or manifest.files(staged=True):
+        manifest.publish(found.gone)
+        manifest.forget_unused()
+        manifest.put("generation", manifest.generation + 1)
+    manifest.put("roots", [str(root) for root in corpus.roots])
+    manifest.put("base", str(corpus.base))
+    manifest.put("settings", asdict(settings))
+    manifest.put(
+        "made_with",
+        {
+            "embedder": settings.embedder,
+            "revision": embedder.revision,
+            "max_tokens": settings.max_tokens,
+            "chunker": _CHUNKER_VERSION,
+        },
+    )
+    if manifest.get("name") is None:
+        manifest.put("name", uuid.uuid4().hex)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from homeground.base.errors import UsageError
+from homeground.corpus import nfc
 
 if TYPE_CHECKING:
     from homeground.index.manifest import Manifest
@@ -35,6 +36,10 @@ class Filters:
     languages: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
     symbols: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, tuple(map(nfc, getattr(self, field.name))))
 
     def __bool__(self) -> bool:
         return any(getattr(self, field.name) for field in fields(self))
@@ -67,7 +72,7 @@ class Filters:
 
         only_exclude = all(pattern.startswith("!") for pattern in self.paths)
         spec = GitIgnoreSpec.from_lines(["*", *self.paths] if only_exclude else self.paths)
-        return {path for path in paths if spec.match_file(path)}
+        return {path for path in paths if spec.match_file(nfc(path))}
 
     def _nothing(self, facts: Sequence[tuple[str, str, str, str, str]], paths: set[str]) -> UsageError:
         """The first filter that alone lets nothing through, with what there is; else the filters together."""
