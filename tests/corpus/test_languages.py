@@ -122,7 +122,7 @@ def test_hostile_input_takes_neither_the_stack_nor_the_day(text, suffix):
 
 SCRIPTS = {
     "#!/usr/bin/python": "python", "#!/usr/bin/env python3": "python", "#!/usr/bin/env python3.12 -u": "python",
-    "#! /usr/bin/env python": "python", "#!/usr/bin/env -S python3 -I": "python", "#!/usr/bin/env -Spython3 -I": "python",
+    "#! /usr/bin/env python": "python", "#!/usr/bin/env -S python3 -I": "python", "#!/usr/bin/env -Spython3": "python",
     "#!/usr/bin/env -i python": "python", "#!/usr/bin/env -S -i PATH=/bin A=b python": "python",
     "#!/usr/bin/env -u HOME -S uv run --script": "python", "#!/usr/bin/env -S uv run --script --quiet": "python",
     "#!/usr/bin/env --split-string=python3 -u": "python", "#!/usr/bin/env pypy3": "python",
@@ -130,7 +130,8 @@ SCRIPTS = {
     '#!"C:/Program Files/Python/python.exe"': "python", "#!/bin/sh": "bash", "#! /bin/sh -e": "bash",
     "#!/bin/bash -eu": "bash", "#!/usr/bin/env dash": "bash", "#!/usr/bin/env zsh": "bash", "#!/bin/busybox sh": "bash",
     "#!/usr/bin/env node": "javascript", "#!/usr/bin/env -S node --experimental": "javascript",
-    "#!/usr/bin/nodejs": "javascript", "#!/usr/bin/env -S deno run -A": "typescript", "#!/usr/bin/env ts-node": "typescript",
+    "#!/usr/bin/nodejs": "javascript", "#!/usr/bin/env -S deno run -A": "typescript",
+    "#!/usr/bin/env ts-node": "typescript",
     "#!/usr/bin/env ruby2.7": "ruby", "#!/usr/bin/php8.2": "php", "#!/usr/bin/lua5.4": "lua",
     "#!/usr/bin/env elixir": "elixir", "#!/usr/bin/env runhaskell": "haskell", "#!/usr/bin/env julia": "julia",
     "#!/usr/bin/env swift": "swift", "#!/usr/bin/make -f": "make", "#!/usr/bin/env just --justfile": "just",

@@ -62,7 +62,7 @@ print(json.dumps(told))
 
 def look(folder, source):
     command = [*NAMESPACE, str(folder), sys.executable, "-c", LOOK, str(folder), str(source)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=os.getcwd(), env=dict(os.environ))
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from homeground.corpus import Chunk, chunk_lines, digest, language_of
+from homeground.corpus import Chunk, chunk_lines, digest, language_of, language_of_head
+from homeground.corpus.languages import HEAD_BYTES
 from homeground.tasks.queries import QueryKind, SearchTask, answer_of
 
 _DEFINITIONS = ("function", "method", "class")
@@ -98,8 +99,8 @@ def _commits(root: Path) -> Iterator[_Commit]:
 
 
 def _changed_symbols(root: Path, commit: str, path: str, spans: Sequence[tuple[int, int]]) -> set[str]:
-    language = language_of(path)
     source = _git(root, "show", f"{commit}:./{path}")
+    language = language_of(path) or language_of_head(source[:HEAD_BYTES].encode())
     if language is None or not source:
         return set()
     return {
