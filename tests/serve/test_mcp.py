@@ -167,3 +167,72 @@ def test_over_http_with_the_token_and_not_without(place):
         finally:
             child.terminate()
             child.communicate(timeout=20)
+
+
+async def _everything(client):
+    """Whether each tool knows `zeppelin` of sky.py."""
+    search = await ask(client, "search", query="zeppelin", k=50)
+    symbols = await ask(client, "symbols", pattern="zeppelin")
+    trace = await ask(client, "trace", symbol="zeppelin")
+    read = await ask(client, "read", path="sky.py")
+    skeleton = await ask(client, "skeleton", path="sky.py")
+    assert not search[0]
+    return [
+        "sky.py" in {hit["path"] for hit in search[1]["hits"]},
+        *(not failed for failed, _ in (symbols, trace, read, skeleton)),
+    ]
+
+
+async def _across_runs(client, folder):
+    def index():
+        Index.build(open_workspace(folder / ".homeground").index, [folder])[0].close()
+
+    assert await _everything(client) == [False] * 5
+    (folder / "sky.py").write_text("def zeppelin():\n    lift()\n")
+    assert await _everything(client) == [False] * 5
+    index()
+    assert await _everything(client) == [True] * 5
+    (folder / "sky.py").write_text("# moved down\n\n\ndef zeppelin():\n    sink()\n")
+    index()
+    _, symbols = await ask(client, "symbols", pattern="zeppelin")
+    _, trace = await ask(client, "trace", symbol="zeppelin")
+    _, read = await ask(client, "read", path="sky.py")
+    assert symbols["symbols"][0]["line"] == trace["symbol"]["line"] == 4
+    assert trace["external"] == ["sink"]
+    assert read["text"].startswith("# moved down")
+    (folder / "sky.py").unlink()
+    index()
+    assert await _everything(client) == [False] * 5
+
+
+def test_every_tool_sees_what_was_indexed_last(tmp_path):
+    folder = write_village(tmp_path)
+    Index.build(open_workspace(folder / ".homeground").index, [folder])[0].close()
+
+    async def session():
+        async with Client(stdio(folder)) as client:
+            await _across_runs(client, folder)
+
+    asyncio.run(session())
+
+
+def test_every_tool_sees_what_was_indexed_last_over_http(tmp_path):
+    folder = write_village(tmp_path)
+    Index.build(open_workspace(folder / ".homeground").index, [folder])[0].close()
+    command = [sys.executable, "-m", "homeground", "mcp", "--http", "--port", "0", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder, text=True) as child:
+        try:
+            assert child.stdout is not None
+            event = json.loads(child.stdout.readline())
+
+            async def session():
+                async with (
+                    httpx2.AsyncClient(headers={"Authorization": f"Bearer {event['key']}"}) as http,
+                    Client(streamable_http_client(event["url"], http_client=http)) as client,
+                ):
+                    await _across_runs(client, folder)
+
+            asyncio.run(session())
+        finally:
+            child.terminate()
+            child.communicate(timeout=20)

@@ -11,11 +11,12 @@ from starlette.testclient import TestClient
 
 from homeground.base.errors import HomegroundError, UsageError
 from homeground.base.files import append_jsonl, atomic_write_json, atomic_write_jsonl
-from homeground.base.workspace import Workspace
+from homeground.base.workspace import Workspace, open_workspace
 from homeground.corpus import Skip
 from homeground.index import Index
 from homeground.serve.page import page_routes
 from homeground.serve.page.indexed import WHY
+from tests.corpus.village import write_village
 from tests.serve.page_server import HOSTILE, write_workspace
 
 KEY = {"Authorization": "Bearer open sesame"}
@@ -300,3 +301,28 @@ def test_an_answer_that_breaks_off_says_so_as_its_last_event(client):
     assert (last["event"], last["error"], last["hint"]) == ("error", "the model is gone", "start it again")
     assert Answers.closed == before + 1
     assert PLACES.held == 0
+
+
+def test_the_page_shows_what_was_indexed_last(tmp_path):
+    folder = write_village(tmp_path / "village")
+    workspace = open_workspace(folder / ".homeground")
+    Index.build(workspace.index, [folder])[0].close()
+    index = Index.open(workspace.index)
+    app = FastAPI()
+    app.include_router(page_routes(workspace, index, guard, {}, PLACES.one))
+    app.add_exception_handler(HomegroundError, lambda _, error: JSONResponse(error.to_json(), 400))
+
+    def seen():
+        read = TestClient(app).get("/page/read?path=sky.py", headers=KEY)
+        facts = TestClient(app).get("/page/index", headers=KEY).json()
+        files = TestClient(app).get("/page/index/files?like=sky", headers=KEY).json()
+        return read.status_code, facts["files"], files["total"]
+
+    _, before, _ = seen()
+    (folder / "sky.py").write_text("def zeppelin():\n    pass\n")
+    Index.build(workspace.index, [folder])[0].close()
+    assert seen() == (200, before + 1, 1)
+    (folder / "sky.py").unlink()
+    Index.build(workspace.index, [folder])[0].close()
+    assert seen() == (400, before, 0)
+    index.close()

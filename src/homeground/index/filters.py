@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from homeground.base.errors import UsageError
+from homeground.corpus import nfc
 from homeground.corpus.ignore import LONGEST_PATTERN, Patterns
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ class Filters:
     languages: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
     symbols: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, tuple(map(nfc, getattr(self, field.name))))
 
     def __bool__(self) -> bool:
         return any(getattr(self, field.name) for field in fields(self))
@@ -95,7 +100,7 @@ class Filters:
             above = path.rpartition("/")[0]
             if above not in matched:
                 matched[above] = matching(above, is_folder=True)
-            return matched[above].union(patterns.matching(path, is_folder=is_folder))
+            return matched[above].union(patterns.matching(nfc(path), is_folder=is_folder))
 
         passed: set[str] = set()
         useful: set[int] = set()

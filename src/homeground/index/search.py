@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from homeground.corpus import Chunk, spellings
+from homeground.corpus import Chunk, nfc, spellings
 from homeground.index.filters import Filters, rows_of
 from homeground.index.fuse import blend, fuse
 from homeground.index.hit import Hit, Stage
@@ -197,7 +197,7 @@ class Searcher:
     def _rerank(self, reranker: Reranker, query: str, hits: list[Hit]) -> list[Hit]:
         """The best hits by the weighted mean of both scores; those behind them keep their places and their scores."""
         head, tail = hits[:RERANKED], hits[RERANKED:]
-        scores = reranker.score(query, [reranked_text(hit.path, hit.symbol, hit.text) for hit in head])
+        scores = reranker.score(query, [nfc(reranked_text(hit.path, hit.symbol, hit.text)) for hit in head])
         mixed = blend([hit.score for hit in head], scores, self.settings.rerank_weight)
         scored = [
             replace(hit, score=both, scores={**hit.scores, Stage.RERANK: score})

@@ -10,12 +10,11 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Collection, Iterable, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from homeground.base.errors import HomegroundError, UsageError
-from homeground.corpus import own_name, read_text, spellings
+from homeground.corpus import nfc, own_name, read_text, spellings
 from homeground.index.filters import Filters, symbol_matches
 from homeground.index.symbols import Symbol, lines_of
 from homeground.index.trace import Tracer
@@ -31,6 +30,7 @@ MOST_LINKS = 200
 MOST_LINES = 400
 MOST_CHARACTERS = 40_000
 _PLACE = re.compile(r"(?P<path>.*?)(?::(?P<start>\d{1,9})(?:-(?P<end>\d{1,9})?)?)?", re.DOTALL)
+_MOST_DOC = 400
 _NEAR = 5
 _LEAST_LIKENESS = 60
 _GLOB = frozenset("*?[")
@@ -49,6 +49,7 @@ class Tools:
     def __init__(self, index: Index, here: Path | None = None) -> None:
         self.index = index
         self._here = here
+        self._listed: tuple[object, list[Symbol]] = (None, [])
 
     def search(self, query: str, k: int = 10, filters: Filters | None = None) -> dict[str, Any]:
         """What `explain` finds, as a document: `{"query", "hits"}`, and `"warnings"` of idle filters."""
@@ -89,6 +90,7 @@ class Tools:
             UsageError: nothing matches; it names what is near.
         """
         warnings: list[str] = []
+        pattern = nfc(pattern)
         everything = self._definitions
         names = {name.casefold() for name in spellings(pattern)}
         exact = {id(one) for one in everything if _is_one_of(one, names)}
@@ -148,6 +150,7 @@ class Tools:
         Raises:
             UsageError: there is none, or there are several.
         """
+        symbol = nfc(symbol)
         found, name = self._named(symbol), symbol
         if not found and ":" in symbol:
             given, name = _split_file(symbol, {path for _, path in self.index.files()})
@@ -188,7 +191,7 @@ class Tools:
                 "symbol": one.symbol,
                 "kind": one.kind,
                 "signature": one.signature,
-                "doc": _first_words(one, lines),
+                "doc": _first_words(one, lines)[:_MOST_DOC],
             }
             for one in definitions
         ]
@@ -224,13 +227,15 @@ class Tools:
             raise UsageError(f"the range {start}-{end} ends before it begins", where=name, hint="write START-END")
         wanted = min(len(lines) if end is None else end, len(lines))
         stop = wanted if most_lines is None else _fitting(lines, start, wanted, most_lines)
+        text = "\n".join(lines[start - 1 : stop])
+        cut = most_lines is not None and len(text) > MOST_CHARACTERS  # one line that is longer
         return {
             "path": name,
             "start": start,
             "end": stop,
             "lines": len(lines),
-            "text": "\n".join(lines[start - 1 : stop]),
-            "truncated": stop < wanted,
+            "text": text[:MOST_CHARACTERS] if cut else text,
+            "truncated": cut or stop < wanted,
             "stale": self._stale(root, name, lines),
         }
 
@@ -244,11 +249,15 @@ class Tools:
         clean = posixpath.normpath(path) if path.strip() else ""
         if clean in known:
             return known[clean], clean
+        composed = {nfc(name): name for name in known}
+        if (name := composed.get(nfc(clean))) is not None:
+            return known[name], name
         roots = self.index.roots
         given = Path(clean) if posixpath.isabs(clean) else (self._here / clean if self._here is not None else None)
         if given is not None:
             whole, base = Path(posixpath.normpath(given)), self.index.base
             name = whole.relative_to(base).as_posix() if whole.is_relative_to(base) else ""
+            name = name if name in known else composed.get(nfc(name), name)
             if name in known:
                 return known[name], name
         within = given is not None and any(Path(posixpath.normpath(given)).is_relative_to(root) for root in roots)
@@ -265,9 +274,12 @@ class Tools:
             hint=f"near: {', '.join(near)}" if near else "paths are those of hits; 'homeground index' reads new files",
         )
 
-    @cached_property
+    @property
     def _definitions(self) -> list[Symbol]:
-        return self.index.symbols.all()
+        snapshot = self.index.snapshot
+        if self._listed[0] != snapshot:
+            self._listed = (snapshot, self.index.symbols.all())
+        return self._listed[1]
 
     def _near_names(self, pattern: str) -> str:
         near = _near(pattern, sorted({one.symbol for one in self._definitions}))

@@ -110,9 +110,9 @@ class Serving:
         from homeground.index import Tools
 
         with self.compute:
-            index = self.wanted_index()
+            index = self._there()
             try:
-                return Tools(index).explain(query, k, filters)
+                return index.at_newest(lambda: Tools(index).explain(query, k, filters))
             finally:
                 release_workers()
 
@@ -123,13 +123,17 @@ class Serving:
             UsageError: there is none.
             RestartNeededError: it was made anew with another embedder or chunker.
         """
+        index = self._there()
+        index.refresh()
+        return index
+
+    def _there(self) -> Index:
         if self.index is None:
             raise UsageError(
                 "there is no index here",
                 where=str(self.workspace.index),
                 hint="make one with 'homeground index', then start the server again",
             )
-        self.index.refresh()
         return self.index
 
     def answerers(self, conversations: Mapping[str, Conversations]) -> dict[str, Answerer]:

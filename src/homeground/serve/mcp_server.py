@@ -42,10 +42,16 @@ type Path = Annotated[str, Field(description="Of an indexed file, as in hits.")]
 
 
 def create_mcp_server(tools: Tools) -> MCPServer[Any]:
-    """A server with the tools search, read, symbols, trace and skeleton."""
+    """A server with the tools search, read, symbols, trace and skeleton; each call sees what was indexed last."""
     server: MCPServer[Any] = MCPServer(
         "homeground", version=__version__, instructions=_INSTRUCTIONS, log_level="WARNING"
     )
+
+    async def answer(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        try:
+            return await anyio.to_thread.run_sync(partial(tools.index.at_newest, call))
+        except HomegroundError as error:
+            raise ToolError(str(error)) from None
 
     async def search(
         query: Annotated[str, Field(description="What the code does, in words; or code; or an exact name.")],
@@ -57,7 +63,7 @@ def create_mcp_server(tools: Tools) -> MCPServer[Any]:
     ) -> dict[str, Any]:
         """Find code and text by meaning and by words. Each hit has path, start, end, symbol and text."""
         filters = Filters(tuple(paths), tuple(languages), tuple(kinds), tuple(symbols))
-        return await _answer(partial(tools.search, query, k, filters))
+        return await answer(partial(tools.search, query, k, filters))
 
     async def read(
         path: Path,
@@ -65,7 +71,7 @@ def create_mcp_server(tools: Tools) -> MCPServer[Any]:
         end: Annotated[int | None, Field(description="Last line; the file's last if left out.", ge=1)] = None,
     ) -> dict[str, Any]:
         """Read lines of an indexed file. At most 400 lines come at once: go on behind `end` when `truncated`."""
-        return await _answer(partial(tools.read, path, start, end, MOST_LINES))
+        return await answer(partial(tools.read, path, start, end, MOST_LINES))
 
     async def symbols(
         pattern: Annotated[str, Field(description="A glob ('parse_*', 'Oven.*') or a part of a name.")],
@@ -74,28 +80,21 @@ def create_mcp_server(tools: Tools) -> MCPServer[Any]:
         limit: Annotated[int, Field(description="How many to list.", ge=1, le=MOST_SYMBOLS)] = 50,
     ) -> dict[str, Any]:
         """List definitions by name, with signature, path and line. `total` counts all that match."""
-        return await _answer(partial(tools.symbols, pattern, kinds, paths, limit))
+        return await answer(partial(tools.symbols, pattern, kinds, paths, limit))
 
     async def trace(
         symbol: Annotated[str, Field(description="A dotted name or its end; 'PATH:NAME' where several have it.")],
     ) -> dict[str, Any]:
         """Show who calls a definition and what it calls. `via: name` marks what only the name says."""
-        return await _answer(partial(tools.trace, symbol))
+        return await answer(partial(tools.trace, symbol))
 
     async def skeleton(path: Path) -> dict[str, Any]:
         """Show what a file defines: signatures with their lines and first words of documentation, no bodies."""
-        return await _answer(partial(tools.skeleton, path))
+        return await answer(partial(tools.skeleton, path))
 
     for tool in (search, read, symbols, trace, skeleton):
         server.add_tool(tool, annotations=_READ_ONLY)
     return server
-
-
-async def _answer(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    try:
-        return await anyio.to_thread.run_sync(call)
-    except HomegroundError as error:
-        raise ToolError(str(error)) from None
 
 
 class Guarded:

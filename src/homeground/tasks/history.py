@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from homeground.corpus import Chunk, below, chunk_lines, digest, language_of
+from homeground.corpus import Chunk, below, chunk_lines, digest, language_of, language_of_head
 from homeground.corpus.git import Repository, git_installed
+from homeground.corpus.languages import HEAD_BYTES
 from homeground.tasks.queries import QueryKind, SearchTask, answer_of
 
 _DEFINITIONS = ("function", "method", "class")
@@ -106,8 +107,8 @@ def _commits(repository: Repository, way: str) -> Iterator[_Commit]:
 
 
 def _changed_symbols(repository: Repository, commit: str, path: str, spans: Sequence[tuple[int, int]]) -> set[str]:
-    language = language_of(path)
     source = repository.read("cat-file", "blob", f"{commit}:{path}", errors="replace")
+    language = language_of(path) or language_of_head(source[:HEAD_BYTES].encode())
     if language is None or not source:
         return set()
     return {

@@ -54,7 +54,6 @@ def page_routes(
 
 def _index_routes(index: Index | None) -> APIRouter:
     router = APIRouter()
-    tools = Tools(index) if index is not None else None
 
     def there() -> Index:
         if index is None:
@@ -63,7 +62,8 @@ def _index_routes(index: Index | None) -> APIRouter:
         return index
 
     def lines(path: str, start: int, end: int | None) -> dict[str, Any]:
-        return (tools or Tools(there())).read(path, start, end)
+        index = there()
+        return index.at_newest(lambda: Tools(index).read(path, start, end))
 
     @router.get("/read")
     async def read(path: str, start: int = 1, end: int | None = None) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
@@ -73,17 +73,17 @@ def _index_routes(index: Index | None) -> APIRouter:
     @router.get("/index")
     async def facts() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
         """What is indexed, and how many files were left out why."""
-        return await run_in_threadpool(lambda: indexed.facts(there()))
+        return await run_in_threadpool(there().at_newest, lambda: indexed.facts(there()))
 
     @router.get("/index/files")
     async def files(like: str = "", language: str = "", skip: Skipped = 0) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
         """Indexed files, a page of them at a time."""
-        return await run_in_threadpool(lambda: indexed.files(there(), like, language, skip))
+        return await run_in_threadpool(there().at_newest, lambda: indexed.files(there(), like, language, skip))
 
     @router.get("/index/left-out")
     async def left_out(like: str = "", reason: str = "", skip: Skipped = 0) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
         """What was left out and why, a page at a time."""
-        return await run_in_threadpool(lambda: indexed.left_out(there(), like, reason, skip))
+        return await run_in_threadpool(there().at_newest, lambda: indexed.left_out(there(), like, reason, skip))
 
     return router
 
