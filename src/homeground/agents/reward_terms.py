@@ -22,6 +22,7 @@ from homeground.agents.lookup_reward import Reward
 from homeground.agents.own_code import Task
 from homeground.agents.same_answer import mentioned, same_answer
 from homeground.base.errors import HomegroundError, UsageError
+from homeground.base.reward_number import reward_number, reward_parts, short
 
 type Score = float | Reward
 type Term = Callable[[Task, Any], Score | Awaitable[Score]]
@@ -50,14 +51,12 @@ class Rewards:
         """
         value, parts = 0.0, dict[str, float]()
         for name, (weight, term) in self._terms.items():
-            score = await _called(term, task, answer)
+            score, who = await _called(term, task, answer), f"the reward '{name}'"
+            number = reward_number(score.value if isinstance(score, Reward) else score, who, task)
+            inside = reward_parts(score.parts, who, task) if isinstance(score, Reward) else {}
             if isinstance(score, Reward) and len(self._terms) == 1 and weight == 1:
-                inside = {part: _number(x, part) for part, x in score.parts.items()}
-                return Reward(_number(score.value, name), inside)
-            number = _number(score.value if isinstance(score, Reward) else score, name)
-            parts[name] = number
-            if isinstance(score, Reward):
-                parts |= {f"{name}/{part}": _number(x, f"{name}/{part}") for part, x in score.parts.items()}
+                return Reward(number, inside)
+            parts |= {name: number, **{f"{name}/{part}": x for part, x in inside.items()}}
             value += weight * number
         return Reward(value, parts)
 
@@ -177,16 +176,6 @@ async def _called(term: Term, task: Task, answer: Any) -> Score:
     return await score if inspect.isawaitable(score) else score
 
 
-def _number(value: Any, name: str) -> float:
-    if not isinstance(value, int | float) or not math.isfinite(value):
-        raise HomegroundError(
-            f"the reward '{name}' gave {value!r}, which is no finite number",
-            where=f"reward '{name}'",
-            hint="return a number for every answer, also for one that is empty or malformed",
-        )
-    return float(value)
-
-
 def _wanted(task: Task, field: str) -> list[tuple[str, float]]:
     """The right answers as texts, each with its tolerance: fractions that JSON holds are rounded, texts are exact."""
     if field not in task:
@@ -199,8 +188,8 @@ def _wanted(task: Task, field: str) -> list[tuple[str, float]]:
     each: list[Any] = found if isinstance(found, list) else [found]
     if not each or not all(isinstance(one, str | int | float) for one in each):
         raise HomegroundError(
-            f"the field '{field}' of a task holds {found!r:.80}, which is no answer",
-            where=f"the task {task!r:.200}",
+            f"the field '{field}' of a task holds {short(found)}, which is no answer",
+            where=f"the task {short(task)}",
             hint="write a text, a number, or a list of those that count",
         )
     return [(str(one), _ROUNDING if isinstance(one, float) and not one.is_integer() else 0.0) for one in each]
