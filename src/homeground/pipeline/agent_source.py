@@ -33,6 +33,8 @@ def agent_source(bench: Workbench, agent: OwnAgent) -> Generator[GatewaySource]:
     search = _search(bench) if section.search else None
 
     async def graded(task: Task, answer: Any) -> AgentResult:
+        if agent.reward is None:
+            return AgentResult(None, outcome=answer)
         reward = await agent.reward(task, answer)
         return AgentResult(reward.value, reward.parts, answer)
 

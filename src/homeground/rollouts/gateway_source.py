@@ -266,7 +266,9 @@ class GatewaySource:
                 return
             if time.monotonic() >= deadline:
                 raise RolloutFailedError(
-                    Failure.NO_REWARD, f"nobody told a reward within {self._reward_s:.0f} s of the agent's end"
+                    Failure.NO_REWARD,
+                    "there is no reward: no function gives one (--reward), and within "
+                    f"{self._reward_s:.0f} s of its end the agent posted no event 'reward' to AGL_EVENT_URL",
                 )
             await asyncio.sleep(REWARD_POLL_S)
 
