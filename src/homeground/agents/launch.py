@@ -14,6 +14,7 @@ import inspect
 import json
 import os
 import sys
+from typing import Any
 
 FILE = os.path.abspath(__file__)  # noqa: PTH100 (starts faster without pathlib)
 
@@ -35,7 +36,7 @@ def main() -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[stem] = module
     spec.loader.exec_module(module)
-    agent = getattr(module, name)
+    agent: Any = getattr(module, name)
     answer = agent().run() if inspect.isclass(agent) else agent(task)
     if inspect.isawaitable(answer):
         answer = asyncio.run(_settled(answer))
