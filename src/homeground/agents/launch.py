@@ -37,7 +37,11 @@ def main() -> None:
     sys.modules[stem] = module
     spec.loader.exec_module(module)
     agent: Any = getattr(module, name)
-    answer = agent().run() if inspect.isclass(agent) else agent(task)
+    if inspect.isclass(agent):
+        theirs: Any = agent()
+        answer = theirs.run()
+    else:
+        answer = agent(task)
     if inspect.isawaitable(answer):
         answer = asyncio.run(_settled(answer))
     with answers:
