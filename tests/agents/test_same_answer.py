@@ -12,14 +12,14 @@ from homeground.agents.same_answer import mentioned, quantity, same_answer
 
 SAME = {
     "numbers": [("12", "12.0"), ("12", "+12"), (".5", "0.5"), ("1e3", "1000"), ("1.5 × 10^3", "1500"), ("-0", "0"),
-                ("2*10**3", "2000"), ("1E-2", "0.01"), ("٥", "5"), ("５", "5"), ("12.", "12")],
+                ("2*10**3", "2000"), ("1E-2", "0.01"), ("٥", "5"), ("٣٫٥", "3.5"), ("５", "5"), ("12.", "12")],
     "sign": [("−5", "-5"), ("–5", "-5"), ("-$5", "$-5"), ("－5", "-5")],
     "thousands": [("1,000", "1000"), ("1 000", "1000"), ("1\u202f000", "1000"), ("1'000", "1000"), ("1’000", "1,000"),
                   ("1_000_000", "1000000"), ("1,00,000", "100000"), ("1,234.5", "1234.5"), ("1.234,5", "1234.5"),
                   ("1{,}000", "1000")],
     "decimal comma": [("1,5", "1.5"), ("0,125", "0.125"), ("1 234,5", "1234.5")],
     "percent": [("50%", "50 %"), ("50 percent", "50%"), ("50\\%", "50%")],
-    "fractions": [("1/2", "0.5"), ("2/4", "1/2"), ("½", "0.5"), ("1½", "3/2"), ("1 1/2", "1.5"),
+    "fractions": [("1/2", "0.5"), ("2/4", "1/2"), ("½", "0.5"), ("1½", "3/2"), ("1 1/2", "1.5"), ("−½", "-0.5"),
                   ("\\frac{1}{2}", "1/2"), ("-\\dfrac{1}{2}", "-0.5"), ("1\\frac{1}{2}", "1.5")],
     "currency": [("$5", "5"), ("5 €", "€5"), ("\\$5", "5"), ("$1,000.00", "1000")],
     "units": [("5 km", "5km"), ("5 Apples", "5 apples"), ("90°", "90^\\circ"), ("3 m²", "3m²"),
@@ -87,7 +87,9 @@ def test_what_differs_does_so_in_both_directions(one, other):
     ("(Rome)", "Rome"), ("Rome's walls", "Rome"), ("I like C++, too", "C++"), ("use .NET.", ".NET"),
     ("cafe\u0301 now", "café"),
     ("a 5km walk", "5 km"), ("so \\boxed{5}", "5"), ("call `f(x)` now", "f(x)"), ("Paris—no, Rome", "Rome"),
-    ("it costs $5.", "5"), ("half is 0.5", "1/2"),
+    ("it costs $5.", "5"), ("half is 0.5", "1/2"), ("2 + 2 = 4", "4"), ("5 km away", "5"),
+    ("about 5 million", "5 million"),
+    ("so 5 × 10^3", "5000"), ("5 % of it", "5%"),
 ])  # fmt: skip
 def test_a_mention_is_words_that_are_the_same(said, wanted):
     assert mentioned(said, wanted)
@@ -100,7 +102,9 @@ def test_a_mention_is_words_that_are_the_same(said, wanted):
     ("1 500", "500"), ("5%", "5"), ("The capital is Romeo.", "Rome"), ("I like C++", "C"), ("I like C#", "C"),
     ("C-like", "C"),
     ("the __init__ of it", "init"), ("Rome/Paris", "Rome"), ("", "x"), ("words", ""), ("New York", "York New"),
-    ("12:05", "5"), ("caffe", "café"),
+    ("12:05", "5"), ("5 %", "5"), ("5 percent", "5"), ("5 million", "5"), ("5 / 2", "5"),
+    ("2 * 5", "5"), ("2 ** 5", "2"),
+    ("5 × 10^3", "5"), ("5 - 3", "3"), ("2^5", "5"), ("caffe", "café"),
 ])  # fmt: skip
 def test_no_mention_is_part_of_a_word_or_number(said, wanted):
     assert not mentioned(said, wanted)

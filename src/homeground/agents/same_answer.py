@@ -23,7 +23,7 @@ _CHARACTERS = str.maketrans({
     **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb", '"'),
     **dict.fromkeys("\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad", None),
     **dict.fromkeys("\u2009\u202f\u00a0", " "),
-    "\u2044": "/", "\u3002": ".", "\u00b5": "\u03bc",
+    "\u2044": "/", "\u3002": ".", "\u00b5": "\u03bc", "\u066b": ".", "\u066c": ",",
 })  # fmt: skip
 _LATEX = [
     (re.compile(pattern), replacement)
@@ -65,10 +65,17 @@ _QUANTITY = re.compile(
 _ARTICLE = re.compile(r"(?:the|an?) (?=[^\W\d_]{2})")
 _OPTION = re.compile(r"\(?([^\W\d_])\)")
 _STOPS = ".,;:!?"
+_FRACTION = re.compile(r"((?<=\d))?([\u00bc-\u00be\u2150-\u215e\u2189])")
 _OPENING, _CLOSING = "([{\"'`*¿¡", ")]}\"'`*" + _STOPS
 _SIGNS = {"minus": "-", "negative": "-"}
 _SIGN_APART = re.compile(rf"(?<!\S)(minus|negative|[-<>≤≥≈~±]=?|[!=]=)\s+(?=[{_CURRENCIES}]?[\d.])", re.IGNORECASE)
 _GROUPED_BY_SPACES = re.compile(r"(?<![\w.,-])[1-9]\d{0,2}(?: \d{3})+(?![\w])")
+# Spaces inside a percentage, a multiple or a term, which are numbers other than the one they begin with.
+_BELONGS = re.compile(
+    r"(?<=\d)\ (?=(?:[%‰]|per\ ?cent\b|(?:hundred|thousand|million|billion|trillion)\b|[-+*/^×·÷]+\ ?\d))"
+    r"|(?<=\d[-+*/^×·÷])\ (?=\d)|(?<=\d\ [-+*/^×·÷])\ (?=\d)|(?<=\*\*)\ (?=\d)",
+    re.IGNORECASE,
+)
 _LABEL = re.compile(r"[^\W\d]\w*(?:=|:)(?=[^=])")
 
 
@@ -96,6 +103,7 @@ def mentioned(said: str, wanted: str, tolerance: float = 0.0) -> bool:
     one = _unified(wanted)
     text = re.sub("[—…]", " ", _unified(said))
     text = _SIGN_APART.sub(lambda sign: _SIGNS.get(sign[1].casefold(), sign[1]), text)
+    text = _BELONGS.sub("", text)
     text = _GROUPED_BY_SPACES.sub(lambda group: group[0].replace(" ", ""), text)
     words = text.split(" ")
     count = len(one.split(" "))
@@ -146,7 +154,9 @@ def _same(a: str, b: str, tolerance: float) -> bool:
 def _unified(text: str) -> str:
     """One form of what is written in several."""
     text = unicodedata.normalize("NFC", text).translate(_CHARACTERS)
-    text = "".join(map(_character, text)) if not text.isascii() else text
+    if not text.isascii():
+        text = _FRACTION.sub(_fraction, text)
+        text = "".join(map(_character, text)).replace("\u2044", "/")
     if "\\" in text or "{,}" in text:
         # A formula in a formula: twice is as deep as answers go.
         for pattern, replacement in [*_LATEX, *_LATEX]:
@@ -154,11 +164,13 @@ def _unified(text: str) -> str:
     return _unwrapped(" ".join(text.split()))
 
 
+def _fraction(found: re.Match[str]) -> str:
+    return (" " if found[1] is not None else "") + unicodedata.normalize("NFKC", found[2])
+
+
 def _character(character: str) -> str:
     if "\uff01" <= character <= "\uff5e":
         return unicodedata.normalize("NFKC", character)
-    if unicodedata.decomposition(character).startswith("<fraction>"):
-        return " " + unicodedata.normalize("NFKC", character).replace("\u2044", "/")
     digit = unicodedata.decimal(character, None)
     return character if digit is None else str(digit)
 
