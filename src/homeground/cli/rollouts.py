@@ -212,6 +212,7 @@ def _turns(rollout: dict[str, Any], *, whole: bool) -> list[Text]:
         facts = f"turn {number}: read {turn['prompt_tokens']} tokens, wrote {turn['tokens']}, ended by "
         facts += f"{turn['finish_reason']}, weights {turn['weights_version']}"
         facts += ", a new path" if turn["new_path"] else ""
+        facts += f", {turn['malformed_calls']} malformed tool calls" if turn.get("malformed_calls") else ""
         read = turn["read"]
         if not whole and len(read) > _READ_SHOWN:
             read = f"{read[: _READ_SHOWN // 2]}\n[...]\n{read[-_READ_SHOWN // 2 :]}"

@@ -1,7 +1,7 @@
 """`homeground rl run`: an agent of one's own, measured on held-out tasks, trained with GRPO, measured again.
 
 Every rollout, also of the two evaluations, goes through the Agent Lightning gateway. The reward is computed here, from
-the task and the agent's answer, wherever the agent ran.
+the task and the agent's answer, wherever the agent ran; or an agent in a process posts its own.
 """
 
 from __future__ import annotations

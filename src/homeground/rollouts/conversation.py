@@ -23,7 +23,7 @@ from homeground.rollouts.engine import Engine, Generation
 from homeground.rollouts.messages import plain
 from homeground.rollouts.sampling import SamplingParams, call_seed
 from homeground.rollouts.stopping import cut
-from homeground.rollouts.tool_calls import ToolCall, find_calls
+from homeground.rollouts.tool_calls import ToolCall, begun_thinking, find_calls
 
 if TYPE_CHECKING:
     from homeground.rollouts.grammar import Grammar
@@ -172,9 +172,11 @@ class Conversations:
             # Some families mark calls with special tokens.
             marked = self.tokenizer.decode(written)
             assert isinstance(marked, str)
-            beside, calls = find_calls(marked, {tool["function"]["name"] for tool in call.tools})
-            if calls:
-                return Answer(cut(beside, call.stop), generation, calls)
+            # A grammar begins with the call, whatever the prompt has opened.
+            thinking = not call.grammar and begun_thinking(self.tokenizer, generation.prompt_ids)
+            found = find_calls(marked, {tool["function"]["name"] for tool in call.tools}, thinking=thinking)
+            if found.calls:
+                return Answer(cut(found.beside, call.stop), generation, found.calls)
         return Answer(cut(text, call.stop), generation)
 
     def _remember(self, call: Call, answer: Answer) -> None:
