@@ -1,11 +1,11 @@
-"""The routes of the page. Everything but its files wants the key."""
+"""The routes of the page; the guard of the app around them lets only its files be read without the key."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from starlette.concurrency import run_in_threadpool
 
 from homeground.base.errors import UsageError
@@ -27,16 +27,14 @@ type Step = Annotated[int, Query(ge=0, le=10**9)]
 def page_routes(
     workspace: Workspace,
     index: Index | None,
-    guard: Callable[..., Any],
     models: Mapping[str, Answerer],
     place: Callable[..., Any],
 ) -> APIRouter:
-    """The page's files, for anyone, and what they show, for those with the key.
+    """The page's files, and what they show.
 
     Args:
         workspace: whose runs are shown.
         index: what is listed and read; None where nothing is indexed.
-        guard: a dependency that refuses requests without the key.
         models: who answers questions, by name, the one to ask first; may be empty.
         place: a dependency that an answer holds until it ends; refuses where too many run.
 
@@ -45,7 +43,7 @@ def page_routes(
     """
     router = APIRouter()
     router.include_router(file_routes())
-    shown = APIRouter(prefix="/page", dependencies=[Depends(guard)], tags=["page"])
+    shown = APIRouter(prefix="/page", tags=["page"])
     for routes in (_run_routes(workspace), _index_routes(index), ask_routes(models, place)):
         shown.include_router(routes)
     router.include_router(shown)
