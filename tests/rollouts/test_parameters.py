@@ -1,4 +1,4 @@
-"""Every parameter of OpenAI's requests, and those that clients add: null, a neutral value, and one that changes things."""
+"""Every parameter of OpenAI's requests and of those who add to them: null, a neutral value, one that changes things."""
 
 import threading
 
