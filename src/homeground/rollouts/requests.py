@@ -9,7 +9,7 @@ from typing import Any, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from homeground.base.errors import HomegroundError
+from homeground.base.errors import HomegroundError, clipped
 from homeground.policy import chat
 from homeground.rollouts.conversation import DEFAULT_MAX_TOKENS, MOST_CHOICES, Call, refused, stop_strings
 from homeground.rollouts.messages import plain
@@ -39,7 +39,8 @@ class ApiError(Exception):
     def body(self) -> dict[str, Any]:
         """What is sent."""
         kind = "invalid_request_error" if self.status < 500 else "server_error"
-        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+        param = self.param and clipped(self.param, 100)
+        return {"error": {"message": clipped(self.message), "type": kind, "param": param, "code": self.code}}
 
 
 class Fields(BaseModel):

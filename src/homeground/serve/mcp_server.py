@@ -17,10 +17,10 @@ from mcp.types import ToolAnnotations
 from pydantic import Field, ValidationError
 
 from homeground import __version__
-from homeground.base.errors import HomegroundError
+from homeground.base.errors import HomegroundError, clipped
 from homeground.base.http_guard import HttpGuard
 from homeground.index import Filters, Tools
-from homeground.index.tools import MOST_HITS, MOST_LINES, MOST_SYMBOLS
+from homeground.index.tools import MOST_HITS, MOST_LINES, MOST_NAME, MOST_SYMBOLS
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
@@ -32,13 +32,14 @@ _INSTRUCTIONS = (
 )
 _READ_ONLY = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
 
+type Name = Annotated[str, Field(max_length=MOST_NAME)]
 type Paths = Annotated[
-    list[str], Field(description="Only these paths, as in a .gitignore: 'src/', '*.py'; '!tests/' leaves out.")
+    list[Name], Field(description="Only these paths, as in a .gitignore: 'src/', '*.py'; '!tests/' leaves out.")
 ]
-type Languages = Annotated[list[str], Field(description="Only these languages, such as 'python'.")]
-type Kinds = Annotated[list[str], Field(description="Only these kinds: 'function', 'method', 'class', 'section', ...")]
-type Names = Annotated[list[str], Field(description="Only symbols that match: 'Oven.*', 'parse_*'.")]
-type Path = Annotated[str, Field(description="Of an indexed file, as in hits.")]
+type Languages = Annotated[list[Name], Field(description="Only these languages, such as 'python'.")]
+type Kinds = Annotated[list[Name], Field(description="Only these kinds: 'function', 'method', 'class', 'section', ...")]
+type Names = Annotated[list[Name], Field(description="Only symbols that match: 'Oven.*', 'parse_*'.")]
+type Path = Annotated[str, Field(description="Of an indexed file, as in hits.", max_length=MOST_NAME)]
 
 
 def create_mcp_server(tools: Tools) -> MCPServer[Any]:
@@ -66,7 +67,9 @@ def create_mcp_server(tools: Tools) -> MCPServer[Any]:
         return await _answer(partial(tools.read, path, start, end, MOST_LINES))
 
     async def symbols(
-        pattern: Annotated[str, Field(description="A glob ('parse_*', 'Oven.*') or a part of a name.")],
+        pattern: Annotated[
+            str, Field(description="A glob ('parse_*', 'Oven.*') or a part of a name.", max_length=MOST_NAME)
+        ],
         kinds: Kinds = [],  # noqa: B006
         paths: Paths = [],  # noqa: B006
         limit: Annotated[int, Field(description="How many to list.", ge=1, le=MOST_SYMBOLS)] = 50,
@@ -75,7 +78,10 @@ def create_mcp_server(tools: Tools) -> MCPServer[Any]:
         return await _answer(partial(tools.symbols, pattern, kinds, paths, limit))
 
     async def trace(
-        symbol: Annotated[str, Field(description="A dotted name or its end; 'PATH:NAME' where several have it.")],
+        symbol: Annotated[
+            str,
+            Field(description="A dotted name or its end; 'PATH:NAME' where several have it.", max_length=2 * MOST_NAME),
+        ],
     ) -> dict[str, Any]:
         """Show who calls a definition and what it calls. `via: name` marks what only the name says."""
         return await _answer(partial(tools.trace, symbol))
@@ -93,7 +99,8 @@ async def _answer(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
         return await anyio.to_thread.run_sync(call)
     except HomegroundError as error:
-        raise ToolError(str(error)) from None
+        parts = {name: words and clipped(words) for name, words in error.to_json().items()}
+        raise ToolError(str(HomegroundError(parts["error"] or "", where=parts["where"], hint=parts["hint"]))) from None
 
 
 class _Server(MCPServer[Any]):
@@ -104,7 +111,7 @@ class _Server(MCPServer[Any]):
         for tool in await self.list_tools():
             takes = tool.input_schema["properties"]
             if tool.name == name and (unknown := given.keys() - takes.keys()):
-                raise ToolError(f"{name} has no argument {min(unknown)!r:.80}; it takes {', '.join(takes)}")
+                raise ToolError(f"{name} has no argument {clipped(min(unknown), 80)!r}; it takes {', '.join(takes)}")
         try:
             return await super().call_tool(name, given, context)
         except ToolError as error:
@@ -118,7 +125,7 @@ def _in_words(place: tuple[int | str, ...], message: str, kind: str, value: obje
     argument = ".".join(map(str, place))
     if kind == "missing":
         return f"{argument} is missing"
-    return f"{argument}: {message[:1].lower()}{message[1:]}, not {value!r:.80}"
+    return f"{argument}: {message[:1].lower()}{message[1:]}, not {clipped(repr(value), 80)}"
 
 
 def create_http_app(tools: Tools, token: str, waiting: int) -> HttpGuard:
@@ -131,6 +138,6 @@ def create_http_app(tools: Tools, token: str, waiting: int) -> HttpGuard:
     """
 
     def refusal(path: str, _: int, message: str, __: str | None) -> dict[str, Any]:
-        return dict(HomegroundError(message, where=path[:200]).to_json())
+        return dict(HomegroundError(message, where=clipped(path)).to_json())
 
     return HttpGuard(create_mcp_server(tools).streamable_http_app(), token, refusal, waiting=waiting)

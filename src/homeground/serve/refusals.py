@@ -9,12 +9,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from homeground.base.errors import HomegroundError, RestartNeededError
+from homeground.base.errors import HomegroundError, RestartNeededError, clipped
 from homeground.rollouts.requests import ApiError
 from homeground.rollouts.server import FAILED, invalid
-
-MOST_PATH = 200
-"""Characters of a request's path in an error."""
 
 
 def explain_errors(app: FastAPI) -> None:
@@ -34,7 +31,7 @@ def refusal(path: str, status: int, message: str, code: str | None = None) -> di
 def _document(path: str, error: ApiError) -> dict[str, Any]:
     if path.startswith("/v1/"):
         return error.body()
-    return dict(HomegroundError(error.message, where=path[:MOST_PATH]).to_json())
+    return dict(HomegroundError(clipped(error.message), where=clipped(path)).to_json())
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
@@ -61,4 +58,4 @@ async def _explained(request: Request, error: Exception) -> JSONResponse:
     status = 503 if isinstance(error, RestartNeededError) else 400
     if request.scope["path"].startswith("/v1/"):
         return await _refused(request, ApiError(status, str(error)))
-    return JSONResponse(error.to_json(), status)
+    return JSONResponse({name: words and clipped(words) for name, words in error.to_json().items()}, status)

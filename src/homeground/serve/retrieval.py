@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 
 from homeground.base.threads import release_workers
 from homeground.index import Filters
-from homeground.index.tools import MOST_HITS
+from homeground.index.tools import MOST_HITS, MOST_NAME
 from homeground.rollouts.requests import ApiError, Fields, Request
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MOST_TEXTS = 2048
 AT_ONCE = 32
 
-type Several = Annotated[list[str], Query(max_length=100)]
+type Several = Annotated[list[Annotated[str, Field(max_length=MOST_NAME)]], Query(max_length=100)]
 
 
 class EmbeddingRequest(Request):

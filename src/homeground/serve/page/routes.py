@@ -12,6 +12,7 @@ from homeground.base.errors import UsageError
 from homeground.base.run_list import named_runs
 from homeground.base.workspace import RunFolder, Workspace
 from homeground.index import Index, Tools
+from homeground.index.tools import MOST_NAME
 from homeground.serve.page import indexed, runs
 from homeground.serve.page.ask import ask_routes
 from homeground.serve.page.static import file_routes
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 type Skipped = Annotated[int, Query(ge=0, le=2**53)]
 """Rows, or bytes of a file, that were given before."""
+type Name = Annotated[str, Query(max_length=MOST_NAME)]
 type Step = Annotated[int, Query(ge=0, le=10**9)]
 
 
@@ -64,7 +66,7 @@ def _index_routes(index: Index | None) -> APIRouter:
         return (tools or Tools(there())).read(path, start, end)
 
     @router.get("/read")
-    async def read(path: str, start: int = 1, end: int | None = None) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
+    async def read(path: Name, start: int = 1, end: int | None = None) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
         """Lines of an indexed file, as the index holds them; at most 400."""
         return await run_in_threadpool(lines, path, start, end)
 
@@ -74,12 +76,12 @@ def _index_routes(index: Index | None) -> APIRouter:
         return await run_in_threadpool(lambda: indexed.facts(there()))
 
     @router.get("/index/files")
-    async def files(like: str = "", language: str = "", skip: Skipped = 0) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
+    async def files(like: Name = "", language: Name = "", skip: Skipped = 0) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
         """Indexed files, a page of them at a time."""
         return await run_in_threadpool(lambda: indexed.files(there(), like, language, skip))
 
     @router.get("/index/left-out")
-    async def left_out(like: str = "", reason: str = "", skip: Skipped = 0) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
+    async def left_out(like: Name = "", reason: Name = "", skip: Skipped = 0) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
         """What was left out and why, a page at a time."""
         return await run_in_threadpool(lambda: indexed.left_out(there(), like, reason, skip))
 
