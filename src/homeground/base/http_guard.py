@@ -106,7 +106,7 @@ class HttpGuard:
 
     async def _refuse(self, scope: _Scope, error: _RefusedError, send: _Send) -> None:
         document = self._refusal(scope["path"], error.status, error.message, error.code)
-        headers = [_JSON]
+        headers: list[tuple[bytes, bytes]] = [_JSON]
         if error.status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
         if error.status == 429:
