@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 import time
+from http.client import HTTPConnection
 
 import pytest
 import uvicorn
@@ -60,6 +61,8 @@ def asked(sender, *headers, path="/v1/x", method="POST", app=None, length="said"
     scope = {"type": "http", "method": method, "path": path, "raw_path": b"", "headers": [how, *headers]}
 
     async def send(message):
+        if not sent:
+            sender.read_before = sender.read
         sent.append(message)
 
     guard = HttpGuard(app or Echo(), KEY, refusal, **options)
@@ -80,9 +83,16 @@ def test_without_the_key_no_byte_of_a_body_is_read(header, path):
     status, document, given = asked(sender, *headers, path=path, app=app, length=str(90 * 2**20))
     assert (status, document["code"]) == (401, "invalid_api_key")
     assert "Authorization: Bearer" in document["error"]
-    assert (sender.read, app.calls) == (0, 0)
+    assert (sender.read_before, app.calls) == (0, 0)
     assert given[b"www-authenticate"] == b"Bearer"
     assert given[b"connection"] == b"close", "the rest would be received for nothing"
+
+
+def test_what_still_comes_of_a_refused_body_is_thrown_away_for_a_while(monkeypatch):
+    monkeypatch.setattr(http_guard, "LINGER_S", 0.1)
+    sender = Sender(*[b"x"] * 1000, pause=0.01)
+    assert asked(sender, length=None)[0] == 401
+    assert 2 < sender.read < 100
 
 
 def test_two_keys_are_none():
@@ -116,6 +126,12 @@ def test_open_paths_need_no_key(path, status):
     assert asked(Sender(), path=path, method="GET", open_paths=("/healthz", "/files/"))[0] == status
 
 
+def test_open_paths_read_no_body_of_a_caller_without_the_key():
+    sender = Sender(b"[" * 1000)
+    status, document, _ = asked(sender, path="/healthz", open_paths=("/healthz",), length=str(90 * 2**20))
+    assert (status, document["body"], sender.read) == (200, "", 0)
+
+
 def test_what_is_no_http_is_closed():
     sent = []
 
@@ -129,7 +145,7 @@ def test_what_is_no_http_is_closed():
 def test_a_body_that_says_it_is_too_large_is_not_read():
     sender = Sender(b"[]")
     status, document, given = asked(sender, GOOD, length=str(http_guard.MOST_BODY + 1))
-    assert (status, sender.read) == (413, 0)
+    assert (status, sender.read_before) == (413, 0)
     assert str(http_guard.MOST_BODY) in document["error"]
     assert given[b"connection"] == b"close"
 
@@ -139,7 +155,7 @@ def test_a_body_that_is_larger_than_it_says_is_cut_off(length, monkeypatch):
     monkeypatch.setattr(http_guard, "MOST_BODY", 1000)
     sender = Sender(*[b"x" * 400] * 50)
     assert asked(sender, GOOD, length=length)[0] == 413
-    assert sender.read <= 3
+    assert sender.read_before <= 3
 
 
 def test_a_slow_body_is_given_up(monkeypatch):
@@ -217,6 +233,19 @@ def listening():
         yield listener.getsockname(), app
         server.should_exit = True
         thread.join(20)
+
+
+def test_a_client_that_sends_90_mb_before_it_reads_is_answered(listening):
+    address, app = listening
+    for key, status in (("x", 401), (KEY, 413)):
+        for chunked in (False, True):
+            client = HTTPConnection(*address, timeout=20)
+            headers = {"Authorization": f"Bearer {key}"} | ({"Transfer-Encoding": "chunked"} if chunked else {})
+            body = b"[]," * 10_000_000
+            client.request("POST", "/v1/x", iter([body] * 3) if chunked else body * 3, headers, encode_chunked=chunked)
+            assert client.getresponse().status == status
+            client.close()
+    assert app.calls == 0
 
 
 @pytest.mark.parametrize("head", [

@@ -1,11 +1,13 @@
 """The guard in front of every HTTP app: the key first, then a body of bounded size that is JSON.
 
-A request without the key is refused before its body is read. Plain ASGI, outermost: no route can be forgotten.
+A request without the key is refused before its body is read; what still comes of it is thrown away.
+Plain ASGI, outermost: no route can be forgotten.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
@@ -18,6 +20,8 @@ MOST_BODY = 16 * 2**20
 BODY_S = 60.0
 """Within which a body has to be there."""
 WRONG_KEY = "missing or wrong key: send it as 'Authorization: Bearer KEY'"
+LINGER_S = 2.0
+"""For which the rest of a refused body is thrown away, so that a client that sends it all first gets its answer."""
 KEY_IN_PATH = "homeground.key_in_path"
 """Set in the scope of a request whose key was the first part of its path."""
 _JSON = (b"content-type", b"application/json")
@@ -66,12 +70,14 @@ class HttpGuard:
             return
         scope, key = _without_key(scope)
         try:
-            if not (same_key(key, self._key) or self._is_open(scope)):
+            if same_key(key, self._key):
+                await self._pass(scope, await _body(scope, receive), receive, send)
+            elif self._is_open(scope):
+                await self._app(scope, _nothing, send)
+            else:
                 raise _RefusedError(401, WRONG_KEY, "invalid_api_key")
-            body = await _body(scope, receive)
-            await self._pass(scope, body, receive, send)
         except _RefusedError as error:
-            await self._refuse(scope, error, send)
+            await self._refuse(scope, error, receive, send)
         except _GoneError:
             return
 
@@ -104,19 +110,23 @@ class HttpGuard:
         finally:
             self._held -= 1
 
-    async def _refuse(self, scope: _Scope, error: _RefusedError, send: _Send) -> None:
+    async def _refuse(self, scope: _Scope, error: _RefusedError, receive: _Receive, send: _Send) -> None:
         document = self._refusal(scope["path"], error.status, error.message, error.code)
-        headers: list[tuple[bytes, bytes]] = [_JSON]
+        body = json.dumps(document).encode()
+        headers: list[tuple[bytes, bytes]] = [_JSON, (b"content-length", str(len(body)).encode())]
         if error.status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
         if error.status == 429:
             headers.append((b"retry-after", b"2"))
         length = _length(scope)
-        if error.status == 408 or length is None or length > MOST_BODY:
-            # The rest of a body that may never end is not waited for.
+        more = error.status in (401, 413) and (length is None or length > MOST_BODY)
+        if more or error.status == 408:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": error.status, "headers": headers})
-        await send({"type": "http.response.body", "body": json.dumps(document).encode()})
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        if more:
+            await _throw_away(receive)
+        await send({"type": "http.response.body", "body": b""})
 
 
 def bearer(authorization: str | bytes) -> bytes:
@@ -159,6 +169,18 @@ def _length(scope: _Scope) -> int | None:
         return None
     said = headers.get(b"content-length", b"0")
     return int(said) if said.isdigit() and len(said) < 20 else MOST_BODY + 1
+
+
+async def _nothing() -> MutableMapping[str, Any]:
+    """What an open path reads of a body: nothing, whatever there is."""
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def _throw_away(receive: _Receive) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            while (await receive()).get("more_body"):
+                pass
 
 
 async def _body(scope: _Scope, receive: _Receive) -> bytes | None:
