@@ -162,3 +162,25 @@ def test_a_search_explains_itself(index):
     assert set(told.seconds) >= {"dense", "lexical", "fused"}
     assert told.searched == told.candidates == len(index.chunks())
     assert set(told.to_json()) == {"weights", "seconds", "candidates", "searched"}
+
+
+@pytest.mark.parametrize("query", ["x" * 60_000, "Server." + "y" * 60_000, "%" * 60_000, "_" * 60_000])
+def test_a_name_of_any_length_is_searched(index, query):
+    assert index._manifest.named(query) == []
+    assert isinstance(index.search(query, 1), list)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("serve_forever", 2),
+        ("SERVE_FOREVER", 2),
+        ("server.serve_forever", 1),
+        ("serve%", 0),
+        ("serve?forever", 0),
+        ("forever", 0),
+        ("Server", 1),
+    ],
+)
+def test_a_name_is_a_whole_symbol_or_its_end_behind_a_dot(index, name, count):
+    assert len({(chunk.path, chunk.symbol) for chunk in index._manifest.named(name)}) == count

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def clipped(words: str, most: int = 1000) -> str:
+    """The beginning of words that may repeat what somebody else said at any length."""
+    return words if len(words) <= most else f"{words[:most]}..."
+
+
 class HomegroundError(Exception):
     """Something the user can mend. The command line prints it without a traceback.
 

@@ -29,6 +29,8 @@ MOST_SYMBOLS = 200
 MOST_LINKS = 200
 MOST_LINES = 400
 MOST_CHARACTERS = 40_000
+MOST_NAME = 1000
+"""Characters of a path, a symbol or a filter, where others ask."""
 _PLACE = re.compile(r"(?P<path>.*?)(?::(?P<start>\d{1,9})(?:-(?P<end>\d{1,9})?)?)?", re.DOTALL)
 _MOST_DOC = 400
 _NEAR = 5
