@@ -342,8 +342,8 @@ def _left_out(tokenizer: PreTrainedTokenizerBase, what: str, hint: str) -> Conve
 def _behind(tokenizer: PreTrainedTokenizerBase, history: Sequence[Message], before: str, now: str) -> str | None:
     """What a longer prompt adds behind the end token of the last assistant message of ``history``.
 
-    A template may show an earlier turn otherwise than when it was the last (trimmed, without its thoughts); what was
-    written there keeps its ids.
+    A template may show an earlier turn otherwise than when it was the last (trimmed, without its thoughts or the mark
+    that opened them); what was written there keeps its ids.
 
     Args:
         before: the prompt of that turn.
@@ -352,6 +352,8 @@ def _behind(tokenizer: PreTrainedTokenizerBase, history: Sequence[Message], befo
     Returns:
         None when the longer prompt does not go on from there.
     """
+    if before.rstrip().endswith(_THINK):
+        before = before.rpartition(_THINK)[0]
     if not now.startswith(before):
         return None
     turn, end, behind = now.removeprefix(before).partition(token_text(tokenizer, end_token(tokenizer)))
