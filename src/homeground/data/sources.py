@@ -72,9 +72,9 @@ class Reading:
             words += f"; {len(self.rejected)} of {self.rows} rows rejected ({len(self.rejected) / self.rows:.1%})"
         for what, found in (("fields not read", self.unread), ("files not read", self.other_files)):
             if found:
-                names = [f"{name} ({count})" for name, count in found.most_common(_SHOWN)]
+                names = [f"{name} ({found[name]})" for name in sorted(found, key=lambda one: (-found[one], one))]
                 more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-                words += f"; {what}: {', '.join(names)}{more}"
+                words += f"; {what}: {', '.join(names[:_SHOWN])}{more}"
         return words
 
 
