@@ -57,10 +57,15 @@ def test_a_flag_that_cannot_be_honoured_is_refused(turn, words):
     ({"loss_mask": [1]}, "'loss_mask' of the row is not read"),
     ({"label": False}, "'label' says whether the answer is liked (KTO)"),
     ({"kto_tag": True}, "'kto_tag' says whether the answer is liked (KTO)"),
+    ({"images": ["a.png"]}, "the row has 'images': the model reads text only"),
 ])  # fmt: skip
 def test_what_a_row_says_of_itself_is_honoured_or_refused(fields, words):
     assert words in refused({"prompt": "a", "completion": "b", **fields})
     assert words in refused({"messages": TWICE, **fields})
+
+
+def test_a_field_without_a_value_is_named_as_such():
+    assert "its fields are instruction, output (null)" in refused({"instruction": "a", "output": None})
 
 
 def test_a_row_of_the_usual_weight_is_read():

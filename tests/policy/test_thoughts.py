@@ -123,3 +123,12 @@ def test_the_text_beside_a_call_is_not_lost():
         render(FAMILIES["Llama 3"].tokenizer(), [ASK, calling])
     with pytest.raises(ConversationError, match="leaves out the call of find"):
         render(FAMILIES["Llama 3"].tokenizer(), [ASK, {**calling, "content": "", "tool_calls": [call, call]}])
+
+
+def test_a_tool_that_the_template_does_not_show_is_refused():
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = tiny.CHATML + "{# no tool_calls #}"
+    tool = {"type": "function", "function": {"name": "find"}}
+    with pytest.raises(ConversationError, match="leaves out the tool find"):
+        render(tokenizer, [ASK, ANSWER], tools=[tool])
+    assert "find" in tokenizer.decode(render(tiny.tokenizer(), [ASK, ANSWER], tools=[tool]).ids)

@@ -90,7 +90,7 @@ def example_of(row: Row) -> Example:
     """
     found = format_of(row)
     if found is None:
-        keys = ", ".join(sorted(row)) or "none"
+        keys = ", ".join(name if row[name] is not None else f"{name} (null)" for name in sorted(row)) or "none"
         raise RowError(f"no known format: its fields are {keys}")
     _refuse_flags(row, found)
     example = _READERS[found](row)
@@ -126,6 +126,7 @@ _BESIDE = {
 }
 _ROW_FLAGS = ("weight", "sample_weight", "train", "training")
 _LIKED = ("label", "kto_tag")
+_UNSEEN = ("image", "images", "video", "videos", "audio", "audios")
 
 
 def unread_fields(row: Row, found: Format) -> set[str]:
@@ -148,6 +149,9 @@ def _refuse_flags(row: Row, found: Format) -> None:
             raise RowError(f"'{name}' of the row says that it is not trained")
     if row.get("loss_mask") is not None:
         raise RowError("'loss_mask' of the row is not read: mark whole messages, by 'weight' 0 or 1")
+    for name in _UNSEEN:
+        if row.get(name):
+            raise RowError(f"the row has '{name}': the model reads text only")
     for name in _LIKED if found not in (Format.TEXT, Format.CONTINUATION) else ():
         if str(row.get(name)).lower() in ("true", "false"):
             raise RowError(f"'{name}' says whether the answer is liked (KTO), which is not learnt from here: "

@@ -70,10 +70,11 @@ class Reading:
         words = f"{self.source}: {found}"
         if self.rejected:
             words += f"; {len(self.rejected)} of {self.rows} rows rejected ({len(self.rejected) / self.rows:.1%})"
-        for what, found in (("fields not read", self.unread), ("files not read", self.other_files)):
-            if found:
-                names = [f"{name} ({found[name]})" for name in sorted(found, key=lambda one: (-found[one], one))]
-                more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        for what, counts in (("fields not read", self.unread), ("files not read", self.other_files)):
+            if counts:
+                listed = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+                names = [f"{name} ({count})" for name, count in listed]
+                more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
                 words += f"; {what}: {', '.join(names[:_SHOWN])}{more}"
         return words
 

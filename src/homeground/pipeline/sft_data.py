@@ -35,6 +35,7 @@ from homeground.data import (
     shuffled,
 )
 from homeground.pipeline.workbench import TASKS_FILE
+from homeground.policy.chat import thoughts_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -250,4 +251,5 @@ def _count_shares(accounts: Sequence[SourceAccount], taken: Sequence[Sequence[Ex
 
 def _written(example: Example) -> int:
     """Characters that are trained, about: the tokenizer is not loaded yet."""
-    return len(example.text) + sum(len(m["content"]) for m in example.messages if m["role"] == "assistant")
+    trained = [m for m in example.messages if m["role"] == "assistant" and m.get("weight") != 0]
+    return len(example.text) + sum(len(thoughts_of(m)) + len(m["content"]) for m in trained)

@@ -103,9 +103,9 @@ def render(
         only_last: train the last assistant message alone; all of them otherwise.
 
     Raises:
-        ConversationError: no assistant message to train on, a template that leaves out a message, thoughts or tool
-            calls, or one that rewrites earlier turns when later ones are added (ids of an earlier turn would then not
-            be a prefix).
+        ConversationError: no assistant message to train on; a template that leaves out a message, thoughts, tools or
+            calls of them; or one that rewrites earlier turns when later ones are added (ids of an earlier turn would
+            then not be a prefix).
     """
     ids: list[int] = []
     trained: list[int] = []
@@ -142,6 +142,9 @@ def render(
                 where=str(tokenizer.name_or_path),
                 hint="write it into a user's message",
             )
+    offered = [str((tool.get("function") or tool).get("name") or "") for tool in tools]
+    if missing := [name for name in offered if name not in opened]:
+        raise _left_out(tokenizer, f"the tool {missing[0]}", "use a model whose template shows tools")
     return Rendered(ids, trained)
 
 
