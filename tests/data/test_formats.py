@@ -66,7 +66,7 @@ def test_a_text_stays_a_text():
 @pytest.mark.parametrize(("row", "words"), [
     ({"question": "a", "answer": "b"}, "no known format: its fields are answer, question"),
     ({}, "its fields are none"),
-    ({"messages": []}, "'messages' is a list, not a list of messages"),
+    ({"messages": []}, "'messages' is empty, not a list of messages"),
     ({"messages": "a"}, "'messages' is text"),
     ({"messages": ["a"]}, "messages[0] is text, not a message"),
     ({"messages": [{"role": "robot", "content": "a"}]}, "messages[0] has the role 'robot'"),

@@ -117,3 +117,8 @@ def test_a_context_answer_keeps_its_ids_and_is_not_trained(tokenizer):
     (part,) = rendered(tokenizer, {"messages": [TWICE[0], {**TWICE[1], "weight": 0}, *TWICE[2:]]}).paths
     assert part.ids == whole.ids
     assert trained_text(tokenizer, part) == "ddd<|im_end|>"
+
+
+def test_an_answer_that_was_cut_off_as_context_takes_no_end_from_another(tokenizer):
+    row = {"messages": [*TWICE[:3], {**TWICE[3], "weight": 0}], "unfinished": True}
+    assert trained_text(tokenizer, rendered(tokenizer, row).paths[0]) == "bbb<|im_end|>"

@@ -132,3 +132,14 @@ def test_rows_that_the_chat_template_refuses_are_rejected_before_the_mixture_is_
     assert caught.value.where == f"{file}:1"
     with pytest.raises(HomegroundError, match=r"nothing is left to train on.*c\.jsonl:1: the chat template refuses"):
         made([{"source": file, "read_rows": 3}], tokenizer=tokenizer)
+
+
+def test_held_out_rows_that_the_template_refuses_are_rejected_too(write):
+    thinking = {**row("What is a number?"), "thinking": "hm"}
+    train, held = write("t.jsonl", numbered(3)), write("h.jsonl", [thinking, row("What is held out?")])
+    found = made([train], tokenizer=tiny.tokenizer(), heldout={"source": held})
+    assert asked(found.heldout) == {"What is held out?"}
+    assert [one.place for one in found.rejected] == [f"{held}:1"]
+    with pytest.raises(HomegroundError, match="none of its rows can be measured") as caught:
+        made([train], tokenizer=tiny.tokenizer(), heldout={"source": write("n.jsonl", [thinking])})
+    assert caught.value.where.endswith("n.jsonl")

@@ -159,8 +159,8 @@ def path_of(tokenizer: PreTrainedTokenizerBase, example: Example, *, only_last: 
         return TokenPath(ids, range(len(before), len(ids)))
     if example.format is not Format.TEXT:
         rendered = render(tokenizer, example.messages, tools=example.tools, only_last=only_last)
-        # The last token that is trained ends the last message.
-        return TokenPath(rendered.ids, rendered.trained[:-1] if example.unfinished else rendered.trained)
+        cut_off = example.unfinished and rendered.trained[-1] == len(rendered.ids) - 1
+        return TokenPath(rendered.ids, rendered.trained[:-1] if cut_off else rendered.trained)
     ids = [*encode_text(tokenizer, example.text), *_end(tokenizer, example)]
     # Nothing comes before the first token that could predict it.
     return TokenPath(ids, range(1, len(ids)))

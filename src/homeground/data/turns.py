@@ -47,7 +47,7 @@ def turns(value: Any, name: str, answer: str | None = None) -> list[Message]:
     if isinstance(value, Mapping):
         value = [value]
     if not isinstance(value, list) or not value:
-        raise RowError(f"'{name}' is {kind(value)}, not a list of messages")
+        raise RowError(f"'{name}' is {'empty' if value == [] else kind(value)}, not a list of messages")
     return [message(turn, f"{name}[{index}]") for index, turn in enumerate(cast("list[Any]", value))]
 
 

@@ -145,7 +145,13 @@ def sft_data(
     for row in data.heldout:
         owner[id(row)].heldout += 1
     if section.heldout.source is not None:
-        data.heldout = _read_measured(section.heldout.source, progress)
+        data.heldout = _renderable(_read_measured(section.heldout.source, progress), data, strict, tokenizer)
+        if not data.heldout:
+            raise HomegroundError(
+                f"none of its rows can be measured: {data.rejected[-1]}",
+                where=section.heldout.source,
+                hint="mend the rows, or use a model whose chat template takes them",
+            )
     measured = [Measured.of(row) for row in data.heldout]
     for source in section.decontaminate:
         measured += [Measured.of(row) for row in _read_measured(source, progress)]
@@ -190,19 +196,29 @@ def _read(
     reading = read_examples(source, limit=limit, strict=strict)
     progress.bar("reading examples").done(reading.describe())
     examples, secrets = redact_examples(reading.examples)
-    rejected = list(reading.rejected)
+    data.rejected += reading.rejected
+    data.secrets += secrets
+    taken = _renderable(examples, data, strict, tokenizer)
+    rejected = reading.rows - len(taken)
+    data.sources.append(SourceAccount(source, reading.rows, rejected, len(secrets)))
+    return taken
+
+
+def _renderable(
+    examples: list[Example], data: SftData, strict: bool, tokenizer: PreTrainedTokenizerBase | None
+) -> list[Example]:
+    """The examples that the chat template takes; the others are rejected."""
+    if tokenizer is None:
+        return examples
     taken: list[Example] = []
     for example in examples:
-        reason = refusal(tokenizer, example) if tokenizer is not None else ""
+        reason = refusal(tokenizer, example)
         if reason and strict:
             raise HomegroundError(reason, where=example.place, hint="mend the row, or leave out --strict")
         if reason:
-            rejected.append(Rejected(example.place, reason))
+            data.rejected.append(Rejected(example.place, reason))
         else:
             taken.append(example)
-    data.rejected += rejected
-    data.secrets += secrets
-    data.sources.append(SourceAccount(source, reading.rows, len(rejected), len(secrets)))
     return taken
 
 
