@@ -83,6 +83,10 @@ DEEPSEEK_R1_FIRST = DEEPSEEK_R1.replace("<|Assistant|><think>\n{% endif %}", "<|
 DEEPSEEK_CLOSED = DEEPSEEK_R1.replace("<think>\n{% endif %}", "</think>{% endif %}").replace(
     "<|Assistant|>{{ m", "<|Assistant|></think>{{ m"
 )
+EMPTY_THOUGHTS = QWEN_2_5.replace(
+    "<|im_start|>{{ m['role'] }}\n",
+    "<|im_start|>{{ m['role'] }}\n{% if m['role'] == 'assistant' %}<think></think>{% endif %}",
+)
 MISTRAL = (
     "{{ bos_token }}"
     "{% for m in messages %}"

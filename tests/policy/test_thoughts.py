@@ -1,16 +1,19 @@
 """What an assistant thought before it answered: written where the template has it, trained with the answer."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from homeground.policy import chat, render
 from homeground.policy.chat import ConversationError
 
 from . import tiny
-from .templates import DEEPSEEK_CLOSED, DEEPSEEK_R1, QWEN_3_THOUGHTS, THINKING, Family
+from .templates import DEEPSEEK_CLOSED, DEEPSEEK_R1, EMPTY_THOUGHTS, FAMILIES, QWEN_3_THOUGHTS, THINKING, Family
 from .test_chat import pieces
 
 ASK, ANSWER = {"role": "user", "content": "Is it?"}, {"role": "assistant", "content": "yes"}
 AGAIN = {"role": "user", "content": "Sure?"}
+CALL = {"type": "function", "function": {"name": "find", "arguments": {}}}
 NAMES = ("reasoning_content", "thinking", "reasoning")
 
 
@@ -68,6 +71,9 @@ def test_a_template_without_a_place_for_thoughts_refuses_them_unless_they_are_co
 
 @pytest.mark.parametrize(("template", "answer", "words"), [
     (DEEPSEEK_R1, ANSWER, "opens every answer with thoughts, and this one has none"),
+    (DEEPSEEK_R1, {**ANSWER, "content": "", "tool_calls": [CALL]}, "opens every answer with thoughts"),
+    (EMPTY_THOUGHTS, {**ANSWER, "thinking": "hmm"}, "leaves out the thoughts"),
+    (EMPTY_THOUGHTS, {**ANSWER, "content": "<think>\nhmm\n</think>\n\nyes"}, "leaves out the thoughts"),
     (DEEPSEEK_CLOSED, {**ANSWER, "thinking": "hmm"}, "leaves out the thoughts"),
     (DEEPSEEK_CLOSED, {**ANSWER, "content": "<think>\nhmm\n</think>\n\nyes"}, "leaves out the thoughts"),
 ])  # fmt: skip
@@ -114,15 +120,12 @@ def test_a_message_that_the_template_drops_without_a_word_is_refused(message):
 
 
 def test_the_text_beside_a_call_is_not_lost():
-    from .templates import FAMILIES
-
-    call = {"type": "function", "function": {"name": "find", "arguments": {}}}
-    calling = {"role": "assistant", "content": "I look.", "tool_calls": [call]}
+    calling = {"role": "assistant", "content": "I look.", "tool_calls": [CALL]}
     assert written(FAMILIES["Qwen 2.5"].tokenizer(), [ASK, calling])[0].startswith("I look.<tool_call>")
     with pytest.raises(ConversationError, match="leaves out the text beside a call"):
         render(FAMILIES["Llama 3"].tokenizer(), [ASK, calling])
     with pytest.raises(ConversationError, match="leaves out the call of find"):
-        render(FAMILIES["Llama 3"].tokenizer(), [ASK, {**calling, "content": "", "tool_calls": [call, call]}])
+        render(FAMILIES["Llama 3"].tokenizer(), [ASK, {**calling, "content": "", "tool_calls": [CALL, CALL]}])
 
 
 def test_a_tool_that_the_template_does_not_show_is_refused():
@@ -132,3 +135,17 @@ def test_a_tool_that_the_template_does_not_show_is_refused():
     with pytest.raises(ConversationError, match="leaves out the tool find"):
         render(tokenizer, [ASK, ANSWER], tools=[tool])
     assert "find" in tokenizer.decode(render(tiny.tokenizer(), [ASK, ANSWER], tools=[tool]).ids)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@given(flags=st.lists(st.booleans(), min_size=1, max_size=4))
+@settings(max_examples=15, deadline=None)
+def test_flags_pick_turns_and_change_no_id(family, flags):
+    tokenizer = FAMILIES[family].tokenizer()
+    turns = [[{**ASK, "content": f"q{n}"}, {**ANSWER, "content": f"a{n}"}] for n in range(len(flags) + 1)]
+    flagged = [[ask, answer if kept else {**answer, "weight": 0}]
+               for (ask, answer), kept in zip(turns, [*flags, True], strict=True)]  # fmt: skip
+    whole, part = (render(tokenizer, [one for pair in told for one in pair]) for told in (turns, flagged))
+    assert part.ids == whole.ids
+    kept = [run for run, flag in zip(pieces(whole), [*flags, True], strict=True) if flag]
+    assert pieces(part) == kept

@@ -298,25 +298,26 @@ def _shows(text: str, content: str) -> bool:
 def _written(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], opened: str, tools: Tools) -> str:
     """What the assistant writes in the last message, without its end token."""
     message, context = messages[-1], messages[-1].get("weight") == 0
+    message = _defused(tokenizer, {**message, "content": message["content"] or ""})
+    thoughts, content = thoughts_of(message), str(_placed(tokenizer, message)["content"])
     shown = prompt_text(tokenizer, messages, open_turn=False, tools=tools)
     end = token_text(tokenizer, end_token(tokenizer))
     rest = shown.removeprefix(opened) if shown.startswith(opened) else ""
     # Some templates end an answer with the mark that opens the next question.
     written = rest.rpartition(end)[0] if end in rest else rest.rstrip()
-    message = _defused(tokenizer, {**message, "content": message["content"] or ""})
-    thoughts, content = thoughts_of(message), str(_placed(tokenizer, message)["content"])
+    if not rest:
+        written = _continuing(tokenizer, opened, content)
     if calls := message.get("tool_calls"):
         names = [call["function"]["name"] for call in calls]
         if missing := [name for name in names if written.count(name) < names.count(name)]:
             raise _left_out(tokenizer, f"the call of {missing[0]}", "use a model whose template knows tool calls")
         if not _shows(written, content):
             raise _left_out(tokenizer, "the text beside a call", "leave it out, or train the call in a row of its own")
-    elif not rest:
-        written = _continuing(tokenizer, opened, content)
-    elif not _shows(written, content):
+    elif rest and not _shows(written, content):
         written = content
-    closed = opened.rstrip().endswith(_THOUGHT) and _THOUGHT in content
-    if not context and (closed or thoughts.strip() not in written):
+    # A block of thoughts that the template closes, or writes empty, before those that stand in the content.
+    closed = opened.rstrip().endswith(_THOUGHT) or written.count(_THINK) > content.count(_THINK)
+    if not context and ((closed and _THOUGHT in content) or thoughts.strip() not in written):
         raise _left_out(tokenizer, "the thoughts of an answer", "use a model that was made to think, or leave them out")
     return written
 
