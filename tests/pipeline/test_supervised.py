@@ -88,6 +88,27 @@ def test_rows_that_teach_nothing_are_told(policy, tmp_path, rows, message):
     assert caught.value.where == ("row 2" if rows else None)
 
 
+def test_a_row_that_the_template_cannot_show_is_told(policy, tmp_path):
+    thinking = {"prompt": "a", "completion": "b", "thinking": "hm"}
+    with pytest.raises(UsageError, match="leaves out the thoughts") as caught:
+        train_sft(policy, [ROWS[0], thinking], folder=tmp_path, quiet=True)
+    assert caught.value.where == "row 2"
+
+
+def test_fields_that_a_data_set_adds_to_every_object_are_none_of_a_row_s(policy):
+    from datasets import Dataset
+
+    from homeground.pipeline.supervised import _rendered
+
+    def row(arguments):
+        call = {"function": {"name": "find", "arguments": arguments}}
+        return {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [call]}]}
+
+    rows = [row({"text": "a"}), row({"limit": 1})]
+    plain, table = (_rendered(policy, given, only_last=False) for given in (rows, Dataset.from_list(rows)))
+    assert [path.ids for path in plain] == [path.ids for path in table]
+
+
 def test_a_policy_is_evaluated_greedily_and_compared_with_itself(policy):
     prompts = ["ab", "the", "abc"]
     first, again = (evaluate(policy, prompts, short, max_tokens=6) for _ in range(2))

@@ -98,13 +98,14 @@ def show_tokens(
     for number, path in enumerate(rendering.paths, start=1):
         head = f"example {number}: {len(path.ids)} tokens, {len(path.trained)} trained"
         lines += [head, coloured(tokenizer, path), ""]
-    lines += [*notes, rendering.describe()]
+    lines += [*notes, *(f"rejected: {row}" for row in rendering.rejected), rendering.describe()]
     common.show({"model": recipe.model.name, "examples": shown}, *lines)
 
 
 def _some_examples(common: Common, recipe: Recipe, source: str | None, count: int) -> tuple[list[Example], list[str]]:
     """The first examples of a source, or of the recipe's mixture, and what to say of them."""
     from homeground.data import read_examples, redact_examples
+    from homeground.pipeline.planning import tokenizer_of
     from homeground.pipeline.sft_data import sft_data
 
     if source is not None:
@@ -117,7 +118,7 @@ def _some_examples(common: Common, recipe: Recipe, source: str | None, count: in
     if not recipe.data.sources:
         raise UsageError("there is nothing to show", hint="name a FILE, or a --recipe with data.sources")
     with common.progress() as progress:
-        made = sft_data(recipe.data, progress, seed=recipe.seed)
+        made = sft_data(recipe.data, progress, seed=recipe.seed, tokenizer=tokenizer_of(recipe))
     return made.train[:count], [made.describe()]
 
 

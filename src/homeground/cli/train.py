@@ -112,12 +112,17 @@ def sft(
 
 def _prepared(common: Common, recipe: Recipe, workspace: Workspace, run: RunFolder, strict: bool) -> SftData:
     """What the recipe's data comes to, told before anything is trained."""
+    from homeground.pipeline.planning import tokenizer_here, tokenizer_of
     from homeground.pipeline.sft_data import heldout_tasks, sft_data
 
     with common.progress() as progress:
         tasks = heldout_tasks(run, workspace)
-        made = sft_data(recipe.data, progress, seed=recipe.seed, tasks=tasks, strict=strict)
+        tokenizer = tokenizer_here(recipe) if common.dry_run else tokenizer_of(recipe)
+        made = sft_data(recipe.data, progress, seed=recipe.seed, tasks=tasks, strict=strict, tokenizer=tokenizer)
         progress.bar("training data").done(made.describe())
+    if tokenizer is None:
+        untried = f"{recipe.model.name} is not on this machine: whether its chat template takes each row is not tried"
+        typer.echo(untried, err=True)
     for row in made.rejected[:_REJECTED_SHOWN]:
         typer.echo(f"rejected: {row}", err=True)
     if not common.dry_run:  # which shows it itself

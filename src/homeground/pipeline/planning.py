@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from homeground.base.errors import HomegroundError
@@ -15,7 +16,7 @@ from homeground.base.sizes import Target
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PretrainedConfig
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
     from homeground.data import Example
     from homeground.policy import TokenPath
@@ -201,16 +202,35 @@ def rendered_work(recipe: Recipe, examples: Sequence[Example]) -> Work:
     Raises:
         HomegroundError: see `homeground.data.render_examples`.
     """
-    from transformers import AutoTokenizer
-
-    from homeground.base.weights import resolve_model
     from homeground.data import render_as_asked
 
-    tokenizer = AutoTokenizer.from_pretrained(str(resolve_model(recipe.model.name)))
+    tokenizer = tokenizer_of(recipe)
     limit: int = config_of(recipe).max_position_embeddings
     found = render_as_asked(recipe.sft, tokenizer, examples, limit=limit)
     lengths = tuple((len(path.ids), len(path.trained)) for path in found.paths)
     return Work(lengths, found.describe())
+
+
+def tokenizer_of(recipe: Recipe) -> PreTrainedTokenizerBase:
+    """The tokenizer of the recipe's model, without its weights."""
+    from transformers import AutoTokenizer
+
+    from homeground.base.weights import resolve_model
+
+    return AutoTokenizer.from_pretrained(str(resolve_model(recipe.model.name)))
+
+
+def tokenizer_here(recipe: Recipe) -> PreTrainedTokenizerBase | None:
+    """The same as far as nothing must be fetched; None where the hub's model is not on this machine."""
+    from huggingface_hub import try_to_load_from_cache
+    from transformers import AutoTokenizer
+
+    name = recipe.model.name
+    if name.count("/") != 1 or Path(name).expanduser().exists():
+        return tokenizer_of(recipe)
+    if not isinstance(try_to_load_from_cache(name, "tokenizer_config.json"), str):
+        return None
+    return AutoTokenizer.from_pretrained(name, local_files_only=True)
 
 
 def config_of(recipe: Recipe) -> PretrainedConfig:

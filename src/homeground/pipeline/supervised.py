@@ -11,7 +11,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from homeground.training.run import run_folder
 from homeground.training.sft import steps_of
 
 type Rows = Sequence[Mapping[str, Any]]
+_FORMATS = "see docs/data.md for the formats"
 
 
 @dataclass(frozen=True)
@@ -105,13 +106,18 @@ def train_sft(
 
 def _rendered(policy: Policy, rows: Rows, only_last: bool) -> list[TokenPath]:
     # Training alone works where what reads data is not installed.
-    from homeground.data import RowError, example_of, render_examples
+    from homeground.data import RowError, example_of, render_examples, without_nulls
 
+    of_arrow = type(rows).__module__.partition(".")[0] == "datasets"
     examples = []
     for number, row in enumerate(rows, start=1):
         try:
-            examples.append(example_of(dict(row)))
+            example = example_of(without_nulls(row) if of_arrow else dict(row))
+            examples.append(replace(example, place=f"row {number}"))
         except RowError as error:
-            raise UsageError(str(error), where=f"row {number}", hint="see docs/data.md for the formats") from None
+            raise UsageError(str(error), where=f"row {number}", hint=_FORMATS) from None
     limit: int = policy.model.config.max_position_embeddings
-    return render_examples(policy.tokenizer, examples, limit=limit, only_last=only_last).paths
+    rendering = render_examples(policy.tokenizer, examples, limit=limit, only_last=only_last)
+    if rendering.rejected:
+        raise UsageError(rendering.rejected[0].reason, where=rendering.rejected[0].place, hint=_FORMATS)
+    return rendering.paths

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from homeground.base.errors import HomegroundError
 from homeground.policy import chat
+from homeground.policy.tool_text import THOUGHTS
 
 _ROLES = {
     "system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool",
@@ -48,7 +49,8 @@ def plain(message: Any) -> chat.Message:
         raise HomegroundError(
             "content: an assistant's message needs content or tool_calls", where=f"a message of role {role!r}"
         )
-    for name in ("tool_call_id", "name"):
+    # Thoughts of earlier turns are shown or left out by the chat template.
+    for name in ("tool_call_id", "name", *(THOUGHTS if role == "assistant" else ())):
         if fields.get(name):
             made[name] = str(fields[name])
     return made

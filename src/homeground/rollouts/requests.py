@@ -285,7 +285,7 @@ class CompletionRequest(Sampled):
         if not prompt:
             raise ApiError(400, "prompt: it is empty", param="prompt")
         if isinstance(prompt, str):
-            return chat.encode(tokenizer, prompt)
+            return chat.encode_text(tokenizer, prompt)
         ids = [int(token) for token in prompt]
         if any(not 0 <= token < len(tokenizer) for token in ids):
             raise ApiError(400, f"prompt: token ids lie between 0 and {len(tokenizer) - 1}")
