@@ -201,12 +201,11 @@ def rendered_work(recipe: Recipe, examples: Sequence[Example]) -> Work:
     Raises:
         HomegroundError: see `homeground.data.render_examples`.
     """
-    from transformers import AutoTokenizer
-
+    from homeground.base.model_files import read_tokenizer
     from homeground.base.weights import resolve_model
     from homeground.data import render_as_asked
 
-    tokenizer = AutoTokenizer.from_pretrained(str(resolve_model(recipe.model.name)))
+    tokenizer = read_tokenizer(resolve_model(recipe.model.name))
     limit: int = config_of(recipe).max_position_embeddings
     found = render_as_asked(recipe.sft, tokenizer, examples, limit=limit)
     lengths = tuple((len(path.ids), len(path.trained)) for path in found.paths)
@@ -217,21 +216,12 @@ def config_of(recipe: Recipe) -> PretrainedConfig:
     """The model's configuration.
 
     Raises:
-        HomegroundError: there is no such model.
+        HomegroundError: there is no such model, or it cannot be read.
     """
-    from transformers import AutoConfig
-
+    from homeground.base.model_files import read_config
     from homeground.base.weights import resolve_model
 
-    folder = resolve_model(recipe.model.name)
-    try:
-        return AutoConfig.from_pretrained(str(folder))
-    except (OSError, ValueError) as cause:
-        raise HomegroundError(
-            f"the model's configuration cannot be read: {str(cause).splitlines()[0]}",
-            where=str(folder),
-            hint="name a folder with config.json, or see `homeground weights`",
-        ) from cause
+    return read_config(resolve_model(recipe.model.name))
 
 
 def storage_of(recipe: Recipe, device: Target) -> Storage:
