@@ -19,6 +19,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from homeground.base.chat_templates import bound_chat_templates
 from homeground.base.errors import HomegroundError
 from homeground.base.hardware import usable_cores, version_of
 from homeground.base.model_files import loading, refuse_not_finite, weight_files
@@ -236,8 +237,9 @@ def _sample(shape: tuple[int, int]) -> tuple[Ids, Ids]:
 
 
 def quiet_loading() -> None:
-    """Loading takes a second: no bar of its own among ours."""
+    """Loading takes a second: no bar of its own among ours. A reranker may bring a chat template: it is bounded."""
     from transformers.utils import logging as hf_logging
 
+    bound_chat_templates()
     hf_logging.disable_progress_bar()
     logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
