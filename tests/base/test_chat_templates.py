@@ -28,7 +28,7 @@ HOSTILE = [
     "{% for i in range(99999) %}{% for j in range(99999) %}x{% endfor %}{% endfor %}",
     "{% for i in range(99999) %}" + "y" * 4000 + "{% endfor %}",
     "{% set x %}{% for i in range(99999) %}" + "y" * 4000 + "{% endfor %}{% endset %}",
-    "{% for i in range(99999) %}{{ messages }}{% endfor %}",
+    "{% for i in range(99999) %}{{ messages }}{{ messages }}{{ messages }}{% endfor %}",
     "{% for i in range(99999) %}{{ range(99999)|list }}{% endfor %}",
     "{% for i in range(99999) %}{% set y = range(99999)|list %}{% endfor %}",
     "{% for i in range(99999) %}{% set y = range(99999)|map('string')|join %}{% endfor %}",
@@ -38,7 +38,7 @@ HOSTILE = [
     "{{ 10**10 * 'a' }}",
     "{{ [1] * 10**10 }}",
     "{{ ['abcdefghij' * 100000] * 100000 }}",
-    "{{ 9**9**9**9 }}",
+    "{{ 9**99999 }}",
     "{{ (9**900) ** 900 }}",
     "{% set ns = namespace(x=9) %}{% for i in range(99) %}{% set ns.x = ns.x * ns.x %}{% endfor %}",
     "{{ 'a'|center(10**10) }}",
@@ -133,7 +133,7 @@ def test_a_long_computation_says_so():
     # Comparisons are not counted, so the clock ends them.
     slow = "{% set x = 'a' * 9000000 %}{% set y = 'a' * 8999999 + 'b' %}{% for i in range(99999) %}"
     slow += "{% if " + " or ".join(["x == y"] * 99) + " %}{% endif %}{% endfor %}"
-    with pytest.raises(HomegroundError, match=r"computes for more than 5 s|more text or steps"):
+    with pytest.raises(HomegroundError, match=r"computes for more than 2 s|more text or steps"):
         rendered(slow, USER)
 
 
@@ -144,18 +144,23 @@ USUAL = {
     "{% set ns.b = ns.b ~ m.role ~ 1 ~ none %}{% endfor %}{{ ns.a }}{{ ns.b }}{{ ns.a | length }}{{ ns.a | tojson }}",
     "macros": "{% macro show(m, n=3) -%} {{ m | trim }}{{ n }}{{ caller() if caller }}{% if n %}{{ show(m, n - 1) }}"
     "{% endif %}{%- endmacro %}{% for m in messages %}{% call show(m.role) %}!{% endcall %}{% endfor %}",
-    "filters": "{{ messages | map(attribute='role') | join(', ') }}{{ messages | selectattr('role', 'equalto', 'user') | list"
-    " | length }}{{ tools | tojson(indent=2) }}{{ messages | groupby('role') | length }}{{ 'a\nb' | indent(4, true) }}"
+    "filters": "{{ messages | map(attribute='role') | join(', ') }}{{ messages | selectattr('role', 'equalto', 'user') "
+    "| list | length }}{{ tools | tojson(indent=2) }}{{ messages | groupby('role') | length }}"
+    "{{ 'a\nb' | indent(4, true) }}"
     "{{ {'b': 1, 'a': 2} | dictsort }}{{ [3, 1] | sort | first }}{{ 'x' | default('y') }}{{ 3.14159 | round(2) }}"
-    "{{ [1, 2, 3] | sum }}{{ 'a b' | title | replace('A', 'c') | upper }}{{ '%s-%s' | format(1, 'b') }}{{ 5 | string }}"
-    "{{ [1, 2, 3] | batch(2) | list }}{{ {'a': [1]} | items | list }}{{ '3' | int + 4 }}{{ [[1], [2]] | map('first') | list }}",
+    "{{ [1, 2, 3] | sum }}{{ 'a b' | title | replace('A', 'c') | upper }}{{ '%s-%s' | format(1, 'b') }}"
+    "{{ 5 | string }}"
+    "{{ [1, 2, 3] | batch(2) | list }}{{ {'a': [1]} | items | list }}{{ '3' | int + 4 }}"
+    "{{ [[1], [2]] | map('first') | list }}",
     "methods": "{{ ' a '.strip() }}{{ 'a,b'.split(',')[-1] }}{{ '-'.join(['a', 'b']) }}{{ 'a'.upper() }}"
     "{{ '{} {x}'.format(1, x='y') }}{{ messages[0].get('none', 'z') }}{{ messages[0].items() | list }}{{ 'abc'[::-1] }}"
     "{{ 'abc'.replace('b', 'bb').startswith('ab') }}{{ dict(a=1, b=[2]) }}{{ 'a'.center(9) }}{{ 'abc'[1:] }}",
-    "operators": "{{ 2 ** 5 }}{{ 7 // 2 }}{{ 7 % 2 }}{{ '%d' % 5 }}{{ 'a' * 3 }}{{ [1] * 2 + [2] }}{{ 1.5 * 2 }}{{ 1 + 2 }}"
+    "operators": "{{ 2 ** 5 }}{{ 7 // 2 }}{{ 7 % 2 }}{{ '%d' % 5 }}{{ 'a' * 3 }}{{ [1] * 2 + [2] }}{{ 1.5 * 2 }}"
+    "{{ 1 + 2 }}"
     "{{ (1, 'a') + (2,) }}{{ 'a' in 'abc' }}{{ messages[0].role in ('user', 'system') }}{{ not x }}{{ x is defined }}",
     "blocks": "{% set t %}a{{ bos_token }}{% endset %}{{ t }}{% filter upper %}x{{ t }}{% endfilter %}"
-    "{% generation %}{{ messages[0].content }}{% endgeneration %}{% for m in messages %}{% if loop.first %}{% continue %}"
+    "{% generation %}{{ messages[0].content }}{% endgeneration %}{% for m in messages %}{% if loop.first %}"
+    "{% continue %}"
     "{% endif %}{{ m.role }}{% break %}{% endfor %}\n{%- if true %} \n x \n{% endif -%} y",
     "tool schema": "{%- macro show(s) -%}{%- if s.properties is mapping -%}{ {%- for k, v in s.properties.items() -%}"
     "{{ k }}: {{ show(v) }}{{ ', ' if not loop.last }}{%- endfor -%} }{%- else -%}{{ s | string }}{%- endif -%}"

@@ -23,7 +23,7 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
-SECONDS = 5.0
+SECONDS = 2.0
 """Of this thread's computing for one conversation: the longest take a hundredth."""
 UNITS, UNITS_OF_INPUT = 20_000_000, 50
 """Steps and characters, and how many more for each character of the conversation."""
