@@ -1,10 +1,14 @@
+import os
+import platform
 import stat
+import subprocess
+import sys
 
 import pytest
 
 from homeground.base.errors import HomegroundError, UsageError
 from homeground.base.files import atomic_write_json, read_json
-from homeground.base.workspace import open_workspace
+from homeground.base.workspace import RunFolder, open_workspace
 
 
 @pytest.fixture
@@ -107,3 +111,30 @@ def test_without_a_finished_run_the_error_says_how_to_make_one(here):
     assert "homeground demo" in (caught.value.hint or "")
     with pytest.raises(HomegroundError, match="no finished run"):
         workspace.newest_run()
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from homeground.base.workspace import RunFolder
+with RunFolder(Path(sys.argv[1])).held():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_run_is_one_process_s_and_the_other_is_told_whose(tmp_path):
+    run = RunFolder(tmp_path / "mine")
+    command = [sys.executable, "-c", HOLD, str(run.path)]
+    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "held\n"
+    with pytest.raises(HomegroundError, match="'mine' is being trained already") as caught, run.held():
+        pass
+    assert f"process {other.pid} on {platform.node()} since 20" in caught.value.message
+    assert caught.value.where == str(run.path)
+    assert "another run with --run" in caught.value.hint
+    other.kill()  # what is killed leaves no lock
+    other.communicate()
+    with run.held():
+        assert read_json(run.path / ".holder.json")["pid"] == os.getpid()
+    assert not (run.path / ".holder.json").exists()

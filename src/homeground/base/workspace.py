@@ -6,11 +6,16 @@ variable `HOMEGROUND_HOME` name it directly. It is readable by its owner only an
 
 from __future__ import annotations
 
+import contextlib
 import os
+import platform
 import time
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
+
+from filelock import FileLock, Timeout
 
 from homeground.base.errors import HomegroundError, UsageError
 from homeground.base.files import atomic_write_json, atomic_write_text, read_json
@@ -77,6 +82,40 @@ class RunFolder:
         """Make the folder (and nothing else); returns itself."""
         self.path.mkdir(parents=True, exist_ok=True)
         return self
+
+    @contextlib.contextmanager
+    def held(self) -> Generator[None]:
+        """Keep the run for this process while the block lasts, and the folder with it.
+
+        Raises:
+            HomegroundError: another process trains it; says which.
+        """
+        holder = self.create().path / ".holder.json"
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            try:
+                who: Any = read_json(holder)
+                words = f"process {who['pid']} on {who['host']} since {who['since']}"
+            except (HomegroundError, KeyError, TypeError):  # it has the lock, and has not said so yet
+                words = "another process"
+            raise HomegroundError(
+                f"the run '{self.name}' is being trained already, by {words}",
+                where=str(self.path),
+                hint="wait for it or stop it (Ctrl-C saves what was reached), or name another run with --run",
+            ) from None
+        try:
+            since = time.strftime("%Y-%m-%d %H:%M:%S")
+            atomic_write_json(holder, {"pid": os.getpid(), "host": platform.node(), "since": since})
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()
+
+    def begun(self, stage: str) -> bool:
+        """Whether a checkpoint of the stage is there."""
+        return any((self.checkpoints / stage).glob("step-*.ckpt"))
 
     def finished(self) -> dict[str, dict[str, Any]]:
         """Finished stages in the order they finished: `{STAGE: {"finished": seconds since 1970, ...}}`."""

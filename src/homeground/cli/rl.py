@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from homeground.base.errors import HomegroundError, RunInterruptedError, UsageError
-from homeground.cli.stage import Force, Resume, free_name, open_stage, recipe_of, refuse_finished, show_plan, trained
+from homeground.cli.stage import (
+    Force,
+    Resume,
+    begin,
+    free_name,
+    open_stage,
+    recipe_of,
+    refuse_to_lose,
+    show_plan,
+    trained,
+)
 from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
@@ -135,13 +144,10 @@ def _run(common: Common, section: dict[str, Any], resume: bool, force: bool) -> 
     from homeground.pipeline.workbench import Workbench
 
     if not resume:
-        refuse_finished(run, "rl")
-        shutil.rmtree(run.checkpoints / "rl", ignore_errors=True)
+        refuse_to_lose(run, "rl")
     if not force:
         refuse_what_cannot_fit(recipe, "rl")
-    run.create()
-    run.recipe.write_text(recipe.to_yaml())
-    with common.progress() as progress, Workbench(recipe, workspace, run, progress) as bench:
+    with begin(run, recipe), common.progress() as progress, Workbench(recipe, workspace, run, progress) as bench:
         try:
             results = train_agent(bench, agent, resume=resume)
         except KeyboardInterrupt:

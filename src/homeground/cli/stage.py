@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import shutil
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -38,11 +37,9 @@ def open_stage(
     from homeground.pipeline.workbench import Workbench
 
     if not resume:
-        refuse_finished(run, stage)
-        shutil.rmtree(run.checkpoints / stage, ignore_errors=True)
-    run.create()
-    run.recipe.write_text(recipe.to_yaml())
+        refuse_to_lose(run, stage)
     with (
+        begin(run, recipe),
         common.progress() as progress,
         Workbench(recipe, common.workspace(create=False), run, progress) as bench,
         PeakMemory() as memory,
@@ -55,13 +52,28 @@ def open_stage(
             raise RunInterruptedError(run.name) from None
 
 
-def refuse_finished(run: RunFolder, stage: str) -> None:
-    """Raise `UsageError` if the run has finished this stage."""
+@contextlib.contextmanager
+def begin(run: RunFolder, recipe: Recipe) -> Generator[None]:
+    """Keep a run for this process, and write down what it is trained by."""
+    with run.held():
+        run.recipe.write_text(recipe.to_yaml())
+        yield
+
+
+def refuse_to_lose(run: RunFolder, stage: str) -> None:
+    """Raise `UsageError` if the run has finished this stage, or has a checkpoint of it."""
     if stage in run.finished():
         raise UsageError(
             f"the run '{run.name}' has finished '{stage}' already, and starting over would lose what it holds",
             where=str(run.path),
             hint="name another run with --run, or go on with --resume",
+        )
+    if run.begun(stage):
+        raise UsageError(
+            f"the run '{run.name}' was stopped in '{stage}', and starting over would lose its checkpoints",
+            where=str(run.checkpoints / stage),
+            hint=f"go on with --run {run.name} --resume; to start anew, name another run with --run, "
+            f"or first remove this one: homeground runs remove {run.name}",
         )
 
 

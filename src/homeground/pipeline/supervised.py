@@ -90,7 +90,7 @@ def train_sft(
     steps = steps_of(len(paths), epochs, batch_size)
     every = steps_of(len(paths), 1, batch_size)
     judge = HeldOut(policy, judged, every=every, forest_tokens=forest_tokens) if judged else None
-    with Progress(quiet=quiet) as progress:
+    with run.held(), Progress(quiet=quiet) as progress:
         progress.line(f"{policy.describe()}; {len(paths)} rows, {steps} steps")
         progress.line(f"run folder: {run.path}")
         done = done_steps(run.checkpoints)

@@ -148,7 +148,11 @@ def train_grpo(
     run = run_folder(folder, resume, "grpo")
     done = done_steps(run.checkpoints) // updates_per_step
     rows = min(64, settings.tasks_per_step * group_size)
-    with Progress(quiet=quiet) as progress, Sampler(policy, rows=rows, deterministic=deterministic) as sampler:
+    with (
+        run.held(),
+        Progress(quiet=quiet) as progress,
+        Sampler(policy, rows=rows, deterministic=deterministic) as sampler,
+    ):
         progress.line(f"{policy.describe()}; {steps} steps of {settings.tasks_per_step} x {group_size} rollouts")
         progress.line(f"run folder: {run.path}")
         source = DirectSource(
