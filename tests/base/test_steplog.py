@@ -58,13 +58,15 @@ def test_steps_after_the_last_checkpoint_are_forgotten(tmp_path):
 def test_a_run_whose_folder_is_deleted_ends_with_a_sentence(tmp_path, last):
     run = RunFolder(tmp_path / "run")
     log = StepLog(run, "sft", done=0, steps=3, progress=Progress(quiet=True), title="", columns=SFT_COLUMNS)
-    with (
-        pytest.raises(HomegroundError, match="folder of the run 'run' was deleted while it was trained") as caught,
-        log,
-    ):
-        log(step(1))
-        shutil.rmtree(run.path)
-        if last == 2:
-            log(step(2))
+
+    def train():
+        with log:
+            log(step(1))
+            shutil.rmtree(run.path)
+            if last == 2:
+                log(step(2))
+
+    with pytest.raises(HomegroundError, match="folder of the run 'run' was deleted while it was trained") as caught:
+        train()
     assert caught.value.where == str(run.path)
     assert "homeground runs remove" in caught.value.hint
