@@ -264,7 +264,7 @@ class _BoundedEnvironment(ImmutableSandboxedEnvironment):
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 (jinja's)
         meter = cast("_MeteredContext", __context).meter
         # A method, or what the sandbox puts around `format`.
-        method = __obj if isinstance(__obj, BuiltinMethodType) else getattr(__obj, "__wrapped__", None)
+        method: Any = __obj if isinstance(__obj, BuiltinMethodType) else getattr(__obj, "__wrapped__", None)
         subject = getattr(method, "__self__", None)
         if isinstance(subject, (str, bytes, int)):
             _check(meter, method.__name__, subject, (*args, *kwargs.values()))
@@ -307,25 +307,29 @@ def _compiled(source: str) -> Template:
 
 @functools.cache
 def _environment() -> _BoundedEnvironment:
-    from transformers.utils import chat_template_utils
-
-    theirs = chat_template_utils._cached_compile_jinja_template("").environment
-    extensions = [type(one) for one in theirs.extensions.values()]
-    ours = _BoundedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=extensions, finalize=_written, optimized=theirs.optimized
+    theirs: Any = _of_transformers()._cached_compile_jinja_template("").environment
+    ours: Any = _BoundedEnvironment(
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=[type(one) for one in theirs.extensions.values()],
+        finalize=_written,
     )
     ours.filters = {name: _bounded_filter(name, function) for name, function in theirs.filters.items()}
     ours.filters |= {one.__name__: one for one in (_step, _joined, _built, _sliced)}
-    namespace: type = theirs.globals["namespace"]
     # Printed, two namespaces that hold one another would never end.
-    quiet = type("Namespace", (namespace,), {"__repr__": lambda _: "<Namespace>"})
-    globals_: Mapping[str, Any] = {name: value for name, value in theirs.globals.items() if name != "lipsum"}
-    ours.globals = {**globals_, "namespace": quiet}
+    quiet = type("Namespace", (theirs.globals["namespace"],), {"__repr__": lambda _: "<Namespace>"})
+    ours.globals = {**theirs.globals, "namespace": quiet}
+    del ours.globals["lipsum"]
     return ours
 
 
 def bound_chat_templates() -> None:
     """Let transformers render every chat template of this process within bounds."""
+    _of_transformers()._compile_jinja_template = _compiled
+
+
+def _of_transformers() -> Any:
+    # It takes a template and no environment: the one function through which all of them go is changed.
     from transformers.utils import chat_template_utils
 
-    chat_template_utils._compile_jinja_template = _compiled
+    return chat_template_utils

@@ -203,7 +203,7 @@ def _module_folders(folder: Path) -> list[Path]:
     file = folder / _MODULES
     if not file.is_file():
         return []
-    modules = cast("Any", read_json(file))
+    modules = read_json(file)
     if not isinstance(modules, list) or not all(isinstance(m, dict) for m in cast("list[Any]", modules)):
         raise HomegroundError("it lists no modules", where=str(file), hint=_AGAIN)
     found: list[Path] = []
@@ -243,4 +243,4 @@ def _check_activation(file: Path) -> None:
 
 
 def _kind(value: object) -> str:
-    return {list: "a list", str: "a text", type(None): "null"}.get(type(value), "a single value")
+    return "a list" if isinstance(value, list) else "null" if value is None else "a single value"

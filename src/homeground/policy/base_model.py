@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
@@ -54,7 +55,7 @@ def load_base(
     refuse_not_finite(weight_files(folder))
     # Each weight is read, converted and freed again: kept, the holes would stand in memory until the end.
     with loading("the model", folder, NAME_A_MODEL), blocks_returned(at_least=RETURNED):
-        base, info = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             str(folder),
             config=config,
             dtype=dtype,
@@ -65,6 +66,7 @@ def load_base(
             trust_remote_code=False,
             output_loading_info=True,
         )
+    base, info = loaded
     if lacking := sorted(info["missing_keys"]):
         # Transformers would fill them with random numbers, and only log it.
         raise HomegroundError(
