@@ -9,6 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from homeground.base.workspace import open_workspace
 from homeground.cli import main
 from homeground.cli.verb import Common, app
 
@@ -229,6 +230,23 @@ def test_an_interrupted_run_is_named_and_resumed_with_its_own_recipe(run, empty,
         _, _, err = run("sft", "--data", "rows.jsonl", *words)
         assert "--run run-1" in err
     assert rates == [3e-4] * 3
+
+
+def test_a_stage_that_was_stopped_keeps_its_checkpoints_unless_it_is_resumed(run, empty, monkeypatch):
+    (empty / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    begun = []
+    monkeypatch.setattr("homeground.pipeline.finetune.fine_tune", lambda *_: begun.append(1))
+    runs = open_workspace(empty / ".homeground").runs
+    checkpoint = runs / "mine" / "checkpoints" / "sft" / "step-000004.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"days of work")
+    code, _, err = run("sft", "--data", "rows.jsonl", "--run", "mine")
+    assert code == 2
+    assert "'mine' was stopped in 'sft', and starting over would lose its checkpoints" in err
+    assert "--run mine --resume" in err
+    assert "homeground runs remove mine" in err
+    assert not begun
+    assert checkpoint.read_bytes() == b"days of work"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

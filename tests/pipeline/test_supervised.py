@@ -69,7 +69,7 @@ def test_a_folder_that_is_deleted_under_its_run_ends_it_in_words(policy, tmp_pat
 
     thief = threading.Thread(target=delete)
     thief.start()
-    with pytest.raises(HomegroundError, match="the folder of the run 'run' was deleted while it ran"):
+    with pytest.raises(HomegroundError, match="the folder of the run 'run' was deleted while it was trained"):
         train_sft(policy, ROWS, epochs=2000, batch_size=2, folder=folder, quiet=True)
     thief.join()
 

@@ -296,7 +296,7 @@ def test_the_page_shows_what_was_indexed_last(tmp_path):
     Index.build(workspace.index, [folder])[0].close()
     index = Index.open(workspace.index)
     app = FastAPI()
-    app.include_router(page_routes(workspace, index, guard, {}, PLACES.one))
+    app.include_router(page_routes(workspace, index, {}, PLACES.one))
     app.add_exception_handler(HomegroundError, lambda _, error: JSONResponse(error.to_json(), 400))
 
     def seen():

@@ -96,26 +96,24 @@ class StepLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._curves is not None:
-            self._curves.close()
+        try:
+            if self._curves is not None:
+                self._curves.close()
+        except OSError:
+            if self._run.path.is_dir():
+                raise
+            if error is None:
+                raise self._deleted() from None
 
     def __call__(self, step: dict[str, Any]) -> None:
-        """Record one step.
-
-        Raises:
-            HomegroundError: the run's folder is gone.
-        """
-        if self.history and not self._run.metrics_jsonl.is_file():
-            raise HomegroundError(
-                f"the folder of the run '{self._run.name}' was deleted while it ran",
-                where=str(self._run.path),
-                hint="its checkpoints are gone with it: start the run again",
-            )
+        """Record one step."""
         if not self.history:
             # The first step ends a preparation (a rehearsal, a gateway that starts) that no later step repeats.
             self._began = monotonic() - step.get("seconds", monotonic() - self._began)
         pace = (monotonic() - self._began) / (step["step"] - self._done)
         step = {**step, "eta_s": round(pace * (self._steps - step["step"]), 1)}
+        if self.history and not self._run.metrics_jsonl.exists():
+            raise self._deleted()
         append_jsonl(self._run.metrics_jsonl, step)
         if self._curves is not None:
             for name, value in step.items():
@@ -127,6 +125,13 @@ class StepLog:
         self._progress.line("".join(f"{cell:>{_WIDTH}}" for cell in cells))
         self.history.append(step)
         self.bar.advance(step["step"] - self.bar.completed)
+
+    def _deleted(self) -> HomegroundError:
+        return HomegroundError(
+            f"the folder of the run '{self._run.name}' was deleted while it was trained",
+            where=str(self._run.path),
+            hint="start it again; 'homeground runs remove' refuses to delete a run that is in use",
+        )
 
 
 def _forget(run: RunFolder, stage: str, done: int) -> None:

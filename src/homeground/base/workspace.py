@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from filelock import FileLock, Timeout
+
 from homeground.base.errors import HomegroundError, UsageError
 from homeground.base.files import atomic_write_json, atomic_write_text, read_json, refuse_foreign
 
@@ -92,8 +94,6 @@ class RunFolder:
         Raises:
             HomegroundError: another process holds it; says which.
         """
-        from filelock import FileLock, Timeout
-
         file = self.path.parent / f".{self.name}.lock"
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(file, timeout=0)

@@ -82,16 +82,15 @@ def show_tokens(
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many examples.")] = 3,
 ) -> None:
     """Show examples as the recipe would train them: trained tokens green, context dim, special marks magenta."""
-    from transformers import AutoConfig, AutoTokenizer
-
+    from homeground.base.model_files import read_config, read_tokenizer
     from homeground.base.weights import resolve_model
     from homeground.data import render_as_asked
 
     recipe = common.load_recipe()
     examples, notes = _some_examples(common, recipe, data, count)
-    model = str(resolve_model(recipe.model.name))
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    limit = AutoConfig.from_pretrained(model).max_position_embeddings
+    model = resolve_model(recipe.model.name)
+    tokenizer = read_tokenizer(model)
+    limit = read_config(model).max_position_embeddings
     rendering = render_as_asked(recipe.sft, tokenizer, examples, limit=limit)
     shown = [_document(tokenizer, path) for path in rendering.paths]
     lines: list[Any] = []

@@ -14,7 +14,7 @@ from homeground.base.errors import UsageError
 from homeground.base.workspace import RunFolder
 from homeground.cli import measure, texts
 from homeground.cli.data import data_table
-from homeground.cli.stage import Force, Resume, free_name, open_stage, recipe_of, refuse_finished, show_plan, trained
+from homeground.cli.stage import Force, Resume, free_name, open_stage, recipe_of, refuse_to_lose, show_plan, trained
 from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def _demo_run(workspace: Workspace, name: str | None, resume: bool) -> RunFolder
     if name is not None:
         run = workspace.run(name)
         if not resume:
-            refuse_finished(run, "index")
+            refuse_to_lose(run, "index")
         return run
     made = sorted(workspace.runs.glob("demo*"), key=lambda folder: folder.stat().st_mtime)
     if resume and made:

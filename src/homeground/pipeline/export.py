@@ -198,7 +198,7 @@ class _Export:
         if self._settings.check:
             self._measure(
                 self._weights.model_class.from_pretrained(
-                    str(self._staging), dtype=self._policy.dtype, use_safetensors=True
+                    str(self._staging), dtype=self._policy.dtype, use_safetensors=True, trust_remote_code=False
                 ).eval()
             )
 

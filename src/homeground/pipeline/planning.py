@@ -213,11 +213,10 @@ def rendered_work(recipe: Recipe, examples: Sequence[Example]) -> Work:
 
 def tokenizer_of(recipe: Recipe) -> PreTrainedTokenizerBase:
     """The tokenizer of the recipe's model, without its weights."""
-    from transformers import AutoTokenizer
-
+    from homeground.base.model_files import read_tokenizer
     from homeground.base.weights import resolve_model
 
-    return AutoTokenizer.from_pretrained(str(resolve_model(recipe.model.name)))
+    return read_tokenizer(resolve_model(recipe.model.name))
 
 
 def tokenizer_here(recipe: Recipe) -> PreTrainedTokenizerBase | None:
@@ -230,28 +229,19 @@ def tokenizer_here(recipe: Recipe) -> PreTrainedTokenizerBase | None:
         return tokenizer_of(recipe)
     if not isinstance(try_to_load_from_cache(name, "tokenizer_config.json"), str):
         return None
-    return AutoTokenizer.from_pretrained(name, local_files_only=True)
+    return AutoTokenizer.from_pretrained(name, local_files_only=True, trust_remote_code=False)
 
 
 def config_of(recipe: Recipe) -> PretrainedConfig:
     """The model's configuration.
 
     Raises:
-        HomegroundError: there is no such model.
+        HomegroundError: there is no such model, or it cannot be read.
     """
-    from transformers import AutoConfig
-
+    from homeground.base.model_files import read_config
     from homeground.base.weights import resolve_model
 
-    folder = resolve_model(recipe.model.name)
-    try:
-        return AutoConfig.from_pretrained(str(folder))
-    except (OSError, ValueError) as cause:
-        raise HomegroundError(
-            f"the model's configuration cannot be read: {str(cause).splitlines()[0]}",
-            where=str(folder),
-            hint="name a folder with config.json, or see `homeground weights`",
-        ) from cause
+    return read_config(resolve_model(recipe.model.name))
 
 
 def storage_of(recipe: Recipe, device: Target) -> Storage:

@@ -24,8 +24,11 @@ from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
+from homeground.base.chat_templates import bound_chat_templates
 from homeground.base.errors import HomegroundError
 from homeground.policy.tool_text import THOUGHTS, as_text, knows_tools
+
+bound_chat_templates()
 
 type Message = dict[str, Any]
 """``role`` and ``content`` as OpenAI has them, perhaps ``tool_calls`` (arguments as an object) and ``tool_call_id``.
