@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-_NEEDLES = ("key", "pass", "pwd", "secret", "token", "credential", "contrase")
+_NEEDLES = ("key", "pass", "pw", "secret", "token", "credential", "contrase")
 _KEY_OWNERS = tuple(
     "api auth service account db database priv private client access secret encryption signing shared master app "
     "application admin subscription webhook hmac jwt session storage aws function license deploy write ingest".split()
@@ -35,14 +35,14 @@ _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _IDENTIFIER = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-."
 
 _NAME = re.compile(
-    r"(?P<name>(?i:key|pass(?:word|wd|phrase|code)?|pwd|secret|token|credential|contrase(?:\u00f1|n)a)[sS]?)"
+    r"(?P<name>(?i:key|pass(?:word|wd|phrase|code)?|pwd?|secret|token|credential|contrase(?:\u00f1|n)a)[sS]?)"
     r"(?!(?<=[a-z])[a-z]|(?<=[A-Z])[A-Z])(?P<after>[\w.-]{0,40})"
 )
 _QUOTED = re.compile(
     r"(?P<close>\\?[\"'\]]{0,2})(?:\s{0,60}+(?:"
     r"(?:\[\d{0,9}\]\s{0,60}+)?(?::=|=>|={1,3}|!==?|>)"  # ... = "x", char password[25] = "x", "..." => "x"
     r"|:\s{0,60}+(?:&?(?:'\w{1,20}\s)?[A-Za-z_][\w.<>?]{0,40}\s?=)?"  # ... : "x", token: &str = "x"
-    r"|\(|(?<=[\"'\]]),"  # secret("x"), set("password", "x")
+    r"|\(|(?P<comma>(?<=[\"'\]]),)"  # secret("x"), set("password", "x")
     r"|(?i:string|str)\s{0,9}+=|\bvalue\s{0,9}+[:=]"  # var token string = "x", <add key="..." value="x">
     r")\s{0,60}+|(?P<space>[ \t]{1,60}+)(?:is:?[ \t]{1,9}+)?)"
     r"(?:@|[bBrRuU]|String::from\()?(?P<quote>\\?[\"'`])(?P<value>[^\"'`\\\n]{6,2000})(?P=quote)"
@@ -53,6 +53,7 @@ _PLAIN = re.compile(
 )
 _PARAMETER = re.compile(r"&[\w.-]+=")
 
+_ARGUMENT = r"[\"']?(?P<password>(?<=\")[^\"\n]{4,200}|(?<=')[^'\n]{4,200}|[^\s\"']{4,200})"
 _CONTEXTS = tuple(
     (kind, needles, re.compile(pattern))
     for kind, needles, pattern in (
@@ -77,7 +78,7 @@ _CONTEXTS = tuple(
             r"(?i:\bidentified\s{1,9}by)\s{1,9}[\"'](?P<likely>[^\s\"']{6,200})[\"']",
         ),
         *(
-            ("Command Line Password", (command.rpartition(" ")[2],), pattern + r"[\"']?(?P<password>[^\s\"']{4,200})")
+            ("Command Line Password", (command.rpartition(" ")[2],), pattern + _ARGUMENT)
             for command, pattern in {
                 "sshpass": r"\bsshpass\s{1,9}-p\s{0,9}",
                 "curl": r"\bcurl\b[^\n]{0,200}?\s(?:-u\s{0,9}|--user[ =])[\"']?[^\s:\"'$]{1,100}:",
@@ -91,9 +92,12 @@ _CONTEXTS = tuple(
 )
 """Kind, what a text must hold for the pattern to match at all, and the pattern, whose group says how to judge."""
 
-_TEMPLATE = re.compile(r"\$[{(]|\{\{|%\(|#\{|\{\w*\}|<[^>]*>|^[$%:]\w+%?$|\*\*\*|\.\.\.|\\[wdsbWDS]|\(\?|\[\^")
+_TEMPLATE = re.compile(
+    r"\$[{(]|\{\{|%\(|#\{|\{\w*\}|<[^>]*>|^[$%:]\w+%?$|\*\*\*|&lt;|^0[xX][\da-fA-F]{1,40}$|\.\.\.|\\[wdsbWDS]|\(\?|\[\^"
+)
+PLACEHOLDERS = re.compile(r"(?i)example|(.)\1{7}")
 _EXAMPLE = re.compile(r"(?i)example|sample|placeholder|change|your|dummy|redacted|xxx|insert|replace|todo|fake")
-_COMMON = re.compile(r"(?i)secret|passw|token|1234|test|demo|foo|user|admin|hunter1|default|qwerty|field|input|value")
+_COMMON = re.compile(r"(?i)secret|passw|token|1234|test|demo|foo|user|admin|default|qwerty|field|input|value")
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _UUID = re.compile(r"(?i)[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}")
 _HEX = re.compile(r"(?i)(?:0x)?[\da-f]{16,}")
@@ -146,17 +150,24 @@ def _value(text: str, name: re.Match[str]) -> tuple[int, int] | None:
         return None
     if name["name"].lower() == "pass" and not before and (plain or match["space"]):
         return None  # the verb
+    if (
+        quoted
+        and quoted["comma"]
+        and text[name.start() - len(before) - 2 : name.start() - len(before) - 1] != "("
+        and not before.startswith("-")
+    ):
+        return None  # a list of names
     start, stop = match.span("value")
     if quoted is None and (cut := _PARAMETER.search(text, start, stop)):
         stop = cut.start()
     value = text[start:stop]
-    password = name["name"][:4].lower() in ("pass", "pwd", "pwds", "cont")
+    password = name["name"][:4].lower() in ("pass", "pw", "pwd", "pwds", "cont")
     flag = before.startswith("-")
     if plain is not None:
         if plain["sign"] is None and not (flag and password):
             return (start, stop) if len(value) >= 12 and is_random(value) else None
         password = password and plain["inside"] is None
-    secret = is_random(value) or (password and _is_password(value, quoted=quoted is not None))
+    secret = is_random(value) or (password and _is_password(value, quoted=quoted is not None or flag))
     return (start, stop) if secret else None
 
 
@@ -165,9 +176,10 @@ def _names_a_secret(before: str, name: str, after: str) -> bool:
     lowered = name.lower()
     if "public" in lead.lower():
         return False
-    if lowered.startswith("key") and not lead.lower().endswith(_KEY_OWNERS):
+    constant = name.isupper() and before.endswith("_")
+    if lowered.startswith("key") and not constant and not lead.lower().endswith(_KEY_OWNERS):
         return False
-    if lowered == "pass" and before and before[-1].isalnum() and not (name[0] == "P" and before[-1].islower()):
+    if lowered in ("pass", "pw") and before and before[-1].isalnum() and not (name[0] == "P" and before[-1].islower()):
         return False
     return _ABOUT.isdisjoint(word.lower() for word in _WORDS.findall(after))
 
@@ -218,7 +230,11 @@ def _is_password(value: str, *, quoted: bool) -> bool:
             quoted
             and len(words) >= 3
             and _PROSE.search(value) is None
-            and (all(len(word) > 2 and word.isalnum() and word.islower() for word in words))
+            and (
+                all(len(word) > 2 and word.isalnum() and word.islower() for word in words)
+                or is_random("".join(words))
+                or (_MARKS.search(value) is not None and any(map(str.isdigit, value)))
+            )
         )
     digits = sum(letter.isdigit() for letter in value)
     if not digits or digits == len(value) or len(set(value)) < 5:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from homeground.corpus.secret_values import named_secrets
+from homeground.corpus.secret_values import PLACEHOLDERS, named_secrets
 
 PLACEHOLDER = "<secret>"
 
@@ -122,14 +122,13 @@ _INSIDE = re.compile(r"[^\\]?[A-Za-z0-9]\Z")
 def _spans(text: str) -> Iterator[tuple[int, int, str]]:
     for match in _PRIVATE_KEY.finditer(text):
         yield *match.span(), "Private Key"
-    for kind, pattern in _TOKENS.items():
+    for kind, pattern in [*_TOKENS.items(), *_known_tokens()]:
         for match in pattern.finditer(text) if _may_hold(text, kind) else ():
-            yield *match.span(), kind
-    for kind, pattern in _known_tokens():
-        for match in pattern.finditer(text) if _may_hold(text, kind) else ():
-            if text[match.start()].isdigit() or not _INSIDE.match(text, max(0, match.start() - 2), match.start()):
+            start = match.start()
+            inside = text[start].isalpha() and _INSIDE.match(text, max(0, start - 2), start)
+            if not inside and not PLACEHOLDERS.search(match[0]):
                 # Some services made their tokens longer than the pattern knows.
-                yield match.start(), _end(_REST.match(text, match.end())), kind
+                yield start, _end(_REST.match(text, match.end())), kind
     yield from named_secrets(text)
 
 
