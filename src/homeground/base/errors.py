@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from homeground.base.terminal import printable
+
 
 class HomegroundError(Exception):
     """Something the user can mend. The command line prints it without a traceback.
@@ -20,9 +22,9 @@ class HomegroundError(Exception):
     def __str__(self) -> str:
         parts = [self.message]
         if self.where:
-            parts.append(f"where: {self.where}")
+            parts.append(f"where: {printable(self.where)}")
         if self.hint:
-            parts.append(f"hint: {self.hint}")
+            parts.append(f"hint: {printable(self.hint)}")
         return "\n".join(parts)
 
     def to_json(self) -> dict[str, str | None]:

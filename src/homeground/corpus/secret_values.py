@@ -28,7 +28,7 @@ _ABOUT = frozenset(
     "output form button toggle icon visibility strength reset response link page view model param params parameter "
     "encoding encoder charset mode source location bucket host port user username issuer audience scope scopes grant "
     "claims usage budget required enabled changed updated created test tests backend embedding embeddings vocab "
-    "success failure status re parser lexer stream list map set dict".split()
+    "success failure config status re parser lexer stream list map set dict".split()
 )
 """Words behind the name that make it one of something else: `token_url`, `passwordField`."""
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
@@ -176,7 +176,7 @@ def _names_a_secret(before: str, name: str, after: str) -> bool:
     lowered = name.lower()
     if "public" in lead.lower():
         return False
-    constant = name.isupper() and before.endswith("_")
+    constant = name.isupper() and before.endswith("_") and not after
     if lowered.startswith("key") and not constant and not lead.lower().endswith(_KEY_OWNERS):
         return False
     if lowered in ("pass", "pw") and before and before[-1].isalnum() and not (name[0] == "P" and before[-1].islower()):
