@@ -135,6 +135,14 @@ def test_bad_usage_exits_with_2_and_says_where_help_is(run, arguments, message):
     assert f"where: homeground{verb}\nhint: see 'homeground{verb} --help'\n" in err
 
 
+@pytest.mark.parametrize("seed", ["9" * 5000, "-1", "2024-13-45", "1e5", "99999999999", "9" * 4299])
+def test_a_seed_that_is_none_is_bad_usage(run, empty, seed):
+    code, _, err = run("sft", "--dry-run", "--seed", seed)
+    assert code == 2
+    assert "seed" in err
+    assert len(err) < 500
+
+
 def test_an_error_is_one_json_document_with_json(run, empty):
     code, out, err = run("search", "x", "--json")
     assert code == 1
@@ -358,7 +366,7 @@ def test_index_in_a_dry_run_lists_what_is_left_out_and_where_secrets_are(run, tm
     assert document["secrets"] == [{"path": "[red]a.py", "line": 2, "kind": "GitHub Token"}]
     code, words, _ = run("index", tmp_path, "--dry-run")
     assert "left out, ignored: 1\n  build/\n" in words
-    assert "  line\\nbreak.bin\n" in words
+    assert "  line\ufffdbreak.bin\n" in words
     assert "  [red]a.py:2  GitHub Token\n" in words
     assert token not in out + words
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from homeground.base.errors import HomegroundError
+from homeground.base.files import encoding_of, read_text
 from homeground.data.formats import Example, Format, Row, RowError, example_of
 
 _SHOWN = 5
@@ -119,12 +120,12 @@ def _of_file(path: Path) -> Iterator[_Placed]:
         raise HomegroundError(f"files of this kind are not read; known are {_known()}", where=str(path))
     try:
         yield from reader(path)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeError) as error:
         raise HomegroundError(f"it cannot be read: {error}", where=str(path)) from error
 
 
 def _json_lines(path: Path) -> Iterator[_Placed]:
-    with path.open(encoding="utf-8-sig", newline="\n") as file:
+    with path.open(encoding=encoding_of(path), newline="\n") as file:
         # Lines of the file, not of the text: JSON leaves U+2028 and its like unescaped inside strings.
         for number, line in enumerate(file, start=1):
             if line.strip():
@@ -137,7 +138,7 @@ def _json_lines(path: Path) -> Iterator[_Placed]:
 
 def _json(path: Path) -> Iterator[_Placed]:
     try:
-        document: Any = json.loads(path.read_text(encoding="utf-8-sig"))
+        document: Any = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise HomegroundError(
             f"no JSON: {error}", where=f"{path}:{error.lineno}", hint="name a file of JSON lines .jsonl"
@@ -152,7 +153,7 @@ def _json(path: Path) -> Iterator[_Placed]:
 
 
 def _text(path: Path) -> Iterator[_Placed]:
-    yield f"{path}:1", {"text": path.read_text(encoding="utf-8-sig")}
+    yield f"{path}:1", {"text": read_text(path)}
 
 
 def _table(kind: str) -> Callable[[Path], Iterator[_Placed]]:
