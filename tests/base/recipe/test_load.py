@@ -190,6 +190,7 @@ def test_invalid_yaml_names_the_line(refused, text, line, message):
         ("run: 007", 1, "'run': 007 begins with a zero", "007"),
         ("sft:\n  epochs: 010", 2, "'sft.epochs': 010 begins with a zero", "010"),
         ("run: 12", 1, "'run' must be text, not 12", "12"),
+        ("agent:\n  env:\n    PORT: 8080", 3, "'agent.env.PORT' must be text, not 8080", "8080"),
         ("run: on", 1, "'run' must be text, not on", "on"),
         ("run: 1e5", 1, "'run' must be text, not 1e5", "1e5"),
         ("run: 2024-01-01", 1, "'run' must be text, not 2024-01-01", "2024-01-01"),
