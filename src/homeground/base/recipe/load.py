@@ -139,6 +139,8 @@ def _about(key: Key) -> str:
     """What a key means, and its default."""
     section = _section(key[:-1])
     field = section.model_fields.get(str(key[-1])) if section is not None else None
+    if field is None and _section(key) is None and len(key) > 1:  # an item of a list or a mapping
+        return _about(key[:-1])
     if field is None or _section(key) is not None:
         return "give the section's keys below it, indented"
     if field.is_required():

@@ -204,8 +204,9 @@ def _check(loader: _Loader, node: yaml.Node, key: Key, where: str) -> None:
 
 def shown(value: object) -> str:
     """A value in Python's words; Python itself refuses to write out a number of thousands of digits."""
-    too_large = isinstance(value, int) and value.bit_length() > _MOST_BITS
-    return f"a number of {value.bit_length()} bits" if too_large else repr(value)
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        return f"a number of {value.bit_length()} bits"
+    return repr(value)
 
 
 def short(text: str) -> str:
