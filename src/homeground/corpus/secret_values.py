@@ -53,7 +53,7 @@ _PLAIN = re.compile(
 )
 _PARAMETER = re.compile(r"&[\w.-]+=")
 
-_ARGUMENT = r"[\"']?(?P<password>(?<=\")[^\"\n]{4,200}|(?<=')[^'\n]{4,200}|[^\s\"']{4,200})"
+_ARGUMENT = r"[\"']?(?P<password>(?<=\")[^\"\n]{6,200}|(?<=')[^'\n]{6,200}|[^\s\"']{6,200})"
 _CONTEXTS = tuple(
     (kind, needles, re.compile(pattern))
     for kind, needles, pattern in (
