@@ -216,6 +216,22 @@ def test_what_does_not_exist_is_said_to_be_missing(tmp_path):
 
 def test_bytes_that_are_no_text_are_named(tmp_path):
     path = tmp_path / "c.jsonl"
-    path.write_bytes(b"\xff\xfe{}")
+    path.write_bytes(b"\xff{}")
     with pytest.raises(HomegroundError, match="cannot be read"):
         read_examples(str(path))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_a_byte_order_mark_is_no_part_of_any_file_of_text(tmp_path, encoding):
+    (tmp_path / "a.jsonl").write_bytes('{"text": "caf\u00e9"}\r\n{"text": "b"}\n'.encode(encoding))
+    (tmp_path / "b.json").write_bytes('[{"text": "c"}]'.encode(encoding))
+    (tmp_path / "c.txt").write_bytes("d".encode(encoding))
+    (tmp_path / "d.md").write_bytes("e".encode(encoding))
+    reading = read_examples(str(tmp_path))
+    assert [example.text for example in reading.examples] == ["caf\u00e9", "b", "c", "d", "e"]
+
+
+def test_a_table_with_a_byte_order_mark_keeps_the_name_of_its_first_column(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "a.csv").write_bytes("instruction,output\na,b\n".encode("utf-8-sig"))
+    assert [e.messages[0]["content"] for e in read_examples(str(tmp_path / "a.csv")).examples] == ["a"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 import os
@@ -67,6 +68,29 @@ def staged_folder(folder: Path) -> Generator[Path]:
     shutil.rmtree(previous, ignore_errors=True)
 
 
+def encoding_of(path: Path) -> str:
+    """How a text file that a person wrote is decoded: as its byte order mark says, which is dropped, else as UTF-8.
+
+    Raises:
+        OSError: it is missing, or may not be read.
+    """
+    with path.open("rb") as stream:
+        begun = stream.read(4)
+    if begun.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    return "utf-16" if begun.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+
+
+def read_text(path: Path) -> str:
+    """The text of a file that a person wrote, with or without a byte order mark.
+
+    Raises:
+        OSError: it is missing, or may not be read.
+        UnicodeDecodeError: it is not what its mark says, or not UTF-8.
+    """
+    return path.read_text(encoding_of(path))
+
+
 def read_json(path: Path) -> Any:
     """The content of a JSON file.
 
@@ -74,7 +98,7 @@ def read_json(path: Path) -> Any:
         HomegroundError: the file is missing or is not JSON; `where` names file and line.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path))
     except FileNotFoundError:
         raise HomegroundError("the file does not exist", where=str(path)) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -104,7 +128,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         HomegroundError: the file is missing, or a finished line is no JSON object.
     """
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
     except FileNotFoundError:
         raise HomegroundError("the file does not exist", where=str(path)) from None
     rows: list[dict[str, Any]] = []

@@ -9,6 +9,7 @@ import typer
 
 from homeground.base.errors import UsageError
 from homeground.base.kinds import OF_CORPUS, DataKind
+from homeground.base.terminal import printable
 from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
@@ -110,10 +111,9 @@ def _some_examples(common: Common, recipe: Recipe, source: str | None, count: in
     if source is not None:
         reading = read_examples(source, limit=count)
         examples, secrets = redact_examples(reading.examples)
-        notes = [f"rejected: {row}" for row in reading.rejected] + [
-            f"replaced: {one.kind} in {one.place}" for one in secrets
-        ]
-        return examples, [*notes, reading.describe()]
+        notes = [f"rejected: {row}" for row in reading.rejected]
+        notes += [f"replaced: {one.kind} in {one.place}" for one in secrets]
+        return examples, [*map(printable, notes), reading.describe()]
     if not recipe.data.sources:
         raise UsageError("there is nothing to show", hint="name a FILE, or a --recipe with data.sources")
     with common.progress() as progress:

@@ -9,9 +9,9 @@ import typer
 
 from homeground.base.errors import HomegroundError, UsageError
 from homeground.base.rolloutlog import Group, best_and_worst, logged_steps, read_rollouts, spread
+from homeground.base.terminal import printable_lines
 from homeground.base.workspace import RunFolder
 from homeground.cli.complete import run_completion
-from homeground.cli.lines import printable
 from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
@@ -242,4 +242,4 @@ def _colour(advantage: float | None) -> str:
 
 
 def _clean(text: str) -> str:
-    return "\n".join(printable(line) for line in str(text).split("\n"))
+    return printable_lines(str(text))

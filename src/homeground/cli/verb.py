@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, TextIO
 import typer
 
 from homeground.base.errors import HomegroundError, UsageError
+from homeground.base.terminal import json_line
 from homeground.cli.complete import recipe_completion, run_completion
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Common:
     def show(self, document: dict[str, Any], *people: RenderableType) -> None:
         """Print a verb's result: `document` as JSON with `--json`, else what is made for people to read."""
         if self.json:
-            print(json.dumps(document, ensure_ascii=False, allow_nan=False), flush=True)
+            print(json_line(document), flush=True)
             return
         _print(sys.stdout, *people)
 
@@ -116,10 +116,9 @@ class Common:
 
 
 def _print(stream: TextIO, *people: RenderableType) -> None:
-    from rich.console import Console
+    from homeground.base.console import Console
 
-    # In a pipe there is no window to fit into: lines stay whole.
-    console = Console(file=stream, highlight=False, width=None if stream.isatty() else 1000)
+    console = Console(stream)
     for part in people:
         console.print(part)
 

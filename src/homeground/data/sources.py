@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from homeground.base.errors import HomegroundError
+from homeground.base.files import encoding_of
 from homeground.data.formats import Example, Format, Row, RowError, example_of, format_of, unread_fields
 from homeground.data.turns import strict_json
 
@@ -150,12 +151,16 @@ def _of_file(path: Path) -> Iterator[_Placed]:
         raise HomegroundError(f"files of this kind are not read; known are {_known()}", where=str(path))
     try:
         yield from reader(path)
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeError) as error:
         raise HomegroundError(f"it cannot be read: {error}", where=str(path)) from error
 
 
 def _opened(path: Path) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb")
+    """The bytes of a file in UTF-8, unpacked."""
+    if path.suffix.lower() == ".gz":
+        return cast("IO[bytes]", gzip.open(path))
+    encoding = encoding_of(path)
+    return path.open("rb") if encoding == "utf-8-sig" else io.BytesIO(path.read_text(encoding).encode())
 
 
 def _json_lines(path: Path) -> Iterator[_Placed]:

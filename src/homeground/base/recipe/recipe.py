@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import yaml
 from pydantic import Field
 
 from homeground.base.recipe.agent import AgentSection
@@ -18,6 +17,7 @@ from homeground.base.recipe.serve import ServeSection
 from homeground.base.recipe.sft import SftSection
 from homeground.base.recipe.tasks import TasksSection
 from homeground.base.recipe.tune import TuneSection
+from homeground.base.recipe.yaml_text import dump
 
 
 class Recipe(Section):
@@ -40,4 +40,4 @@ class Recipe(Section):
 
     def to_yaml(self) -> str:
         """The recipe as YAML that `load_recipe` reads back to an equal one."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        return dump(self.model_dump(mode="json"))
