@@ -9,6 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from homeground.base.workspace import open_workspace
 from homeground.cli import main
 from homeground.cli.verb import Common, app
 
@@ -135,6 +136,14 @@ def test_bad_usage_exits_with_2_and_says_where_help_is(run, arguments, message):
     assert f"where: homeground{verb}\nhint: see 'homeground{verb} --help'\n" in err
 
 
+@pytest.mark.parametrize("seed", ["9" * 5000, "-1", "2024-13-45", "1e5", "99999999999", "9" * 4299])
+def test_a_seed_that_is_none_is_bad_usage(run, empty, seed):
+    code, _, err = run("sft", "--dry-run", "--seed", seed)
+    assert code == 2
+    assert "seed" in err
+    assert len(err) < 500
+
+
 def test_an_error_is_one_json_document_with_json(run, empty):
     code, out, err = run("search", "x", "--json")
     assert code == 1
@@ -229,6 +238,23 @@ def test_an_interrupted_run_is_named_and_resumed_with_its_own_recipe(run, empty,
         _, _, err = run("sft", "--data", "rows.jsonl", *words)
         assert "--run run-1" in err
     assert rates == [3e-4] * 3
+
+
+def test_a_stage_that_was_stopped_keeps_its_checkpoints_unless_it_is_resumed(run, empty, monkeypatch):
+    (empty / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    begun = []
+    monkeypatch.setattr("homeground.pipeline.finetune.fine_tune", lambda *_: begun.append(1))
+    runs = open_workspace(empty / ".homeground").runs
+    checkpoint = runs / "mine" / "checkpoints" / "sft" / "step-000004.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"days of work")
+    code, _, err = run("sft", "--data", "rows.jsonl", "--run", "mine")
+    assert code == 2
+    assert "'mine' was stopped in 'sft', and starting over would lose its checkpoints" in err
+    assert "--run mine --resume" in err
+    assert "homeground runs remove mine" in err
+    assert not begun
+    assert checkpoint.read_bytes() == b"days of work"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -358,7 +384,7 @@ def test_index_in_a_dry_run_lists_what_is_left_out_and_where_secrets_are(run, tm
     assert document["secrets"] == [{"path": "[red]a.py", "line": 2, "kind": "GitHub Token"}]
     code, words, _ = run("index", tmp_path, "--dry-run")
     assert "left out, ignored: 1\n  build/\n" in words
-    assert "  line\\nbreak.bin\n" in words
+    assert "  line\ufffdbreak.bin\n" in words
     assert "  [red]a.py:2  GitHub Token\n" in words
     assert token not in out + words
 
@@ -409,3 +435,66 @@ def test_a_run_that_does_not_exist_names_those_that_do(run, indexed):
     assert code == 2
     assert "there is no run 'yours'" in err
     assert "runs here: mine" in err
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """An indexed folder whose names hold escapes, line breaks, bidi overrides and markup, and its workspace."""
+    folder = tmp_path_factory.mktemp("hostile")
+    odd = "\x1b]0;owned\x07\x9b2J\u202e"
+    key = "".join(map(chr, range(97, 119))) + "4Q7x9Zk2"
+    files = {
+        "k[/red].py": f'def k_red():\n    """Paint the [/red] thing."""\n    api_key = "{key}"\n',
+        f"e{odd}.py": f'def escaped():\n    """Say {odd}."""\n    api_key = "{key}"\n    return k_red()\n',
+        "n\nsecrets: 0.py": f'def newline():\n    """Break a line."""\n    api_key = "{key}"\n',
+        os.fsdecode(b"b\xff\xfe.py"): 'def undecodable():\n    """Have a name in no encoding."""\n',
+        f"left{odd}[/red]\nout.bin": "\0\1",
+        "rows[/red]\x1b[2J.jsonl": '{"text": "a\\u001b[2Jb [/red]"}\n{"odd": "\\u009b2J"}\n',
+    }
+    for name, text in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    home = tmp_path_factory.mktemp("home") / ".homeground"
+    command = [sys.executable, "-m", "homeground", "index", str(folder), "--home", str(home)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return folder, home, done
+
+
+def test_indexing_files_with_hostile_names_prints_no_commands(hostile):
+    _, _, done = hostile
+    assert done.returncode == 0, done.stderr
+    assert commands(done.stdout + done.stderr) == set()
+
+
+def test_names_in_the_lists_of_index_are_one_line_each(run, hostile):
+    folder, home, _ = hostile
+    _, out, _ = run("index", folder, "--dry-run", "--home", home)
+    lines = out.splitlines()
+    assert "  k[/red].py:3  Secret Keyword" in lines
+    assert "  n\ufffdsecrets: 0.py:3  Secret Keyword" in lines
+    assert "  left\ufffd]0;owned\ufffd\ufffd2J\ufffd[/red]\ufffdout.bin" in lines
+    _, out, _ = run("index", folder, "--dry-run", "--home", home, "--json")
+    assert "n\nsecrets: 0.py" in [one["path"] for one in json.loads(out)["secrets"]]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize("arguments", [
+    ["index", "FOLDER", "--dry-run"], ["search", "paint the red thing", "--explain"], ["search", "k_red"],
+    ["symbols"], ["symbols", "escaped"], ["trace", "k_red"], ["skeleton", "e\x1b]0;owned\x07\x9b2J\u202e.py"],
+    ["read", "e\x1b]0;owned\x07\x9b2J\u202e.py"], ["read", "no\x1b[2J[/red].py"], ["read", "k[/red].py"],
+    ["tasks", "--count", "2"], ["show-tokens", "FOLDER/rows[/red]\x1b[2J.jsonl"],
+    ["show-tokens", "no[/red]\x1b[2J.jsonl"], ["runs"], ["runs", "no\x1b[2J[/red]"],
+    ["rollouts", "--run", "a[/red]\x1b[2J"],
+    ["eval", "data", "--run", "a[/red]\x1b[2J"], ["sft", "--recipe", "no[/red]\x1b[2J.yaml"], ["no\x1b[2J[/red]"],
+])  # fmt: skip
+def test_no_command_prints_what_a_terminal_obeys(run, hostile, monkeypatch, arguments, as_json):
+    folder, home, _ = hostile
+    monkeypatch.chdir(folder)
+    (home / "runs" / "a[/red]\x1b[2J\x9b").mkdir(parents=True, exist_ok=True)
+    _, out, err = run(*[one.replace("FOLDER", str(folder)) for one in arguments], "--home", home, *["--json"] * as_json)
+    assert commands(out + err) == set()
+    assert "Traceback" not in err
+
+
+def commands(text):
+    return {c for c in text if c != "\n" and (ord(c) < 32 or 0x7F <= ord(c) < 0xA0 or c in "\u202e\u2028")}

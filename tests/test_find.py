@@ -105,6 +105,71 @@ def test_a_mistake_is_told_with_what_to_do(run, arguments, message, hint):
     assert hint in err
 
 
+def test_a_pattern_with_a_mark_in_front_leaves_out(run):
+    code, out, err = run("search", "horse", "--files", "-p", "!smithy/", "-k", 50)
+    assert (code, err) == (0, "")
+    assert "bakery/oven.py" in out
+    assert "smithy/" not in out
+
+
+@pytest.mark.parametrize("verb", [("search", "horse"), ("symbols", "*horse*")])
+def test_a_filter_that_changes_nothing_is_told(run, verb):
+    warning = "the path '!smity/[red]' excludes nothing; nearest: 'smithy/'"
+    code, _, err = run(*verb, "-p", "!smity/[red]")
+    assert (code, err) == (0, f"warning: {warning}\n")
+    assert document(run, verb[0], *verb, "-p", "!smity/[red]")["warnings"] == [warning]
+
+
+def test_a_wrong_recipe_is_an_error_of_every_verb(run, place, tmp_path):
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("sft: [\n")
+    for verb in (
+        ("search", "x"),
+        ("symbols",),
+        ("trace", "x"),
+        ("read", "x"),
+        ("runs",),
+        ("rl",),
+        ("eval", "agent"),
+        ("mcp",),
+    ):
+        code, out, err = run(*verb, "--recipe", tmp_path / "missing.yaml")
+        assert (code, out) == (2, ""), verb
+        assert "the recipe does not exist" in err
+        code, out, err = run(*verb, "--recipe", broken)
+        assert (code, out) == (2, ""), verb
+        assert (
+            f"the recipe is not valid YAML: expected the node content, but found '<stream end>'\nwhere: {broken}:2"
+            in err
+        )
+
+
+def test_a_broken_recipe_of_the_folder_is_told_before_what_is_missing(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    open_workspace()
+    assert main(["rl"]) == 1
+    assert "no run that finished 'sft'" in capsys.readouterr().err
+    (tmp_path / "homeground.yaml").write_text("sft: [\n")
+    assert main(["rl"]) == 2
+    assert "homeground.yaml:2" in capsys.readouterr().err
+    (tmp_path / "homeground.yaml").unlink()
+    (tmp_path / "homeground.yaml").symlink_to("nowhere")
+    assert main(["index", ".", "--dry-run"]) == 1
+    assert "it cannot be read: No such file or directory" in capsys.readouterr().err
+
+
+def test_a_recipe_that_others_may_write_to_is_not_read_by_itself(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = tmp_path / "homeground.yaml"
+    recipe.write_text("corpus:\n  roots: ['.']\n")
+    assert main(["index", "--dry-run"]) == 0
+    capsys.readouterr()
+    recipe.chmod(0o666)
+    assert main(["index", "--dry-run"]) == 1
+    assert f"chmod go-w {recipe}" in capsys.readouterr().err
+    assert main(["index", "--dry-run", "--recipe", "homeground.yaml"]) == 0
+
+
 def test_control_characters_of_a_source_do_not_reach_the_terminal(tmp_path, capsys, monkeypatch):
     (tmp_path / "evil.py").write_text('def evil():\n    return "\x1b[2J\x07"\n')
     Index.build(open_workspace(tmp_path / ".homeground").index, [tmp_path])

@@ -63,7 +63,7 @@ def test_starting_an_unfinished_stage_again_keeps_its_checkpoints_and_names_resu
     (mine.path / "adapter-sft").mkdir()
     code, _, err = run(stage, "--run", "mine", "--force")
     assert code == 2
-    assert f"the run 'mine' has an unfinished '{stage}': 1 checkpoint, the newest of step 3" in err
+    assert f"the run 'mine' was stopped in '{stage}', and starting over would lose its checkpoints" in err
     assert "--resume" in err
     assert "homeground runs remove mine" in err
     assert (mine.checkpoints / stage / "step-000003.ckpt").is_file()

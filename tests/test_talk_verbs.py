@@ -172,7 +172,7 @@ def test_a_mistake_ends_a_piped_chat_and_says_what_to_do(run, tmp_path, said, me
 
 
 def test_lines_that_go_on_are_one_message():
-    assert list(piped(["one\n", "\n", "two \\\n", "  three\r\n", "four\\"])) == ["one", "two \n  three", "four"]
+    assert list(piped(["\ufeffone\n", "\n", "two \\\n", "  three\r\n", "four\\"])) == ["one", "two \n  three", "four"]
 
 
 @pytest.mark.parametrize(

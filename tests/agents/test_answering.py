@@ -6,6 +6,7 @@ import pytest
 from homeground.agents.answering import Answerer
 from homeground.agents.events import Cited, Done, Sources, Step, Text
 from homeground.agents.packing import Conversation, pack
+from homeground.agents.seeking import Seeking
 from homeground.base.errors import HomegroundError
 from homeground.data.passages import ANSWER_SYSTEM
 
@@ -262,3 +263,24 @@ def test_a_question_that_cannot_fit_is_refused():
     with pytest.raises(HomegroundError, match="does not fit") as error:
         pack(Conversation("why " * 100), [LONG], Typist().count, 60, passages=1, lines=(9, 9))
     assert "shorter" in error.value.hint
+
+
+class OneLongLine:
+    """The tools of an index whose only file is one long line."""
+
+    def read(self, path, start, end, most_lines=400):
+        return {"path": path, "start": 1, "end": 1, "text": "the oven is hot and the bread is in it"}
+
+
+@pytest.mark.parametrize(("part", "there"), [("the bread is", True), ("the bread was", False)])
+def test_a_part_of_a_long_line_is_cited_while_it_is_there(part, there):
+    found = replace(next(hit(*key) for key in SOURCES), path="notes.txt", start=1, end=1, text=part)
+    assert Answerer(search, Typist(), OneLongLine(), 0.0)._exists(found) is there
+
+
+def test_a_part_of_a_long_line_is_not_read_whole():
+    found = replace(next(hit(*key) for key in SOURCES), path="notes.txt", start=1, end=1, text="the bread is")
+    seeking = Seeking(Typist(), search, OneLongLine(), 10)
+    assert seeking._read(found) == found
+    whole = replace(found, text="the oven is hot and the bread is in it")
+    assert seeking._read(whole).text == whole.text

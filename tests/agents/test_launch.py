@@ -13,11 +13,11 @@ BASE = Path(sys.base_prefix) / "bin" / "python3"
 """Without this environment's packages."""
 
 
-def launched(tmp_path, code, task, name="agent"):
+def launched(tmp_path, code, task, name="agent", env=None):
     (tmp_path / "mine.py").write_text(code)
     return subprocess.run(
         [BASE, launch.FILE, f"{tmp_path}/mine.py:{name}"],
-        input=json.dumps(task), env={}, cwd="/", capture_output=True, text=True, timeout=30,
+        input=json.dumps(task), env=env or {}, cwd="/", capture_output=True, text=True, timeout=30,
     )  # fmt: skip
 
 
@@ -36,6 +36,23 @@ def test_the_answer_is_the_one_document_on_standard_output(tmp_path, word):
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"answer": "é!"}
     assert {"loading", "working", "imported", "a child"} <= set(done.stderr.split("\n"))
+
+
+@pytest.mark.parametrize("word", ["", "async "])
+def test_a_class_is_run_with_the_fields_of_its_task_in_the_environment(tmp_path, word):
+    code = (
+        "import os\n"
+        "AT_LOAD = os.environ['QUESTION']\n"
+        "class Agent:\n"
+        f"    {word}def run(self):\n"
+        "        return [AT_LOAD, os.environ['ROWS'], os.environ['HOME'], sorted(os.environ)]\n"
+    )
+    task = {"question": "é", "rows": [1, None], "home": "the task's", "a=b": "", "nul": "a\0b", "half": "\ud800"}
+    done = launched(tmp_path, code, task, "Agent", env={"HOME": "its own"})
+    assert done.returncode == 0, done.stderr
+    question, rows, home, names = json.loads(done.stdout)
+    assert (question, rows, home) == ("é", "[1, null]", "its own")
+    assert {"A=B", "NUL", "HALF"}.isdisjoint(names)
 
 
 @pytest.mark.parametrize(

@@ -99,3 +99,9 @@ def test_place_of_is_absolute(write, tmp_path, monkeypatch):
     write("agent.py", "")
     monkeypatch.chdir(tmp_path)
     assert place_of("agent.py:agent", "the agent") == (tmp_path / "agent.py", "agent")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_tasks_may_begin_with_a_byte_order_mark(tmp_path, encoding):
+    (tmp_path / "a.jsonl").write_bytes('{"q": "caf\u00e9"}\n'.encode(encoding))
+    assert read_tasks(tmp_path / "a.jsonl") == [{"q": "caf\u00e9"}]

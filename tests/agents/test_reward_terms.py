@@ -1,5 +1,7 @@
 import asyncio
 import math
+from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -91,8 +93,29 @@ def test_a_weighted_reward_is_a_term_of_another():
 @pytest.mark.parametrize("score", [None, "1", math.nan, math.inf, [1]])
 def test_a_malformed_reward_is_an_error_that_names_it(score):
     with pytest.raises(HomegroundError, match="the reward 'odd' gave") as caught:
-        judged(Rewards({"odd": (1.0, lambda task, answer: score)}), {}, "x")
+        judged(Rewards({"odd": (1.0, lambda task, answer: score)}), {"n": 3}, "x")
+    assert caught.value.where == "the task {'n': 3}"
     assert "return a number for every answer" in caught.value.hint
+
+
+def test_a_part_of_a_reward_is_a_number_too():
+    with pytest.raises(HomegroundError, match="the reward 'odd', in its part 'form', gave None"):
+        judged(Rewards({"odd": (1.0, lambda task, answer: Reward(1.0, {"form": None}))}), {}, "x")
+    found = judged(Rewards({"odd": (1.0, lambda task, answer: Reward(Fraction(1, 2), {"form": Decimal(1)}))}), {}, "x")
+    assert found == Reward(0.5, {"form": 1.0})
+
+
+@pytest.mark.parametrize("gold", [None, [], {}, [None], [["x"]]])
+@pytest.mark.parametrize("term", [equals("gold"), mentions("gold", most=5)])
+def test_a_field_that_holds_no_answer_is_an_error(term, gold):
+    with pytest.raises(HomegroundError, match=r"the field 'gold' of a task holds .*, which is no answer"):
+        term({"gold": gold}, "x")
+
+
+def test_a_fraction_that_json_rounded_counts_as_what_it_was():
+    assert equals("gold")({"gold": 0.1 + 0.2}, "0.3") == 1
+    assert equals("gold")({"gold": "0.30000000000000004"}, "0.3") == 0
+    assert equals("gold")({"gold": 1e10}, "10000000001") == 0
 
 
 @pytest.mark.parametrize(("terms", "message"), [({}, "needs a term"), ({"a": (math.nan, equals("x"))}, "'a' is not"),

@@ -2,11 +2,13 @@
 
 import os
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
-from homeground.agents import sandbox
+from homeground.agents import sandbox, sandbox_child
+from homeground.agents.code_reward import complaint, passed, run_tests
 from homeground.agents.sandbox import Limits, Returned, code_of, run_calls, same
 from homeground.base.errors import HomegroundError
 
@@ -142,6 +144,71 @@ def test_what_forges_the_pipe_gains_nothing():
     assert forged.calls == [Returned(7)], "a guess counts as what the function returned"
     for junk in (b"[1]\n", b"{}\n" * 9, b"\xff\n", b"[" * 60000 + b"\n"):
         assert len(ran(f"os.write(1, {junk!r})\nos._exit(0)", head="import os").calls) == 1
+
+
+@pytest.mark.parametrize("forged", [
+    "os.write(2, b'the kernel refuses to lock the sandbox: Operation not permitted')",
+    "os.write(1, b'the kernel refuses to lock the sandbox\\n')",
+    "os.write(2, b'locked')",
+    "sys.__stderr__.write('the kernel refuses to lock the sandbox')",
+    "sys.exit('the kernel refuses to lock the sandbox: no')",
+    "raise SystemExit(1)",
+    "[put(fd) for fd in range(16)]",
+    "[shut(fd) for fd in range(16)]",
+    "[shut(fd) for fd in range(16)]; os._exit(1)",
+    "[os._exit(code) for code in (159,)]",
+    "signal.raise_signal(signal.SIGKILL)",
+    "ctypes.string_at(0)",
+    "os.abort()",
+    "os.write(1, b'{\"error\": ' + b'[' * 5000 + b']' * 5000 + b'}\\n' * 2)",
+    "os.write(1, b'{\"error\": \"\\\\ud800\"}\\n' * 2)",
+    "os.write(1, b'{\"value\": ' + b'[' * 5000 + b']' * 5000 + b'}\\n' * 2)",
+    "os.write(1, b'{\"value\": ' + b'9' * 5000 + b'}\\n' * 2)",
+    "sys.modules['__main__'].LOCKED",
+    "raise type('E', (Exception,), {'__str__': lambda e: 1 / 0})()",
+    "raise type('E\\ud800', (Exception,), {})('\\udfff')",
+    "sys.setrecursionlimit(10**9); f(x)",
+])  # fmt: skip
+@pytest.mark.parametrize("moment", ["while it loads", "when it is called"])
+def test_whatever_code_does_earns_nothing_and_ends_nothing(forged, moment):
+    head = """
+import ctypes, os, signal, sys
+def put(fd):
+    try:
+        os.write(fd, b'the kernel refuses to lock the sandbox')
+    except OSError:
+        pass
+def shut(fd):
+    try:
+        os.close(fd)
+    except OSError:
+        pass
+"""
+    body = f"{forged}\n    return None" if moment == "when it is called" else "return None"
+    tail = f"\n{forged}" if moment == "while it loads" and "f(x)" not in forged else ""
+    code = f"{head}\ndef f(x):\n    {body}{tail}"
+    test = [{"call": [1], "returns": 5}]
+    found = run_tests(code, "f", test)
+    assert passed(found, test) == [False]
+    complaint(found, "f", test).encode()
+
+
+def test_a_lock_that_fails_is_an_error_that_the_child_tells(monkeypatch, tmp_path):
+    child = tmp_path / "child.py"
+    source = Path(sandbox_child.__file__).read_text()
+    child.write_text(source.replace("_SECCOMP, _FILTER = 1, 38, 22, 2", "_SECCOMP, _FILTER = 1, 38, 22, 77"))
+    monkeypatch.setattr(sandbox, "_CHILD", child)
+    with pytest.raises(HomegroundError, match="the kernel refuses to lock the sandbox: ") as caught:
+        run_calls("raise SystemExit('it ran')", "f", [[1]])
+    assert caught.value.hint == "a kernel with seccomp is needed"
+
+
+def test_the_time_of_code_begins_when_it_is_locked(monkeypatch, tmp_path):
+    child = tmp_path / "child.py"
+    source = Path(sandbox_child.__file__).read_text()
+    child.write_text(source.replace("    refused = lock()", "    import time; time.sleep(0.8)\n    refused = lock()"))
+    monkeypatch.setattr(sandbox, "_CHILD", child)
+    assert ran("return 7", limits=QUICK).calls == [Returned(7)]
 
 
 def test_an_object_that_equals_everything_does_not():

@@ -1,6 +1,9 @@
+import socket
+
 import httpx
 import pytest
 
+from homeground.agents import search_server
 from homeground.agents.search_server import SearchServer
 from homeground.base.errors import HomegroundError
 from homeground.index import Hit
@@ -46,8 +49,25 @@ def test_it_wants_its_key_and_listens_on_loopback_alone(served):
     assert served.environment["HOMEGROUND_SEARCH_URL"].startswith("http://127.0.0.1:")
 
 
+@pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER  "])
+def test_the_scheme_of_the_key_may_be_in_any_case(served, scheme):
+    env = served.environment
+    headers = {"Authorization": scheme + env["HOMEGROUND_SEARCH_KEY"]}
+    assert httpx.get(env["HOMEGROUND_SEARCH_URL"], params={"q": "x"}, headers=headers).status_code == 200
+
+
+def test_a_caller_who_says_nothing_is_cut_off(monkeypatch):
+    monkeypatch.setattr(search_server._Handler, "timeout", 0.1)
+    with SearchServer(search) as server:
+        port = int(server.environment["HOMEGROUND_SEARCH_URL"].split(":")[2].partition("/")[0])
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as silent:
+            silent.sendall(b"GET /search HTTP/1.1\r\n")
+            assert silent.recv(100) == b""
+
+
 @pytest.mark.parametrize("params", [{"q": "x", "k": "0"}, {"q": "x", "k": "51"}, {"q": "x", "k": "many"},
-                                    {"q": "x", "k": "9" * 5000}, {"q": "refused"}])  # fmt: skip
+                                    {"q": "x", "k": "9" * 5000},
+                                    {"q": "x", "k": "0001" + "9" * 5000}, {"q": "refused"}])  # fmt: skip
 def test_what_cannot_be_asked_is_told(served, params):
     answer = ask(served, **params)
     assert answer.status_code == 400

@@ -124,3 +124,10 @@ def test_a_staged_folder_takes_its_place_whole_or_not_at_all(tmp_path):
         (staging / "b").write_text("third")
     assert [path.name for path in place.iterdir()] == ["b"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_rows_and_documents_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"a": 1}\n')
+    (tmp_path / "a.json").write_bytes('{"a": "caf\u00e9"}'.encode("utf-16"))
+    assert read_jsonl(tmp_path / "a.jsonl") == [{"a": 1}]
+    assert read_json(tmp_path / "a.json") == {"a": "caf\u00e9"}

@@ -1,8 +1,11 @@
 """What is shown and kept of each step."""
 
+import shutil
+
 import pytest
 
 from homeground.base import steplog
+from homeground.base.errors import HomegroundError
 from homeground.base.files import read_jsonl
 from homeground.base.progress import Progress
 from homeground.base.steplog import SFT_COLUMNS, StepLog
@@ -48,3 +51,22 @@ def test_steps_after_the_last_checkpoint_are_forgotten(tmp_path):
             for number in range(done + 1, 4):
                 log(step(number))
     assert [row["step"] for row in read_jsonl(run.metrics_jsonl)] == [1, 2, 3]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # TensorBoard's writer
+@pytest.mark.parametrize("last", [1, 2])
+def test_a_run_whose_folder_is_deleted_ends_with_a_sentence(tmp_path, last):
+    run = RunFolder(tmp_path / "run")
+    log = StepLog(run, "sft", done=0, steps=3, progress=Progress(quiet=True), title="", columns=SFT_COLUMNS)
+
+    def train():
+        with log:
+            log(step(1))
+            shutil.rmtree(run.path)
+            if last == 2:
+                log(step(2))
+
+    with pytest.raises(HomegroundError, match="folder of the run 'run' was deleted while it was trained") as caught:
+        train()
+    assert caught.value.where == str(run.path)
+    assert "homeground runs remove" in caught.value.hint

@@ -10,6 +10,9 @@ from homeground.base import weights as module
 from homeground.base.errors import HomegroundError
 from homeground.base.weights import bundled, cache_home, resolve_model, to_json, verify
 
+EMPTY = (2).to_bytes(8, "little") + b"{}"
+"""Safetensors without a tensor."""
+
 
 @pytest.fixture
 def own_cache(tmp_path, monkeypatch):
@@ -22,7 +25,7 @@ def model_folder(tmp_path):
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(b"")
+    (folder / "model.safetensors").write_bytes(EMPTY)
     return folder
 
 

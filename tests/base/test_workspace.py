@@ -135,3 +135,74 @@ def test_a_run_that_is_written_to_names_its_process_and_is_free_when_that_is_kil
     holder.communicate()
     with run.locked(), pytest.raises(HomegroundError, match=f"process {os.getpid()} "):
         run.locked().__enter__()
+
+
+@pytest.fixture
+def give_away(monkeypatch):
+    """Makes a file another user's; without the right to, makes the user another one."""
+
+    def give(path):
+        if os.geteuid() == 0:
+            os.chown(path, 12345, 12345, follow_symlinks=False)
+        else:
+            monkeypatch.setattr(os, "geteuid", lambda: 12345)
+
+    return give
+
+
+@pytest.mark.parametrize("part", ["", "index", "version.json", "runs", "runs/mine"])
+def test_a_workspace_of_another_user_is_refused_where_it_was_not_named(here, give_away, part):
+    above = open_workspace(here.parent / ".homeground")
+    (above.runs / "mine").mkdir(parents=True)
+    above.index.mkdir()
+    give_away(above.path / part)
+    for create in (True, False):
+        with pytest.raises(HomegroundError, match="belongs to another user") as caught:
+            open_workspace(create=create)
+        assert str(above.path) in str(caught.value.where)
+        assert f"--home {above.path}" in str(caught.value.hint)
+    assert open_workspace(above.path) == above, "who names it trusts it"
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o707, 0o702, 0o1777])
+def test_a_workspace_that_others_may_write_to_is_refused_where_it_was_not_named(here, mode):
+    above = open_workspace(here.parent / ".homeground")
+    above.path.chmod(mode)
+    with pytest.raises(HomegroundError, match="other users may write to it") as caught:
+        open_workspace()
+    assert f"chmod go-w {above.path}" in str(caught.value.hint)
+    above.path.chmod(0o755)
+    assert open_workspace() == above
+
+
+def test_a_workspace_that_a_group_of_several_may_write_to_is_refused(here, monkeypatch):
+    above = open_workspace(here.parent / ".homeground")
+    above.path.chmod(0o770)
+    monkeypatch.setattr("homeground.base.files._own_group", lambda user, group: False)
+    with pytest.raises(HomegroundError, match="other users may write to it"):
+        open_workspace()
+
+
+def test_a_link_of_another_user_to_a_workspace_is_refused(here, tmp_path, give_away):
+    elsewhere = open_workspace(tmp_path / "elsewhere" / ".homeground")
+    link = here.parent / ".homeground"
+    link.symlink_to(elsewhere.path)
+    assert open_workspace().path == link, "one's own link is followed"
+    give_away(link)
+    with pytest.raises(HomegroundError, match="belongs to another user"):
+        open_workspace()
+
+
+def test_an_empty_folder_of_another_user_is_not_taken_over(here, give_away):
+    (here / ".homeground").mkdir()
+    give_away(here / ".homeground")
+    with pytest.raises(HomegroundError, match="belongs to another user"):
+        open_workspace()
+
+
+def test_a_workspace_of_root_is_read(here, monkeypatch):
+    if os.geteuid() != 0:
+        pytest.skip("only root owns files of root")
+    workspace = open_workspace()
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert open_workspace() == workspace

@@ -122,7 +122,8 @@ def test_any_html_gives_lines_that_chunks_cover(parts):
     except LeftOutError:
         assert "word" not in data or "<" in data
     else:
-        chunks_of("a.html", data)
+        if "\0" not in data:  # which is binary as a file
+            chunks_of("a.html", data)
 
 
 def test_html_that_nests_without_end_is_damaged_and_takes_no_time():
@@ -178,7 +179,7 @@ def test_secrets_in_documents_go_too():
     ("a.txt", b"\xfe\xff" + "Grüße".encode("utf-16-be"), ["Grüße"]),
     ("a.txt", b"\xff\xfe\0\0" + "Grüße".encode("utf-32-le"), ["Grüße"]),
     ("a.txt", "Grüße".encode("latin-1"), ["Grüße"]),
-    ("a.txt", "Grüße ".encode() + b"\xff", ["Grüße �"]),
+    ("a.txt", "Grüße ".encode() + b"\xff", ["Grüße ÿ"]),
     ("a.py", b"# -*- coding: koi8-r -*-\n\xc4\xc1", ["# -*- coding: koi8-r -*-", "да"]),
     ("a.py", b"# coding: rot13\n\xe4", ["# coding: rot13", "ä"]),
     ("a.py", b"# coding: punycode\n\xe4", ["# coding: punycode", "ä"]),

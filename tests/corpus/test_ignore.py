@@ -1,15 +1,22 @@
 """The ignore rules against git itself."""
 
+import contextlib
 import os
+import random
+import re
 import shutil
 import subprocess
+import time
+import warnings
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from homeground.base.errors import UsageError
 from homeground.corpus import Skip, Walk
+from homeground.corpus.ignore import Patterns, _expression
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
@@ -78,6 +85,8 @@ TREE = [
     {".gitignore": "[z-a].py\n[\nfoo\\\n/\n//\n"},
     {".gitignore": "*\n!*/\n!a.py\n"},
     {".gitignore": "new\nline.py\n"},
+    {".gitignore": "*/**\n"},
+    {".gitignore": "x[!z]y\n*[!o]*z\n[[:lower:]].py\n?/b.py\n"},
     {"src/.gitignore": "/a.py\ndown/\n", "src/deep/.gitignore": "!down/\n"},
     {".git/info/exclude": "x/\n!a.py\n", ".gitignore": "!x\n"},
 ], ids=lambda rules: "; ".join(rules.values())[:40].replace("\n", " "))  # fmt: skip
@@ -90,8 +99,63 @@ def test_a_tricky_tree_reads_as_git_reads_it(tmp_path, rules):
     assert read(tmp_path) == of_git(tmp_path)
 
 
-NAMES = st.sampled_from(["a", "b", "ab", "a.b", "b c"])
-PARTS = st.sampled_from(["a", "b", "ab", "*", "?", "**", "a*", "*b", "[ab]", "[!a]", "a.b", "b c", "a**b"])
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.text(st.sampled_from("ab/*?[]!^-\\.# ü"), max_size=12), max_size=6),
+    st.lists(st.text(st.sampled_from("ab/.-]ü"), min_size=1, max_size=8), max_size=8),
+)
+def test_patterns_match_as_the_regular_expressions_of_python_do(patterns, paths):
+    expressions = []
+    for pattern in patterns:
+        with contextlib.suppress(re.error), warnings.catch_warnings(action="ignore"):
+            expressions.append(re.compile(_expression(pattern).replace(rb"\z", rb"\Z"), re.DOTALL))
+            continue
+        expressions.append(re.compile(rb"(?!)"))
+    compiled = Patterns((pattern, True) for pattern in patterns)
+    for path in paths:
+        for is_folder in (True, False):
+            text = (b"d" if is_folder else b"f") + path.encode()
+            expected = [number for number, one in enumerate(expressions) if one.match(text)]
+            assert sorted(compiled.matching(path, is_folder=is_folder)) == expected
+
+
+@pytest.mark.parametrize("pattern", [
+    "*?" * 14 + "ZZ", "*?" * 500 + "ZZ", "*a" * 500 + "ZZ", "**/a/" * 200 + "ZZ", "a/**/" * 200 + "ZZ", "[!ab]*" * 170,
+    "[!a-c]?*" * 125 + "ZZ", "ü*?" * 330, "*" * 1024,
+])  # fmt: skip
+@pytest.mark.parametrize("path", ["a" * 250, "a" * 4000, "ab/" * 1300 + "a", "ü" * 2000])
+def test_no_pattern_takes_long(pattern, path):
+    begun = time.monotonic()
+    several = Patterns([(pattern, True), (pattern[1:], True), (f"/{pattern}"[:1024], False)])
+    assert several.matching(path, is_folder=False) == several.matching(path, is_folder=True)
+    assert time.monotonic() - begun < 2
+
+
+@pytest.mark.parametrize("option", ["include", "exclude"])
+def test_a_long_pattern_of_the_caller_is_refused(tmp_path, option):
+    with pytest.raises(UsageError, match="a pattern has 1,025 characters") as caught:
+        Walk(tmp_path, **{option: ["a", "b" * 1025]})
+    assert "at most 1,024" in str(caught.value.hint)
+
+
+def test_no_file_of_patterns_takes_long(tmp_path):
+    drawn = random.Random(0)
+    lines = ["".join(drawn.choices("ab*?", k=60)) for _ in range(2000)]
+    write(tmp_path, ".gitignore", "\n".join(lines))
+    write(tmp_path, ".gitattributes", "\n".join(f"{line} linguist-generated" for line in lines))
+    git(tmp_path, "init", "-q")
+    for number in range(10):
+        write(tmp_path, "".join(drawn.choices("ab", k=200)) + f"{number}.py")
+    begun = time.monotonic()
+    list(Walk(tmp_path, exclude=lines, include=lines))
+    assert time.monotonic() - begun < 10
+
+
+NAMES = st.sampled_from(["a", "b", "ab", "a.b", "b c", "ü", "à"])
+PARTS = st.sampled_from([
+    "a", "b", "ab", "*", "?", "**", "a*", "*b", "[ab]", "[!a]", "a.b", "b c", "a**b", "à", "[[:alpha:]]",
+    "*[!.]*", "???",
+])  # fmt: skip
 PATTERNS = st.builds(
     lambda negated, rooted, parts, ends: negated + rooted + "/".join(parts) + ends,
     st.sampled_from(["", "", "!"]), st.sampled_from(["", "", "/"]), st.lists(PARTS, min_size=1, max_size=3),
@@ -133,6 +197,27 @@ def test_a_tracked_file_is_never_ignored(tmp_path):
     git(tmp_path, "add", "-f", "a.gen.py", "vendor/lib/c.py")
     assert read(tmp_path) == of_git(tmp_path) == {"a.gen.py", "vendor/lib/c.py"}
     assert read(tmp_path / "vendor") == {"lib/c.py", "lib/d.py", "e.py"}, "a root was named: it is not ignored itself"
+
+
+def test_a_tracked_file_is_still_excluded_where_something_else_than_git_says_so(tmp_path):
+    git(tmp_path, "init", "-q")
+    write(tmp_path, ".gitignore", "vendor/\n")
+    write(tmp_path, ".homegroundignore", "own/\n")
+    for path in (
+        "a.py",
+        "node_modules/m/b.py",
+        "own/c.py",
+        "vendor/node_modules/d.py",
+        "vendor/e.py",
+        "vendor/no/f.py",
+    ):
+        write(tmp_path, path)
+    git(tmp_path, "add", "-A", "-f")
+    assert read(tmp_path, exclude=["no/"]) == {"a.py", "vendor/e.py"}
+    write(tmp_path, "node_modules/m/mine.py")
+    assert read(tmp_path, include=["node_modules/m/mine.py"]) == {
+        "a.py", "vendor/e.py", "vendor/no/f.py", "node_modules/m/mine.py",
+    }  # fmt: skip
 
 
 def test_a_walk_started_by_a_hook_of_another_repository_reads_its_own(tmp_path, monkeypatch):
@@ -177,7 +262,7 @@ def test_a_second_work_tree_shares_the_excludes_of_the_first(tmp_path):
 
 def test_without_git_the_files_of_rules_still_hold(tmp_path, own_home, monkeypatch):
     git(tmp_path, "init", "-q")
-    monkeypatch.setattr("homeground.corpus.ignore._git_installed", lambda: False)
+    monkeypatch.setattr("homeground.corpus.git.which", lambda name: None)
     write(own_home, ".config/git/ignore", "c.py\n")
     write(tmp_path, ".gitignore", "a.py\n")
     for path in ("a.py", "b.py", "c.py"):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from homeground.corpus import LANGUAGES, chunk_lines, language_of, outline
+from homeground.corpus import LANGUAGES, Skip, Walk, chunk_lines, language_of, outline
 from homeground.corpus.grammar import parse
 from tests.corpus.fixture_symbols import EXPECTED, expected
 from tests.corpus.invariants import check_invariants
@@ -114,6 +114,62 @@ HOSTILE = {
 @pytest.mark.parametrize("suffix", [".py", ".js", ".c"])
 def test_hostile_input_takes_neither_the_stack_nor_the_day(text, suffix):
     began = time.process_time()
-    (chunk,) = chunk_lines("a" + suffix, ["", text], language_of("a" + suffix))
-    assert (chunk.start, chunk.end) == (2, 2)
+    chunks = chunk_lines("a" + suffix, ["", text], language_of("a" + suffix))
+    assert {(chunk.start, chunk.end) for chunk in chunks} == {(2, 2)}
+    assert "".join(chunk.text for chunk in chunks) == text
     assert time.process_time() - began < 6
+
+
+SCRIPTS = {
+    "#!/usr/bin/python": "python", "#!/usr/bin/env python3": "python", "#!/usr/bin/env python3.12 -u": "python",
+    "#! /usr/bin/env python": "python", "#!/usr/bin/env -S python3 -I": "python", "#!/usr/bin/env -Spython3": "python",
+    "#!/usr/bin/env -i python": "python", "#!/usr/bin/env -S -i PATH=/bin A=b python": "python",
+    "#!/usr/bin/env -u HOME -S uv run --script": "python", "#!/usr/bin/env -S uv run --script --quiet": "python",
+    "#!/usr/bin/env --split-string=python3 -u": "python", "#!/usr/bin/env pypy3": "python",
+    "#!/opt/my-env/bin/python2.7": "python", "#!C:\\Python312\\python.exe": "python",
+    '#!"C:/Program Files/Python/python.exe"': "python", "#!/bin/sh": "bash", "#! /bin/sh -e": "bash",
+    "#!/bin/bash -eu": "bash", "#!/usr/bin/env dash": "bash", "#!/usr/bin/env zsh": "bash", "#!/bin/busybox sh": "bash",
+    "#!/usr/bin/env node": "javascript", "#!/usr/bin/env -S node --experimental": "javascript",
+    "#!/usr/bin/nodejs": "javascript", "#!/usr/bin/env -S deno run -A": "typescript",
+    "#!/usr/bin/env ts-node": "typescript",
+    "#!/usr/bin/env ruby2.7": "ruby", "#!/usr/bin/php8.2": "php", "#!/usr/bin/lua5.4": "lua",
+    "#!/usr/bin/env elixir": "elixir", "#!/usr/bin/env runhaskell": "haskell", "#!/usr/bin/env julia": "julia",
+    "#!/usr/bin/env swift": "swift", "#!/usr/bin/make -f": "make", "#!/usr/bin/env just --justfile": "just",
+    "# vim: set ft=python :": "python", "# vi:ft=ruby": "ruby", "// vim: ts=4 filetype=javascript": "javascript",
+    "# -*- python -*-": "python", "# -*- mode: ruby; coding: utf-8 -*-": "ruby", "; -*- mode: conf -*-": "ini",
+    "#!/bin/sh\n''''exec python3 \"$0\" \"$@\" # '''": "python", "#!/bin/sh\nexec python3 -u \"$0\" \"$@\"": "python",
+    "#!/usr/bin/perl": None, "#!/usr/bin/env": None, "#!": None, "x = 1": None, "#!/usr/bin/env -u": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("first", SCRIPTS)
+@pytest.mark.parametrize("name", ["run", "run.command"])
+def test_a_script_says_its_language_in_its_first_line(tmp_path, first, name):
+    for number, (mark, end) in enumerate([(b"", b"\n"), (b"", b"\r\n"), (b"\xef\xbb\xbf", b"\n")]):
+        file = tmp_path / str(number) / name
+        file.parent.mkdir()
+        file.write_bytes(mark + b"".join(line.encode() + end for line in [*first.split("\n"), "x"]))
+        file.chmod(0o755)
+    walk = Walk(tmp_path)
+    wanted = SCRIPTS[first]
+    assert [file.language.name for file in walk] == ([wanted] * 3 if wanted is not None else [])
+    assert walk.skipped == ({} if wanted is not None else {Skip.UNSUPPORTED: 3})
+
+
+def test_no_modeline_or_shebang_overrules_a_name(tmp_path):
+    (tmp_path / "a.py").write_text("#!/bin/bash\nx = 1\n")
+    (tmp_path / "data.bin").write_text("#!/bin/bash\nx=1\n")  # not to be run, and not without a suffix
+    assert [(file.path, file.language.name) for file in Walk(tmp_path)] == [("a.py", "python")]
+
+
+@pytest.mark.parametrize(
+    ("name", "language"),
+    [("Makefile", "make"), ("Dockerfile", "docker"), ("Dockerfile.dev", "docker"), ("Containerfile", "docker"),
+     ("Rakefile", "ruby"), ("Gemfile", "ruby"), ("Vagrantfile", "ruby"), ("Podfile", "ruby"), ("BUILD", "python"),
+     ("BUILD.bazel", "python"), ("WORKSPACE", "python"), ("SConstruct", "python"), ("Jenkinsfile", "groovy"),
+     ("justfile", "just"), (".bashrc", "bash"), ("CHANGELOG", "text"), ("CODEOWNERS", "text"), ("COPYING", "text")],
+)  # fmt: skip
+def test_well_known_names_say_what_a_file_is(name, language):
+    found = language_of(f"pkg/{name}")
+    assert found is not None
+    assert found.name == language

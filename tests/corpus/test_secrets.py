@@ -52,6 +52,12 @@ def test_a_token_of_a_known_service_is_replaced_whole(kind):
     (f"password = '{value}'", f"password = '{PLACEHOLDER}'"),
     ("postgres://app:hunter2@db/x", f"postgres://app:{PLACEHOLDER}@db/x"),
     (f"aws_secret_key = '{(key := drawn(40))}'", f"aws_secret_key = '{PLACEHOLDER}'"),
+    (f"AccountKey={(storage := drawn(86) + '==')};", f"AccountKey={PLACEHOLDER};"),
+    (f'say "{{\\"api_key\\": \\"{value}\\"}}"', f'say "{{\\"api_key\\": \\"{PLACEHOLDER}\\"}}"'),
+    (f"- name: API_KEY\n  value: {value}\n- x", f"- name: API_KEY\n  value: {PLACEHOLDER}\n- x"),
+    (f"'line\\n{TOKENS['GitHub Token']}'", f"'line\\n{PLACEHOLDER}'"),
+    (f"https://api.telegram.org/bot{drawn(9, '123456789')}:{drawn(35)}/x", f"https://api.telegram.org/bot{PLACEHOLDER}/x"),
+    (f"\u0130 token = '{value}'", f"\u0130 token = '{PLACEHOLDER}'"),
     (f"{TOKENS['GitHub Token']} {TOKENS['AWS Access Key']}", f"{PLACEHOLDER} {PLACEHOLDER}"),
 ])  # fmt: skip
 def test_private_keys_and_values_named_as_secrets_go_and_the_rest_stays(before, after):
@@ -72,6 +78,9 @@ def test_private_keys_and_values_named_as_secrets_go_and_the_rest_stays(before, 
     "password: correct",
     "id: 123e4567-e89b-12d3-a456-426614174000",
     "server at 93.184.216.34",
+    "data = 'QAHAEw" + TOKENS["AWS Access Key"] + "AAQAAAAAABA'",
+    "postgres://postgres:postgres@localhost/app",
+    "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
 ])  # fmt: skip
 def test_hashes_examples_and_references_are_no_secrets(text):
     assert redact(text) == (text, [])
@@ -87,26 +96,13 @@ def test_what_was_redacted_holds_no_token_any_more_and_places_are_in_order(piece
     assert all(one.stop <= other.start for one, other in itertools.pairwise(found))
 
 
-NAMED = ["apikey", "API_KEY", "password", "pa\u017f\u017fword", "PRIVATE_KEY", "pr\u0131vate_key", "db_pass", "token",
-         "\u0130", "contrase\u00f1a", "=", ": ", " := ", "'", '"', "\n", " # c", "npm_", "_authToken=", "-us1", "x",
-         ".eyJ", "eyJ", "a1B2c3D4e5F6", drawn(32, "0123456789abcdef"), *TOKENS.values()]  # fmt: skip
+NEEDLES = ["npm_", "_authToken=", "-us1", "x", ".eyJ", "eyJ", drawn(32, "0123456789abcdef"), *TOKENS.values()]
 
 
-@given(st.lists(st.sampled_from(NAMED), max_size=30).map("".join))
+@given(st.lists(st.sampled_from(NEEDLES), max_size=30).map("".join))
 def test_looking_for_plain_words_first_misses_nothing(text):
-    def spans(matches):
-        return [match.span() for match in matches]
-
-    assert spans(secrets._named(text)) == spans(secrets._named_values().finditer(text))
     for kind, pattern in [*secrets._TOKENS.items(), *secrets._known_tokens()]:
         assert secrets._may_hold(text, kind) or not pattern.search(text)
-
-
-def test_looking_for_plain_words_first_misses_nothing_in_real_code():
-    for file in itertools.islice(Walk(stdlib_root(), STDLIB_EXCLUDES), 60):
-        text = file.data.decode("utf-8", "replace")
-        fast = [match.span() for match in secrets._named(text)]
-        assert fast == [match.span() for match in secrets._named_values().finditer(text)]
 
 
 def test_the_standard_library_holds_no_secrets():
@@ -156,7 +152,32 @@ def test_redacting_lines_never_changes_their_number(text, name):
 
 @pytest.mark.parametrize(
     "piece",
-    ["a", "password", "-----BEGIN RSA PRIVATE KEY-----\n", "0", "://", " ", "eyJ.", "key: ", ":_authToken="],
+    [
+        "a",
+        "password",
+        "-----BEGIN RSA PRIVATE KEY-----\n",
+        "0",
+        "://",
+        " ",
+        "eyJ.",
+        "key: ",
+        ":_authToken=",
+        "api_key=",
+        "api_key='",
+        "api_key: x='",
+        "token" + " " * 70,
+        "password:" + "\t" * 70,
+        "Bearer ",
+        "://a:",
+        "a.b:c@tcp(",
+        "sshpass -p ",
+        "curl -u a:",
+        "mysql ",
+        "docker login ",
+        "redis-cli ",
+        "login x password ",
+        "pass" * 9 + "=",
+    ],
 )
 def test_the_time_for_a_text_grows_with_its_length_and_not_with_its_square(piece):
     def seconds(characters):

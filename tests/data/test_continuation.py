@@ -11,17 +11,6 @@ def test_of_a_continuation_only_what_continues_is_trained_and_the_end(tokenizer)
     assert tokenizer.decode([path.ids[t] for t in path.trained]) == "    return 1\n<|im_end|>"
 
 
-def test_a_tokenizer_that_begins_texts_with_a_token_does_so_here(tokenizer, monkeypatch):
-    from homeground.data import rendering
-
-    begin = tokenizer.bos_token_id
-    monkeypatch.setattr(rendering, "opening", lambda _: [begin])
-    example = example_of({"prefix": "a", "continuation": "b"})
-    (path,) = render_examples(tokenizer, [example], limit=256).paths
-    assert path.ids[0] == begin
-    assert len(path.trained) == 2
-
-
 @pytest.mark.parametrize(("row", "missing"), [({"prefix": "", "continuation": "x"}, "prefix"),
                                               ({"prefix": "x", "continuation": ""}, "continuation")])  # fmt: skip
 def test_both_parts_are_needed(row, missing):

@@ -4,7 +4,7 @@ from homeground.data.formats import Format, RowError, example_of, format_of
 
 ASK, ANSWER = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
 CALL = {"id": "1", "type": "function", "function": {"name": "find", "arguments": '{"text": "x", "depth": null}'}}
-CALLED = {"id": "1", "type": "function", "function": {"name": "find", "arguments": {"text": "x"}}}
+CALLED = {"id": "1", "type": "function", "function": {"name": "find", "arguments": {"text": "x", "depth": None}}}
 
 
 @pytest.mark.parametrize(("row", "kind", "messages"), [
@@ -39,8 +39,8 @@ def test_a_tool_call_gets_its_arguments_as_an_object_and_its_result_stays():
 
 
 def test_sharegpt_s_function_calls_are_tool_calls():
-    turns = [("human", "a"), ("function_call", '{"name": "find", "arguments": {"text": "x"}}'), ("observation", "y"),
-             ("gpt", "b")]  # fmt: skip
+    call = '{"name": "find", "arguments": {"text": "x", "depth": null}}'
+    turns = [("human", "a"), ("function_call", call), ("observation", "y"), ("gpt", "b")]
     example = example_of({"conversations": [{"from": who, "value": what} for who, what in turns]})
     assert [m["role"] for m in example.messages] == ["user", "assistant", "tool", "assistant"]
     assert example.messages[1]["tool_calls"] == [{k: v for k, v in CALLED.items() if k != "id"}]
@@ -66,14 +66,14 @@ def test_a_text_stays_a_text():
 @pytest.mark.parametrize(("row", "words"), [
     ({"question": "a", "answer": "b"}, "no known format: its fields are answer, question"),
     ({}, "its fields are none"),
-    ({"messages": []}, "'messages' is a list, not a list of messages"),
+    ({"messages": []}, "'messages' is empty, not a list of messages"),
     ({"messages": "a"}, "'messages' is text"),
     ({"messages": ["a"]}, "messages[0] is text, not a message"),
     ({"messages": [{"role": "robot", "content": "a"}]}, "messages[0] has the role 'robot'"),
     ({"messages": [{"role": "user", "content": 3}, ANSWER]}, "'messages[0].content' is a number, not text"),
     ({"messages": [{"role": "user"}, ANSWER]}, "'messages[0].content' is missing"),
     ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}, ANSWER]}, "a part that is no text"),
-    ({"messages": [ASK]}, "the last message is not the assistant's"),
+    ({"messages": [ASK]}, "no message is the assistant's"),
     ({"messages": [ANSWER]}, "no message is the user's"),
     ({"messages": [ASK, {**ANSWER, "content": " "}]}, "the assistant's message 1 is empty"),
     ({"messages": [ASK, {"role": "tool", "content": "x"}, ANSWER]}, "message 1 is a tool's result"),
@@ -81,8 +81,8 @@ def test_a_text_stays_a_text():
     ({"messages": [ASK, {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}]},
      "its arguments are no JSON"),
     ({"messages": [ASK, ANSWER], "tools": "x"}, "'tools' is no JSON"),
-    ({"conversations": [{"from": "martian", "value": "a"}]}, "from 'martian'"),
-    ({"conversations": [{"human": "a"}]}, "conversations[0] has no 'from' and 'value'"),
+    ({"conversations": [{"from": "martian", "value": "a"}]}, "has the role 'martian'"),
+    ({"conversations": [{"human": "a"}]}, "conversations[0] has no 'role' and 'content'"),
     ({"instruction": 1, "output": "b"}, "'instruction' is a number"),
     ({"text": " \n"}, "'text' is empty"),
     ({"chosen": "b", "rejected": "c"}, "the pair has no prompt"),

@@ -1,7 +1,12 @@
+from dataclasses import replace
+
 import pytest
 
 from homeground.base.errors import HomegroundError
 from homeground.data import Overlong, example_of, render_examples
+
+from ..policy import tiny
+from ..policy.tiny import CHATML
 
 TWICE = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "bbb"},
          {"role": "user", "content": "c"}, {"role": "assistant", "content": "ddd"}]  # fmt: skip
@@ -79,5 +84,41 @@ def test_an_example_whose_answer_is_cut_off_is_dropped_and_never_trained_empty(t
 def test_nothing_left_and_preference_pairs_are_errors(tokenizer):
     with pytest.raises(HomegroundError, match="none of the 1 examples fits the context of 3 tokens"):
         rendered(tokenizer, {"text": "0123456789"}, limit=3)
-    with pytest.raises(HomegroundError, match="example 1 is a preference pair"):
+    with pytest.raises(HomegroundError, match="example 1: it is a preference pair"):
         rendered(tokenizer, {"prompt": "a", "chosen": "b", "rejected": "c"})
+
+
+def test_rows_that_the_template_refuses_are_listed_and_the_others_trained(tokenizer):
+    refusing = tiny.tokenizer()
+    refusing.chat_template = (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + CHATML
+    )
+    system = {"role": "system", "content": "s"}
+    rows = [{"messages": TWICE}, {"messages": [system, *TWICE]}, {"prompt": "a", "chosen": "b", "rejected": "c"}]
+    examples = [replace(example_of(row), place=f"f.jsonl:{n}") for n, row in enumerate(rows, start=1)]
+    found = render_examples(refusing, [*examples, example_of(rows[1])], limit=1000)
+    assert len(found.paths) == 1
+    assert [row.place for row in found.rejected] == ["f.jsonl:2", "f.jsonl:3", "example 4"]
+    assert "no system" in found.rejected[0].reason
+    assert "3 rejected: f.jsonl:2: the chat template refuses" in found.describe()
+    with pytest.raises(HomegroundError, match=r"none of the 1 examples can be trained: f\.jsonl:2: the chat"):
+        render_examples(refusing, examples[1:2], limit=1000)
+
+
+def test_a_tokenizer_without_a_template_is_no_matter_of_rows():
+    bare = tiny.tokenizer()
+    bare.chat_template = None
+    with pytest.raises(HomegroundError, match="has no chat template"):
+        render_examples(bare, [example_of({"messages": TWICE}), example_of({"text": "abc"})], limit=100)
+
+
+def test_a_context_answer_keeps_its_ids_and_is_not_trained(tokenizer):
+    (whole,) = rendered(tokenizer, {"messages": TWICE}).paths
+    (part,) = rendered(tokenizer, {"messages": [TWICE[0], {**TWICE[1], "weight": 0}, *TWICE[2:]]}).paths
+    assert part.ids == whole.ids
+    assert trained_text(tokenizer, part) == "ddd<|im_end|>"
+
+
+def test_an_answer_that_was_cut_off_as_context_takes_no_end_from_another(tokenizer):
+    row = {"messages": [*TWICE[:3], {**TWICE[3], "weight": 0}], "unfinished": True}
+    assert trained_text(tokenizer, rendered(tokenizer, row).paths[0]) == "bbb<|im_end|>"

@@ -62,6 +62,32 @@ def test_sft_says_how_many_examples_it_would_take(file, tmp_path, capsys):
     assert not (tmp_path / "home").exists()
 
 
+REFUSED = {"messages": [{"role": "assistant", "content": "Hi."}, *ROWS[0]["messages"]], "system": "s"}
+THOUGHT = {"messages": [ROWS[0]["messages"][0], {"role": "assistant", "content": "yes", "thinking": "hm"}]}
+
+
+def test_what_the_template_cannot_show_is_found_by_a_plan_and_by_a_look(file, tmp_path, capsys):
+    file.write_text("\n".join(map(json.dumps, [REFUSED, THOUGHT, {"messages": [*ROWS[0]["messages"]] * 2}])))
+    reason = f"rejected: {file}:2: the chat template leaves out the thoughts of an answer"
+    assert main(["sft", "--data", str(file), "--home", str(tmp_path / "home"), "--dry-run"]) == 0
+    told = capsys.readouterr()
+    assert "on 2 examples" in told.out
+    assert reason in told.err
+    assert main(["show-tokens", str(file)]) == 0
+    assert reason in capsys.readouterr().out
+    assert main(["sft", "--data", str(file), "--home", str(tmp_path / "home"), "--dry-run", "--strict"]) == 1
+    assert f"where: {file}:2" in capsys.readouterr().err
+
+
+def test_a_plan_fetches_no_model_and_says_what_it_did_not_try(file, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("model: {name: nobody/nothing}\n")
+    arguments = ["--recipe", str(recipe), "--home", str(tmp_path / "home"), "--dry-run"]
+    assert main(["sft", "--data", str(file), *arguments]) == 0
+    assert "nobody/nothing is not on this machine: whether its chat template" in capsys.readouterr().err
+
+
 RECIPE = """
 model: {{name: smollm2-135m-instruct}}
 data:

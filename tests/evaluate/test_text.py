@@ -43,6 +43,12 @@ def test_bits_per_byte_are_nats_over_the_bytes_of_the_text_by_hand(policy):
     assert left_out == 0
 
 
+def test_rows_that_the_template_refuses_are_left_out_and_counted(policy):
+    refused = [{**ROWS[0], "thinking": "hm"}, {"prompt": "a", "chosen": "b", "rejected": "c"}]
+    texts, left_out = held_out_texts(policy.tokenizer, [example_of(row) for row in [*refused, ROWS[0]]], limit=256)
+    assert ([text.id for text in texts], left_out) == (["3"], 2)
+
+
 def test_scores_do_not_depend_on_what_shares_a_forest(policy):
     groups = [[TokenPath([1, 2, 3, 4], [2, 3]), TokenPath([1, 2, 9], [2])], [TokenPath([7, 8], [1])]]
     alone = [[nats_of(policy, [[path]])[0][0] for path in group] for group in groups]

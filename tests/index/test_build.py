@@ -137,7 +137,9 @@ def test_a_run_killed_while_embedding_is_finished_by_the_next(village, tmp_path,
     assert index.search("bread", 1)
 
 
-def test_a_run_killed_before_its_view_was_written_is_finished_by_open(village, tmp_path, monkeypatch):
+def test_a_run_killed_before_its_view_was_written_changes_nothing_and_is_finished_by_the_next(
+    village, tmp_path, monkeypatch
+):
     Index.build(tmp_path / "index", [village])
     (village / "new.py").write_text("def polish_bell(bell):\n    bell.shine += 1\n")
 
@@ -149,6 +151,10 @@ def test_a_run_killed_before_its_view_was_written_is_finished_by_open(village, t
         with pytest.raises(KeyboardInterrupt):
             Index.build(tmp_path / "index", [village])
     index = Index.open(tmp_path / "index")
+    assert "new.py" not in {path for _, path in index.files()}
+    assert index.search("bread", 1)
+    index, report = Index.build(tmp_path / "index", [village])
+    assert (report.embedded, report.changed) == (0, 1)
     assert index.search("polish the bell", 1)[0].symbol == "polish_bell"
     assert [folder.name for folder in (tmp_path / "index").glob("view-*")] == ["view-2"]
 

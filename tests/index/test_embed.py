@@ -10,6 +10,10 @@ from homeground.base.errors import HomegroundError
 from homeground.corpus import chunk_lines, language_of
 from homeground.index import Embedder
 
+EMPTY = (2).to_bytes(8, "little") + b"{}"
+ALSO_EMPTY = (3).to_bytes(8, "little") + b"{} "
+"""Both are safetensors without a tensor."""
+
 
 @pytest.fixture(scope="module")
 def embedder():
@@ -67,7 +71,7 @@ def test_batches_hold_every_text_once_and_stay_small(lengths):
 
 def test_a_model_that_is_no_embedder_says_so(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "no-such-type"}')
-    (tmp_path / "model.safetensors").write_bytes(b"")
+    (tmp_path / "model.safetensors").write_bytes(EMPTY)
     with pytest.raises(HomegroundError, match="cannot be loaded") as caught:
         Embedder(str(tmp_path), 64).load()
     assert "homeground weights" in str(caught.value.hint)
@@ -78,8 +82,8 @@ def test_a_model_that_is_no_embedder_says_so(tmp_path):
 
 def test_the_revision_is_that_of_the_weights(tmp_path, embedder):
     (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "model.safetensors").write_bytes(b"one")
+    (tmp_path / "model.safetensors").write_bytes(EMPTY)
     one = Embedder(str(tmp_path), 64).revision
     assert Embedder(str(tmp_path), 64).revision == one != embedder.revision
-    (tmp_path / "model.safetensors").write_bytes(b"two")
+    (tmp_path / "model.safetensors").write_bytes(ALSO_EMPTY)
     assert Embedder(str(tmp_path), 64).revision != one

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from homeground.base.errors import UsageError
@@ -98,3 +100,91 @@ def test_a_filter_that_matches_nothing_says_what_there_is(shared_index, filters,
         shared_index.search("bread", filters=filters)
     assert message in caught.value.message
     assert hint in str(caught.value.hint)
+
+
+PATHS = {
+    "README.md", "setup.py", "src/app.py", "src/gen/a.py", "src/gen/keep.py", "src/tests/test_app.py",
+    "tests/test_a.py", "tests/data/x.json", "docs/tests/page.md",
+}  # fmt: skip
+
+
+def below(*folders):
+    return {path for path in PATHS if path.startswith(folders)}
+
+
+@pytest.mark.parametrize(("patterns", "expected"), [
+    (("!tests/",), {"README.md", "setup.py", "src/app.py", "src/gen/a.py", "src/gen/keep.py"}),
+    (("!tests",), {"README.md", "setup.py", "src/app.py", "src/gen/a.py", "src/gen/keep.py"}),
+    (("!tests/**",), PATHS - below("tests/")),
+    (("!/tests/",), PATHS - below("tests/")),
+    (("!tests/", "!docs/"), {"README.md", "setup.py", "src/app.py", "src/gen/a.py", "src/gen/keep.py"}),
+    (("!*.py",), {"README.md", "tests/data/x.json", "docs/tests/page.md"}),
+    (("src/",), below("src/")),
+    (("src",), below("src/")),
+    (("/src/",), below("src/")),
+    (("tests/",), below("tests/", "src/tests/", "docs/tests/")),
+    (("/tests/",), below("tests/")),
+    (("src/", "!src/gen/"), below("src/") - below("src/gen/")),
+    (("src/", "!src/gen/", "src/gen/keep.py"), below("src/") - {"src/gen/a.py"}),
+    (("*.py", "!tests/"), {"setup.py", "src/app.py", "src/gen/a.py", "src/gen/keep.py"}),
+    (("/*.py",), {"setup.py"}),
+    (("*.py", "!/*/"), {"setup.py"}),
+    (("src/*.py",), {"src/app.py"}),
+    (("src/**/*.py",), below("src/")),
+    (("**/gen/",), below("src/gen/")),
+    (("*", "!src/"), PATHS - below("src/")),
+])  # fmt: skip
+def test_patterns_of_paths_mean_what_they_mean_to_git(patterns, expected):
+    assert Filters(paths=patterns).passing(PATHS) == (expected, [])
+
+
+@pytest.mark.parametrize(("patterns", "warning"), [
+    (("!test/",), "the path '!test/' excludes nothing; nearest: 'tests/'"),
+    (("!tests/", "*.py"), "the path '!tests/' excludes nothing: a later pattern decides; put it last"),
+    (("src/", "!docs/"), "the path '!docs/' excludes nothing: no other pattern takes it in"),
+    (("src/", "scr/app.py"), "the path 'scr/app.py' adds nothing; nearest: 'src/app.py'"),
+    (("src/", "./src/app.py"), "the path './src/app.py' adds nothing; nearest: 'src/app.py'"),
+    (("src/", "app.py/"), "the path 'app.py/' adds nothing; nearest: 'src/app.py'"),
+    (("src/", ""), "the path '' adds nothing"),
+    (("src/gen/", "*.md", "!/src/"), "the path 'src/gen/' adds nothing; nearest: 'src/gen/'"),
+])  # fmt: skip
+def test_a_pattern_that_changes_nothing_is_warned_of(patterns, warning):
+    passed, warnings = Filters(paths=patterns).passing(PATHS)
+    assert passed
+    assert warnings == [warning]
+
+
+def test_values_of_every_filter_that_change_nothing_are_warned_of(shared_index):
+    filters = Filters(("bakery/", "bakerie/"), ("python", "pyhton"), ("method", "metod"), ("heat*", "Ofen"))
+    found = shared_index.explain("bread", filters=filters)
+    assert found.hits
+    assert found.document("bread")["warnings"] == found.warnings == [
+        "the path 'bakerie/' adds nothing; nearest: 'bakery/'", "no chunk has the kind 'metod'; nearest: 'method'",
+        "no chunk has the language 'pyhton'; nearest: 'python'", "no chunk has the symbol 'Ofen'; nearest: 'Oven'",
+    ]  # fmt: skip
+    assert "warnings" not in shared_index.explain("bread", filters=Filters(("bakery/",))).document("bread")
+
+
+@pytest.mark.parametrize("filters", [
+    Filters(paths=("*?" * 14 + "ZZ",)), Filters(paths=("!" + "*?" * 400 + "ZZ", "*")),
+    Filters(symbols=("*?" * 14 + "ZZ", "*")),
+    Filters(paths=("*" + "a*" * 500,) * 4), Filters(paths=("*a?b*",) * 800),
+    Filters(symbols=("*" + "[a-z]*" * 150 + "!", "*")),
+])  # fmt: skip
+def test_no_filter_takes_long(filters):
+    path = "/".join(["a" * 250] * 10)
+    began = time.monotonic()
+    filters.passing({path, path + "b"})
+    for pattern in filters.symbols:
+        symbol_matches(pattern, "a" * 60_000)
+    assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize(("filters", "message"), [
+    (Filters(paths=("a" * 1025,)), "have 1,025 characters"),
+    (Filters(symbols=("a" * 60_000,)), "have 60,000 characters"),
+    (Filters(paths=("ab",) * 2049), "have 4,098 characters"),
+])  # fmt: skip
+def test_long_patterns_and_many_are_refused(shared_index, filters, message):
+    with pytest.raises(UsageError, match=message):
+        shared_index.search("bread", filters=filters)

@@ -100,7 +100,7 @@ def test_what_is_staged_is_seen_by_nobody_and_is_not_cut_again(tmp_path, monkeyp
         path.write_text(path.read_text().replace("number + ", "number - "))
     with monkeypatch.context() as patch:
         patch.setattr(building, "_WINDOW_CHUNKS", 5)
-        patch.setattr("homeground.index.index.commit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("homeground.index.index.publish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             Index.build(tmp_path / "index", [tree])
     during = state(tmp_path / "index")
@@ -119,7 +119,7 @@ def test_what_is_staged_is_seen_by_nobody_and_is_not_cut_again(tmp_path, monkeyp
 def test_what_was_staged_and_then_deleted_leaves_nothing(tmp_path, monkeypatch):
     tree = write_tree(tmp_path / "tree", 6)
     with monkeypatch.context() as patch:
-        patch.setattr("homeground.index.index.commit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("homeground.index.index.publish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             Index.build(tmp_path / "index", [tree])
     (tree / "part0" / "file0.py").unlink()

@@ -3,7 +3,7 @@
 import pytest
 
 from homeground.index import Index, Stage
-from homeground.index.search import identifier
+from homeground.index.tools import Tools
 
 SOURCE = '''
 class Server:
@@ -75,15 +75,84 @@ def test_the_stage_can_be_left_out(index):
     assert all("symbol" not in hit.scores for hit in index.search("parse_headers", 10, stages=stages))
 
 
+SIGNS = {
+    "money.rb": """class Money
+  def [](key)
+    @parts[key]
+  end
+
+  def []=(key, value)
+    @parts[key] = value
+  end
+
+  def <=>(other)
+    compare(other)
+  end
+
+  def empty?
+    self <=> nil
+  end
+
+  def empty
+    @parts = {}
+  end
+end
+""",
+    "gauge.h": """class GAUGE_EXPORT Gauge {
+ public:
+  operator bool() const { return read(); }
+  bool operator==(const Gauge& other) const { return same(other); }
+  int operator[](int row) const { return read(); }
+  ~Gauge() { close(); }
+};
+""",
+    "Fold.hs": """module Fold where
+
+(<+>) :: Int -> Int -> Int
+a <+> b = a
+""",
+    "list.scala": """class Chain {
+  def ::(x: Int): Chain = {
+    prepend(x)
+  }
+}
+""",
+}
+
+
+@pytest.fixture(scope="module")
+def signs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("signs")
+    for name, text in SIGNS.items():
+        (folder / name).write_text(text)
+    return Index.build(tmp_path_factory.mktemp("index"), [folder])[0]
+
+
 @pytest.mark.parametrize(
-    ("query", "name"),
+    ("written", "symbol"),
     [
-        ("a.b_c", "a.b_c"), ("A::b", "A.b"), ("Set#add()", "Set.add"), ("größe", "größe"),
-        ("two words", ""), ("1st", ""), ("a.", ""), ("", ""), ("f(x)", ""),
+        ("Money.[]", "Money.[]"), ("Money#[]=", "Money.[]="), ("[]=", "Money.[]="), ("<=>", "Money.<=>"),
+        ("Money.<=>", "Money.<=>"), ("empty?", "Money.empty?"), ("empty", "Money.empty"), ("empty()", "Money.empty"),
+        ("operator bool", "Gauge.operator bool"), ("Gauge::operator==", "Gauge.operator=="),
+        ("operator ==", "Gauge.operator=="), ("operator[]", "Gauge.operator[]"), ("Gauge::~Gauge", "Gauge.~Gauge"),
+        ("(<+>)", "<+>"), ("<+>", "<+>"), ("Chain.::", "Chain.::"), ("::", "Chain.::"), ("Gauge", "Gauge"),
     ],
 )  # fmt: skip
-def test_a_name_is_one_dotted_word(query, name):
-    assert identifier(query) == name
+def test_a_name_with_signs_is_found_first_by_each_tool(signs, written, symbol):
+    tools = Tools(signs)
+    assert signs.search(written, 5)[0].symbol == symbol
+    assert tools.symbols(written)["symbols"][0]["symbol"] == symbol
+    assert tools.trace(written)["symbol"]["symbol"] == symbol
+
+
+def test_a_name_with_signs_can_have_its_file_in_front(signs):
+    assert Tools(signs).trace("gauge.h:Gauge::operator==")["external"] == ["same"]
+    assert Tools(signs).trace("list.scala:Chain.::")["symbol"]["path"] == "list.scala"
+
+
+def test_an_operator_among_words_counts(signs):
+    hits = signs.search("how is the order decided by <=>", 5, stages=[Stage.LEXICAL])
+    assert hits[0].symbol == "Money.<=>"
 
 
 def test_a_search_explains_itself(index):
@@ -93,3 +162,25 @@ def test_a_search_explains_itself(index):
     assert set(told.seconds) >= {"dense", "lexical", "fused"}
     assert told.searched == told.candidates == len(index.chunks())
     assert set(told.to_json()) == {"weights", "seconds", "candidates", "searched"}
+
+
+@pytest.mark.parametrize("query", ["x" * 60_000, "Server." + "y" * 60_000, "%" * 60_000, "_" * 60_000])
+def test_a_name_of_any_length_is_searched(index, query):
+    assert index._manifest.named(query) == []
+    assert isinstance(index.search(query, 1), list)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("serve_forever", 2),
+        ("SERVE_FOREVER", 2),
+        ("server.serve_forever", 1),
+        ("serve%", 0),
+        ("serve?forever", 0),
+        ("forever", 0),
+        ("Server", 1),
+    ],
+)
+def test_a_name_is_a_whole_symbol_or_its_end_behind_a_dot(index, name, count):
+    assert len({(chunk.path, chunk.symbol) for chunk in index._manifest.named(name)}) == count

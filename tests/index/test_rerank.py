@@ -14,6 +14,9 @@ from homeground.index import Index, IndexSettings, Stage
 from homeground.index.rerank import Reranker
 from tests.corpus.village import FILES
 
+EMPTY = (2).to_bytes(8, "little") + b"{}"
+"""Safetensors without a tensor."""
+
 # Names that say nothing to the embedder: only a stage that was trained on them can rank by them.
 TOPICS = {"alpha": ["coin", "price", "paid"], "beta": ["blade", "rod", "anvil"], "gamma": ["hoof", "girth", "nails"]}
 QUERY = "everything in the village about {topic}"
@@ -132,6 +135,6 @@ def test_a_reranker_that_cannot_rank_says_so(tmp_path):
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "config.json").write_text('{"model_type": "no-such-type"}')
-    (broken / "model.safetensors").write_bytes(b"")
+    (broken / "model.safetensors").write_bytes(EMPTY)
     with pytest.raises(HomegroundError, match="cannot be loaded"):
         Reranker(str(broken)).score("query", ["text"])

@@ -95,6 +95,84 @@ def test_an_agent_of_ones_own_is_measured_trained_and_measured_again(run, own, r
     assert "which `rl run` has measured itself" in err
 
 
+# In the form of Agent Lightning's own examples, with the standard library: theirs takes a second to import its client.
+CHAT_AGENT = """
+import asyncio
+import json
+import os
+import urllib.request
+
+LETTER = os.environ["LETTER"]
+
+
+def post(url, body):
+    headers = {"Authorization": "Bearer " + os.environ["AGL_KEY"], "Content-Type": "application/json"}
+    return json.load(urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers)))
+
+
+def ask():
+    message = {"role": "user", "content": "Write " + os.environ["LETTER"] + os.environ["MORE"]}
+    body = {"model": "auto", "messages": [message], "temperature": 1.0, "max_tokens": 6}
+    answer = post(os.environ["AGL_OPENAI_BASE_URL"] + "/chat/completions", body)
+    return answer["choices"][0]["message"]["content"] or ""
+
+
+def post_reward(value):
+    post(os.environ["AGL_EVENT_URL"], {"event_type": "reward", "data": {"value": value}})
+
+
+class ChatAgent:
+    async def run(self) -> None:
+        text = await asyncio.to_thread(ask)
+        post_reward(99.0)
+        post_reward(text.count(LETTER) / (1 + len(text)))
+
+
+class Silent:
+    def run(self) -> None:
+        ask()
+"""
+
+
+@pytest.fixture
+def lightning(own, tmp_path):
+    (tmp_path / "gsm8k_agent.py").write_text(CHAT_AGENT)
+    rows = [{"letter": letter, "more": [1, {"é": None}]} for letter in "abcdefghijklmnop"]
+    (tmp_path / "tasks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def options(name):
+        return ["rl", "run", "--agent", f"gsm8k_agent.py:{name}", "--runner", "process", "--tasks", "tasks.jsonl"]
+
+    return options
+
+
+def test_an_agent_of_agent_lightnings_is_trained_unchanged(run, lightning, recipe, tmp_path):
+    (tmp_path / "small.yaml").write_text(recipe.read_text().replace("tasks_per_step: 2", "tasks_per_step: 1"))
+    code, out, err = run(*lightning("ChatAgent"), "--recipe", tmp_path / "small.yaml", "--run", "theirs", "--json")
+    assert code == 0, err
+    results = json.loads(out)["results"]
+    jsonschema.validate(json.loads(out), json.loads((SCHEMAS / "agent_run.json").read_text()))
+    folder = tmp_path / ".homeground" / "runs" / "theirs"
+    steps = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [(step["rollouts"], step["failed"]) for step in steps] == [(4, 0), (4, 0)]
+    assert list(results["paired"]) == ["reward"]
+    answers = [json.loads(line) for line in (folder / "evaluations" / "after-answers.jsonl").read_text().splitlines()]
+    assert {row["error"] for row in answers} == {None}
+    assert all(0 <= row["reward"] < 1 for row in answers), "the last event counts"
+    code, out, err = run("rollouts", "theirs", "--json")
+    assert code == 0, err
+    assert "[1, {" in out, "a field that is no text is JSON"
+
+
+def test_an_agent_that_posts_no_reward_is_told_where_one_may_come_from(run, lightning, recipe):
+    code, _, err = run(*lightning("Silent"), "--recipe", recipe, "--run", "missing")
+    assert code == 1
+    assert (
+        "there is no reward: no function gives one (--reward), and within 0 s of its end the agent posted no event "
+        in err
+    )
+
+
 def test_traces_and_past_successes_join_the_groups(run, own, recipe, tmp_path):
     traces = [
         {

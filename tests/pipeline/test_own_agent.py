@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from homeground.base.errors import RecipeError
+from homeground.base.errors import RecipeError, UsageError
 from homeground.base.memory import PeakMemory
 from homeground.base.progress import Progress
 from homeground.base.workspace import open_workspace
@@ -40,6 +40,13 @@ def test_rewards_of_a_recipe_are_weighted_and_named(files):
 def test_two_rewards_of_one_name_are_told_apart_by_their_files(files):
     found = judged(own_agent(section(("one.py:reward", 1.0), ("two.py:reward", -1.0))))
     assert (found.value, found.parts) == (-2.0, {"one.py:reward": 1.0, "two.py:reward": 3.0})
+
+
+def test_only_an_agent_in_a_process_may_come_without_a_reward(files):
+    assert own_agent(section(runner="process")).reward is None
+    with pytest.raises(UsageError, match="nothing says which reward to train with") as caught:
+        own_agent(section())
+    assert "--reward reward.py:reward" in caught.value.hint
 
 
 def test_heldout_tasks_come_from_their_file_or_from_a_share(files, tmp_path):

@@ -8,6 +8,8 @@ from homeground.pipeline.sft_data import sft_data
 from homeground.recipe import DataSection
 from homeground.tasks import LookupTask, Split
 
+from ..policy import tiny
+from ..policy.tiny import CHATML
 from .test_documents import check
 
 QUIET = Progress(quiet=True)
@@ -28,10 +30,10 @@ def write(tmp_path):
     return file
 
 
-def made(sources, *, seed=0, tasks=(), **settings):
+def made(sources, *, seed=0, tasks=(), tokenizer=None, strict=False, **settings):
     section = DataSection.model_validate({"sources": [{"source": s} if isinstance(s, str) else s for s in sources]}
                                          | settings)  # fmt: skip
-    return sft_data(section, QUIET, seed=seed, tasks=tasks)
+    return sft_data(section, QUIET, seed=seed, tasks=tasks, tokenizer=tokenizer, strict=strict)
 
 
 def asked(examples):
@@ -111,3 +113,33 @@ def test_what_cannot_be_trained_says_why(write, rows, settings, words):
     with pytest.raises(HomegroundError) as caught:
         made([write("rows.jsonl", rows)], **settings)
     assert words in str(caught.value)
+
+
+def test_rows_that_the_chat_template_refuses_are_rejected_before_the_mixture_is_made(write):
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + CHATML
+    )
+    file = write("c.jsonl", [{**row(f"What is number {n}?"), "system": "s" if n < 3 else None} for n in range(5)])
+    found = made([file], tokenizer=tokenizer)
+    assert [one.place for one in found.rejected] == [f"{file}:{n}" for n in (1, 2, 3)]
+    assert "no system" in found.rejected[0].reason
+    (account,) = found.sources
+    assert (account.rows, account.rejected, account.taken) == (5, 3, 2)
+    check("data", json.loads(json.dumps(found.document())))
+    with pytest.raises(HomegroundError, match="no system") as caught:
+        made([file], tokenizer=tokenizer, strict=True)
+    assert caught.value.where == f"{file}:1"
+    with pytest.raises(HomegroundError, match=r"nothing is left to train on.*c\.jsonl:1: the chat template refuses"):
+        made([{"source": file, "read_rows": 3}], tokenizer=tokenizer)
+
+
+def test_held_out_rows_that_the_template_refuses_are_rejected_too(write):
+    thinking = {**row("What is a number?"), "thinking": "hm"}
+    train, held = write("t.jsonl", numbered(3)), write("h.jsonl", [thinking, row("What is held out?")])
+    found = made([train], tokenizer=tiny.tokenizer(), heldout={"source": held})
+    assert asked(found.heldout) == {"What is held out?"}
+    assert [one.place for one in found.rejected] == [f"{held}:1"]
+    with pytest.raises(HomegroundError, match="none of its rows can be measured") as caught:
+        made([train], tokenizer=tiny.tokenizer(), heldout={"source": write("n.jsonl", [thinking])})
+    assert caught.value.where.endswith("n.jsonl")

@@ -71,7 +71,7 @@ def test_a_folder_that_is_deleted_under_its_run_ends_it_in_words(policy, tmp_pat
 
     thief = threading.Thread(target=delete)
     thief.start()
-    with pytest.raises(HomegroundError, match="the folder of the run 'run' was deleted while it ran"):
+    with pytest.raises(HomegroundError, match="the folder of the run 'run' was deleted while it was trained"):
         train_sft(policy, ROWS, config(epochs=2000), folder=folder, quiet=True)
     thief.join()
 
@@ -88,6 +88,27 @@ def test_rows_that_teach_nothing_are_told(policy, tmp_path, rows, message):
         train_sft(policy, rows, folder=tmp_path, quiet=True)
     assert caught.value.hint
     assert caught.value.where == ("row 2" if rows else None)
+
+
+def test_a_row_that_the_template_cannot_show_is_told(policy, tmp_path):
+    thinking = {"prompt": "a", "completion": "b", "thinking": "hm"}
+    with pytest.raises(UsageError, match="leaves out the thoughts") as caught:
+        train_sft(policy, [ROWS[0], thinking], folder=tmp_path, quiet=True)
+    assert caught.value.where == "row 2"
+
+
+def test_fields_that_a_data_set_adds_to_every_object_are_none_of_a_row_s(policy):
+    from datasets import Dataset
+
+    from homeground.pipeline.supervised import _rendered
+
+    def row(arguments):
+        call = {"function": {"name": "find", "arguments": arguments}}
+        return {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [call]}]}
+
+    rows = [row({"text": "a"}), row({"limit": 1})]
+    plain, table = (_rendered(policy, given, SftConfig()) for given in (rows, Dataset.from_list(rows)))
+    assert [path.ids for path in plain] == [path.ids for path in table]
 
 
 def test_a_policy_is_evaluated_greedily_and_compared_with_itself(policy):

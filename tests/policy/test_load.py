@@ -108,7 +108,7 @@ def test_a_broken_adapter_config_is_named(policy, llama, tmp_path):
     (tmp_path / "adapter" / "adapter_config.json").write_text("{")
     with pytest.raises(HomegroundError) as caught:
         load(llama, adapter=tmp_path / "adapter")
-    assert caught.value.where == str(tmp_path / "adapter")
+    assert caught.value.where == f"{tmp_path / 'adapter' / 'adapter_config.json'}:1"
 
 
 @pytest.mark.parametrize("damage", ["no weights", "broken config", "unknown architecture"])

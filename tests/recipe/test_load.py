@@ -70,7 +70,7 @@ def test_numbers_are_read_as_people_write_them(tmp_path, text, value):
     file = tmp_path / "recipe.yaml"
     file.write_text(f"sft: {{learning_rate: {text}}}")
     if value is None:
-        with pytest.raises(RecipeError, match=r"greater than 0, not -0\.05"):
+        with pytest.raises(RecipeError, match=r"greater than 0, not -\.5e-1"):
             load_recipe(file)
     else:
         assert load_recipe(file).sft.learning_rate == value
@@ -119,7 +119,7 @@ def test_a_key_like_no_other_gets_the_list(refused):
         ("corpus: {roots: []}", 1, "'corpus.roots' must be a list with at least one item, not []"),
         ("model: {lora: {targets: 5}}", 1, "'model.lora.targets' must be text, not 5"),
         ("rl:\n  group_size: 1", 2, "'rl.group_size' must be greater than or equal to 2, not 1"),
-        ("sft: {clip: .inf}", 1, "'sft.clip' must be a finite number, not inf"),
+        ("sft: {clip: .inf}", 1, "'sft.clip' must be a finite number, not .inf"),
     ],
 )
 def test_a_wrong_value_names_file_line_key_and_what_it_must_be(refused, text, line, message):
@@ -165,8 +165,8 @@ def test_a_key_given_twice_is_refused(refused):
     [
         ("sft:\n  epochs: [1", 2, "expected ',' or ']'"),
         ("sft:\n\tepochs: 1", 2, "cannot start any token"),
-        ("a: &x 1\nb: *x", 2, "aliases"),
-        ("a: !!python/object/apply:os.system [id]", 1, "could not determine a constructor"),
+        ("a: &x 1\nb: *x", 2, "'b': YAML reads *x as an alias"),
+        ("a: !!python/object/apply:os.system [id]", 1, "YAML reads !!python/object/apply:os.system as a tag"),
         ("- sft", 1, "a mapping of sections"),
     ],
 )
@@ -175,6 +175,77 @@ def test_invalid_yaml_names_the_line(refused, text, line, message):
     assert message in error.message
     assert error.where == f"{file}:{line}"
     assert error.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message", "quoted"),
+    [
+        ("index:\n  exclude: [*.lock]", 2, "'index.exclude': YAML reads *.lock as an alias", "*.lock"),
+        ("index:\n  exclude:\n    - a\n    - *.lock", 4, "'index.exclude': YAML reads *.lock as an alias", "*.lock"),
+        ("index:\n  exclude:\n  - *.lock", 3, "'index.exclude': YAML reads *.lock as an alias", "*.lock"),
+        ("index:\n  exclude:\n    - !tests/", 3, "'index.exclude.0': YAML reads !tests/ as a tag", "!tests/"),
+        ("index:\n  exclude: [!tests/, a]", 2, "'index.exclude.0': YAML reads !tests/, as a tag", "!tests/"),
+        ("index: {}\nrun: @x", 2, "'run': YAML reads @x as a sign of its own", "@x"),
+        ("run: %x", 1, "'run': YAML reads %x as a directive", "%x"),
+        ("run: 007", 1, "'run': 007 begins with a zero", "007"),
+        ("sft:\n  epochs: 010", 2, "'sft.epochs': 010 begins with a zero", "010"),
+        ("run: 12", 1, "'run' must be text, not 12", "12"),
+        ("agent:\n  env:\n    PORT: 8080", 3, "'agent.env.PORT' must be text, not 8080", "8080"),
+        ("run: on", 1, "'run' must be text, not on", "on"),
+        ("run: 1e5", 1, "'run' must be text, not 1e5", "1e5"),
+        ("run: 2024-01-01", 1, "'run' must be text, not 2024-01-01", "2024-01-01"),
+        ("run: 2024-13-45", 1, "'run': 2024-13-45 is no date", "2024-13-45"),
+        ("corpus:\n  roots: [no]", 2, "'corpus.roots.0' must be text, not no", "no"),
+        ("corpus:\n  2024-13-45: x", 2, "the key 2024-13-45 of 'corpus' is not text", "2024-13-45"),
+        ("1: x", 1, "the key 1 of 'the recipe' is not text", "1"),
+        ("run: !!bool maybe", 1, "'run': maybe is neither true nor false", "maybe"),
+    ],
+)
+def test_what_yaml_reads_as_no_text_names_key_and_line_and_says_to_quote_it(refused, text, line, message, quoted):
+    error, file = refused(text)
+    assert message in error.message
+    assert error.where == f"{file}:{line}"
+    assert f'quote it: "{quoted}"' in error.hint
+
+
+@pytest.mark.parametrize(
+    "value", ["9" * 5000, "0x" + "f" * 5000, "0b" + "1" * 5000, "!!int x", "!!float x", "!!timestamp x"]
+)
+@pytest.mark.parametrize("key", ["seed", "run"])
+def test_a_number_of_any_length_or_form_is_a_recipe_error_of_bounded_length(refused, key, value):
+    error, file = refused(f"{key}: {value}")
+    assert f"'{key}': " in error.message
+    assert error.where == f"{file}:1"
+    assert len(str(error)) < 500
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("seed: 1:30", "'seed' must be a whole number, not '1:30'"),
+    ("seed: .nan", "'seed' must be a whole number, not .nan"),
+    ("seed: 1e400", "'seed' must be a whole number, not 1e400"), ("? [a]\n: b", "a key of 'the recipe' is a list"),
+    ("sft:\n  clip: 1:30.5", "'sft.clip' must be a number"), ("<<: {seed: 1}", "unknown key '<<'"),
+    ("run: !!binary aGk=", "YAML reads !!binary as a tag"), ("run: !!set {a}", "YAML reads !!set as a tag"),
+])  # fmt: skip
+def test_what_yaml_would_read_as_something_else_is_refused(refused, text, message):
+    assert message in refused(text)[0].message
+
+
+def test_a_tab_is_named_as_what_it_is(refused):
+    assert refused("sft:\n\tepochs: 1")[0].hint == "indent with spaces, not with tabs"
+
+
+@pytest.mark.parametrize("name", ["12:30:45", "2024-13-45", "007", "=", "no", "1e5", "*x", "0777"])
+def test_a_quoted_text_stays_text_and_is_written_out_as_such(tmp_path, name):
+    (tmp_path / "r.yaml").write_text(f'corpus:\n  roots: ["{name}"]')
+    recipe = load_recipe(tmp_path / "r.yaml")
+    (tmp_path / "again.yaml").write_text(recipe.to_yaml())
+    assert recipe.corpus.roots == load_recipe(tmp_path / "again.yaml").corpus.roots == (name,)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_a_recipe_may_begin_with_a_byte_order_mark(tmp_path, encoding):
+    (tmp_path / "r.yaml").write_bytes("run: caf\u00e9\n".encode(encoding))
+    assert load_recipe(tmp_path / "r.yaml").run == "caf\u00e9"
 
 
 @pytest.mark.parametrize("text", [b"\xff\xfe\x00", b"a: \x00", b"[" * 20000])
@@ -203,3 +274,7 @@ def test_a_missing_file_says_what_can_be_given(tmp_path):
 def test_a_folder_is_no_recipe(tmp_path):
     with pytest.raises(RecipeError, match="cannot be read: Is a directory"):
         load_recipe(tmp_path)
+
+
+def test_an_override_of_any_size_is_a_recipe_error(refused):
+    assert "not a number of" in refused("seed: 1", {"seed": 10**5000})[0].message

@@ -5,13 +5,15 @@ import subprocess
 import sys
 import textwrap
 import threading
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 
 from homeground.base.errors import HomegroundError
 from homeground.policy import TokenForest, chat
-from homeground.rollouts import AgentResult, DirectSource, sampled_paths
+from homeground.rollouts import AgentResult, DirectSource, Failure, sampled_paths
 
 TEMPERATURE = 0.8
 
@@ -97,6 +99,34 @@ def test_a_reward_that_raises_stops_the_run(served):
 
     with pytest.raises(ZeroDivisionError, match="in the reward"):
         source(served, broken).collect(["a"], 2, step=0)
+
+
+def test_a_reward_may_be_a_number_of_any_library(served):
+    for one in (np.float32(0.5), torch.tensor([0.5]), Fraction(1, 2)):
+        (found,) = source(served, lambda prompt, completion, one=one: one).collect(["a"], 1, step=0)
+        assert (found.reward, type(found.reward)) == (0.5, float)
+
+
+@pytest.mark.parametrize("kind", ["plain", "async", "agent"])
+def test_a_reward_that_is_no_number_names_its_function_and_the_task(served, kind):
+    def plain(prompt, completion):
+        return [1.0]
+
+    async def waits(prompt, completion):
+        return "high"
+
+    async def agent(task, client):
+        return AgentResult(None if task == "a" else "high")
+
+    if kind == "agent":
+        (found,) = source(served, agent=agent).collect(["b"], 1, step=0)
+        assert (found.reward, found.failure) == (None, Failure.BAD_REWARD)
+        assert "<locals>.agent' gave 'high', which is no finite number (the task 'b')" in found.error
+        return
+    function = plain if kind == "plain" else waits
+    with pytest.raises(HomegroundError, match=f"the reward function '.*{function.__name__}' gave") as caught:
+        source(served, function).collect([{"prompt": "a", "gold": 7}], 1, step=0)
+    assert caught.value.where == "the task {'gold': 7, 'prompt': 'a'}"
 
 
 @pytest.mark.parametrize(("task", "message"), [

@@ -61,11 +61,12 @@ def test_only_what_the_agent_did_gets_the_reward_of_failures(failure, reward):
     assert trajectory.reward == reward
 
 
-@pytest.mark.parametrize("value", [None, "high", float("nan"), float("inf"), [1.0], {"value": 1}])
+@pytest.mark.parametrize("value", [None, "high", "1", float("nan"), float("inf"), [1.0], {"value": 1}])
 def test_a_posted_reward_that_is_no_finite_number_is_a_bad_reward(value):
     trajectory = read_trajectory([event(RESPONSE), event(kind="reward", value=value)], attempt())
     assert (trajectory.reward, trajectory.failure) == (None, Failure.BAD_REWARD)
-    assert "the reward is" in trajectory.error
+    assert "the event 'reward' that was posted gave" in trajectory.error
+    assert trajectory.error.endswith("which is no finite number (the task 'the task')")
 
 
 def test_nobody_s_reward_is_told_apart_from_a_bad_one():

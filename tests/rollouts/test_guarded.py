@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from homeground.rollouts import AgentResult, Failure
-from homeground.rollouts.guarded import RolloutFailedError, checked_reward, run_agent
+from homeground.rollouts.guarded import RolloutFailedError, checked_result, run_agent
 
 
 def ran(agent, timeout_s=5.0):
@@ -65,13 +65,18 @@ def test_what_agents_do(monkeypatch):
     assert stubborn, "it was asked to stop"
 
 
-@pytest.mark.parametrize(("value", "reward"), [(1, 1.0), (True, 1.0), (-0.5, -0.5), (torch.tensor(0.25), 0.25)])
-def test_numbers_are_rewards(value, reward):
-    assert checked_reward(value) == reward
+def test_the_numbers_of_a_result_are_floats():
+    found = checked_result(AgentResult(torch.tensor(0.25), {"a": torch.tensor([1])}, "x"), "the agent", "t")
+    assert found == AgentResult(0.25, {"a": 1.0}, "x")
+    assert type(found.parts["a"]) is float
 
 
-@pytest.mark.parametrize("value", ["1", None, [1.0], {}, float("nan"), float("-inf"), torch.tensor(float("nan"))])
-def test_nothing_else_is(value):
-    with pytest.raises(RolloutFailedError, match="the reward is") as caught:
-        checked_reward(value)
-    assert caught.value.failure is Failure.BAD_REWARD
+@pytest.mark.parametrize(("result", "told"), [
+    (AgentResult(None), "the agent gave None, which is no finite number (the task {'q': 1})"),
+    (AgentResult(1.0, {"a": "high"}),
+     "the agent, in its part 'a', gave 'high', which is no finite number (the task {'q': 1})"),
+])  # fmt: skip
+def test_anything_else_fails_the_rollout_and_names_the_task(result, told):
+    with pytest.raises(RolloutFailedError) as caught:
+        checked_result(result, "the agent", {"q": 1})
+    assert (caught.value.failure, caught.value.words) == (Failure.BAD_REWARD, told)

@@ -1,5 +1,6 @@
 """Programs as agents, through a real gateway and Agent Lightning's real local controller."""
 
+import contextlib
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from homeground.base.agent_program import RUNNER
+from homeground.base.agent_program import ERRORS, OUTPUT, RUNNER
 from homeground.base.errors import HomegroundError
 from homeground.rollouts import AgentResult, Failure, Gateway, GatewaySource, ProcessRunner, Program
 
@@ -32,6 +33,15 @@ AGENT = """
         answer = post(os.environ["OPENAI_BASE_URL"] + "/chat/completions", body)
         return answer["choices"][0]["message"]["content"]
 
+    def hide():
+        # A daemon without the environment that it was started with.
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                os.execve(sys.executable, [sys.executable, "-c", "import time; time.sleep(60)", task["mark"]], {})
+            os._exit(0)
+        os.wait()
+
     said = ask(task["question"])
     match task.get("then"):
         case "raise":
@@ -44,6 +54,14 @@ AGENT = """
             post(os.environ["AGL_EVENT_URL"], {"event_type": "reward", "data": {"value": "high"}})
         case "leave":
             subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+        case "hide":
+            hide()
+        case "hide and sleep":
+            hide()
+            time.sleep(60)
+        case "print":
+            print("x" * 5_000_000)
+            print("y" * 5_000_000, file=sys.stderr)
         case "kill":
             os.kill(os.getpid(), 9)
     assert json.load(sys.stdin) == task
@@ -87,7 +105,7 @@ def test_every_way_a_program_can_end(gateway, served, agent, monkeypatch):
         found = dict(zip(ways, source.collect(tasks, 1, step=0), strict=True))
         assert marked(runner) == [], "nothing runs between steps"
         (evaluated,) = source.evaluate([{"question": "held out"}])
-    assert runner.stragglers == 1
+    assert runner.stragglers == 0
     assert marked(runner) == []
     assert {way: t.failure for way, t in found.items()} == {
         "": None,
@@ -117,6 +135,53 @@ def test_every_way_a_program_can_end(gateway, served, agent, monkeypatch):
     assert seen["HOME"] == plain.outcome["here"] != os.environ.get("HOME")
     assert not Path(seen["HOME"]).exists(), "its folder is removed"
     assert plain.outcome["arguments"] == ["--fast", "$HOME; ls"], "no shell has read them"
+
+
+def hidden(mark):
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.status() != psutil.STATUS_ZOMBIE and mark in process.cmdline():
+                found.append(process)
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux has subreapers")
+def test_a_daemon_without_an_environment_ends_with_its_rollout_or_its_step(gateway, served, agent, tmp_path):
+    mark, seen = f"mark-{os.getpid()}-{time.time_ns()}", {}
+    runner = ProcessRunner(Program([str(agent)]), size=2)
+
+    def grade(task, outcome):
+        seen[task["then"]] = len(hidden(mark + task["then"]))
+        return AgentResult(1.0)
+
+    ways = ["hide", "hide and sleep"]
+    tasks = [{"question": "q", "then": way, "mark": mark + way} for way in ways]
+    with GatewaySource(gateway, served.server, runner, grade=grade, timeout_s=3) as source:
+        ended, killed = source.collect(tasks, 1, step=0)
+        assert (ended.failure, killed.failure) == (None, Failure.TIMED_OUT)
+        assert seen == {"hide": 0}, "it is gone before the rollout is graded"
+        assert [hidden(mark + way) for way in ways] == [[], []]
+    assert runner.stragglers == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux has subreapers")
+def test_what_a_program_prints_is_capped_on_disk(gateway, served, agent):
+    runner, sizes = ProcessRunner(Program([str(agent)]), size=1), []
+    left = runner._left
+
+    def measured(rollout_id):
+        folder = runner._records / rollout_id
+        sizes.extend((folder / name).stat().st_size for name in (OUTPUT, ERRORS))
+        return left(rollout_id)
+
+    runner._left = measured
+    grade = lambda task, outcome: AgentResult(1.0, outcome=json.loads(outcome.splitlines()[-1])["said"])  # noqa: E731
+    with GatewaySource(gateway, served.server, runner, grade=grade, timeout_s=20) as source:
+        (found,) = source.collect([{"question": "q", "then": "print"}], 1, step=0)
+    assert found.error is None
+    assert found.outcome == served.policy.tokenizer.decode(found.turns[0].ids, skip_special_tokens=True)
+    assert all(65536 <= size <= 17 * 65536 for size in sizes)
 
 
 def test_programs_survive_the_death_of_their_gateway_and_die_with_their_controller(served, agent):

@@ -140,7 +140,7 @@ def test_an_unknown_model_is_404_and_names_the_one_there_is(served):
 
 
 @pytest.mark.parametrize(("body", "words"), [
-    (b"{", "JSON decode error"),
+    (b"{", "the body is not JSON: "),
     (b'{"messages": [{"role": "user", "content": "x"}]}', "model: Field required"),
     (b'{"model": "policy", "messages": []}', "messages: List should have at least 1 item"),
     (b'{"model": "policy", "messages": [{"role": "user", "content": 3}]}', "messages.0.content: "),

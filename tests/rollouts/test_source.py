@@ -338,7 +338,10 @@ def test_a_reward_may_come_from_a_grader_and_what_fails_there_fails_the_rollout_
         good, odd, text = source.collect(["a", "odd", "text"], 1, step=0)
     assert (good.reward, good.parts, good.outcome) == (0.5, {"exact": 1.0}, "answer to a")
     assert (odd.failure, odd.error) == (Failure.BAD_REWARD, "the grader raised KeyError: 'gold'")
-    assert (text.failure, text.error) == (Failure.BAD_REWARD, "the reward is no number but 'high'")
+    assert (text.failure, text.error) == (
+        Failure.BAD_REWARD,
+        f"the grader {grade.__qualname__} gave 'high', which is no finite number (the task 'text')",
+    )
     with source_of(answers) as source:
         (nobody,) = source.collect(["a"], 1, step=0)
     assert (nobody.failure, nobody.reward) == (Failure.NO_REWARD, None)

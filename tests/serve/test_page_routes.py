@@ -5,25 +5,21 @@ import os
 import time
 
 import pytest
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, HTTPException
 from fastapi.responses import JSONResponse
 from starlette.testclient import TestClient
 
 from homeground.base.errors import HomegroundError, UsageError
 from homeground.base.files import append_jsonl, atomic_write_json, atomic_write_jsonl
-from homeground.base.workspace import Workspace
+from homeground.base.workspace import Workspace, open_workspace
 from homeground.corpus import Skip
 from homeground.index import Index
 from homeground.serve.page import page_routes
 from homeground.serve.page.indexed import WHY
+from tests.corpus.village import write_village
 from tests.serve.page_server import HOSTILE, write_workspace
 
 KEY = {"Authorization": "Bearer open sesame"}
-
-
-def guard(request: Request) -> None:
-    if request.headers.get("authorization") != KEY["Authorization"]:
-        raise HTTPException(401)
 
 
 class Places:
@@ -77,7 +73,7 @@ def workspace(tmp_path_factory) -> Workspace:
 def client(workspace):
     index = Index.open(workspace.index)
     app = FastAPI()
-    app.include_router(page_routes(workspace, index, guard, {"mine": Answers()}, PLACES.one))
+    app.include_router(page_routes(workspace, index, {"mine": Answers()}, PLACES.one))
     app.add_exception_handler(HomegroundError, lambda _, error: JSONResponse(error.to_json(), 400))
     yield TestClient(app)
     index.close()
@@ -100,14 +96,6 @@ def run(workspace, request):
     for step in (1, 2, 3):
         append_jsonl(run.metrics_jsonl, {"stage": "rl", "step": step, "reward_mean": step / 10, "eta_s": 9.0})
     return run
-
-
-def test_whatever_shows_data_wants_the_key(client):
-    paths = [path for path in client.get("/openapi.json").json()["paths"] if path.startswith("/page/")]
-    assert len(paths) >= 9
-    for path in paths:
-        asked = client.post if path == "/page/ask" else client.get
-        assert asked(path.replace("{name}", "measured")).status_code == 401, path
 
 
 def test_the_files_run_nothing_from_elsewhere_and_nothing_inline(client):
@@ -237,7 +225,7 @@ def test_the_index_is_told_with_what_was_left_out(get):
 
 def test_without_an_index_the_page_says_how_to_make_one(workspace):
     app = FastAPI()
-    app.include_router(page_routes(workspace, None, guard, {}, PLACES.one))
+    app.include_router(page_routes(workspace, None, {}, PLACES.one))
     app.add_exception_handler(HomegroundError, lambda _, error: JSONResponse(error.to_json(), 400))
     for path in ("index", "index/files", "index/left-out", "read?path=x"):
         answer = TestClient(app).get(f"/page/{path}", headers=KEY)
@@ -300,3 +288,28 @@ def test_an_answer_that_breaks_off_says_so_as_its_last_event(client):
     assert (last["event"], last["error"], last["hint"]) == ("error", "the model is gone", "start it again")
     assert Answers.closed == before + 1
     assert PLACES.held == 0
+
+
+def test_the_page_shows_what_was_indexed_last(tmp_path):
+    folder = write_village(tmp_path / "village")
+    workspace = open_workspace(folder / ".homeground")
+    Index.build(workspace.index, [folder])[0].close()
+    index = Index.open(workspace.index)
+    app = FastAPI()
+    app.include_router(page_routes(workspace, index, {}, PLACES.one))
+    app.add_exception_handler(HomegroundError, lambda _, error: JSONResponse(error.to_json(), 400))
+
+    def seen():
+        read = TestClient(app).get("/page/read?path=sky.py", headers=KEY)
+        facts = TestClient(app).get("/page/index", headers=KEY).json()
+        files = TestClient(app).get("/page/index/files?like=sky", headers=KEY).json()
+        return read.status_code, facts["files"], files["total"]
+
+    _, before, _ = seen()
+    (folder / "sky.py").write_text("def zeppelin():\n    pass\n")
+    Index.build(workspace.index, [folder])[0].close()
+    assert seen() == (200, before + 1, 1)
+    (folder / "sky.py").unlink()
+    Index.build(workspace.index, [folder])[0].close()
+    assert seen() == (400, before, 0)
+    index.close()

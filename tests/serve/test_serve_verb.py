@@ -76,6 +76,29 @@ def test_a_dry_run_names_the_models(place, capsys, monkeypatch):
     assert json.loads(capsys.readouterr().out)["models"] == ["mine", "base"]
 
 
+def test_without_a_workspace_the_base_is_served_and_none_is_made(tmp_path, capsys, monkeypatch):
+    from homeground.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HOMEGROUND_HOME", raising=False)
+    assert main(["serve", "--dry-run", "--json"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["models"] == ["base"]
+    assert "there is no workspace" in told.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["--home", "not/there"], ["--run", "mine"], ["--adapter", "mine"]])
+def test_a_workspace_that_is_named_or_needed_has_to_be_there(tmp_path, arguments, capsys, monkeypatch):
+    from homeground.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HOMEGROUND_HOME", raising=False)
+    assert main(["serve", "--dry-run", "--json", *arguments]) != 0
+    assert "there is no Homeground workspace here yet" in json.loads(capsys.readouterr().out)["error"]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_server_without_index_or_run_keeps_its_token_and_finishes_what_it_writes(place):
     arguments = ["--recipe", "tiny.yaml", "--adapter", "mine=mine", "--token-file", "token", "--port", "0", "--json"]
     command = [sys.executable, "-m", "homeground", "serve", *arguments]

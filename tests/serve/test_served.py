@@ -4,6 +4,8 @@ import json
 import socket
 import threading
 import time
+from http.client import HTTPConnection
+from urllib.parse import quote
 
 import httpx
 import numpy as np
@@ -11,6 +13,9 @@ import openai
 import pytest
 
 from homeground.index import Embedder
+from homeground.pipeline.serving import Serving
+
+from .serving import TOKEN, recipe_of, running
 
 ASK = [{"role": "user", "content": "abc"}]
 OPEN = {"/healthz"}
@@ -71,6 +76,21 @@ def test_hits_with_their_scores_and_filters(server):
         hits = http.get("/search", params=filters).json()["hits"]
         assert hits
         assert all(hit["path"].startswith("bakery/") and hit["symbol"].startswith("Oven.") for hit in hits)
+        found = http.get("/search", params={"q": "bread", "path": ["!bakery/", "!smity/"]}).json()
+        assert found["hits"]
+        assert not any(hit["path"].startswith("bakery/") for hit in found["hits"])
+        assert found["warnings"] == ["the path '!smity/' excludes nothing; nearest: 'smithy/'"]
+
+
+def test_a_pattern_that_would_never_end_is_answered(server):
+    with server.http() as http:
+        began = time.monotonic()
+        refused = http.get("/search", params={"q": "bread", "path": "*?" * 14 + "ZZ"})
+        assert (refused.status_code, time.monotonic() - began < 10) == (400, True)
+        assert "no chunk has the path" in refused.json()["error"]
+        refused = http.get("/search", params={"q": "bread", "path": "a" * 2000})
+        assert refused.status_code == 400
+        assert "have 2,000 characters" in refused.json()["error"]
 
 
 @pytest.mark.parametrize(
@@ -240,3 +260,150 @@ def test_readers_that_vanish_end_their_work(server):
     with server.http() as http:
         until(lambda: "homeground_answers 0.0" in http.get("/metrics").text)
     assert sampler.sampled_tokens - before < 8 * 900
+
+
+def test_nothing_is_computed_without_the_token_whatever_the_body_is(server):
+    for path in ("/v1/chat/completions", "/page/ask", "/v1/embeddings", "/wrong/v1/completions", "/made/up"):
+        began = time.perf_counter()
+        answer = httpx.post(server.root + path, content=b"[]," * 1_000_000, headers={"Authorization": "bearer no"})
+        assert answer.status_code == 401
+        assert time.perf_counter() - began < 2
+        assert "Authorization: Bearer" in answer.text
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_the_key_in_the_path_is_the_key_in_the_header(server):
+    inside = f"{server.root}/{TOKEN}"
+    body = {"model": "two", "messages": ASK, "max_tokens": 4, "temperature": 0}
+    said = httpx.post(f"{inside}/v1/chat/completions", json=body, timeout=60).json()["choices"][0]["message"]
+    assert said["content"] == complete(server.openai(), "two", max_tokens=4).choices[0].message.content
+    assert httpx.post(f"{inside}/v1/embeddings", json={"model": "one", "input": "a"}).status_code == 404
+    assert httpx.get(f"{inside}/page/runs").status_code == 401
+
+
+def test_with_the_key_in_the_path_answers_count_like_all_others(workspace, adapters):
+    model, _ = adapters
+    body = {"model": "base", "messages": ASK, "max_tokens": 900, "stream": True, "seed": 1}
+    with (
+        running(Serving(recipe_of(model, rows=2, waiting=1), workspace, {})) as server,
+        server.http() as http,
+        http.stream("POST", f"/{TOKEN}/v1/chat/completions", json=body) as first,
+    ):
+        assert first.status_code == 200
+        for path in (f"/{TOKEN}/v1/chat/completions", "/v1/chat/completions", "/page/ask"):
+            asked = {"messages": ASK} if path == "/page/ask" else body
+            refused = http.post(path, json=asked)
+            assert refused.status_code == 429, path
+            assert refused.headers["retry-after"]
+
+
+def test_other_hosts_and_origins_gain_nothing(server):
+    """A page that a browser opens elsewhere has no key, and what it asks for comes without leave to read it."""
+    evil = {"Host": "evil.example", "Origin": "http://evil.example"}
+    assert httpx.get(f"{server.root}/v1/models", headers=evil).status_code == 401
+    preflight = {**evil, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    assert httpx.options(f"{server.root}/v1/models", headers=preflight).status_code == 401
+    with server.http() as http:
+        answer = http.get("/v1/models", headers=evil)
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize("body", [b"model=one&input=a", b"{", b'{"input": "\xff"}', b"[" * 5000 + b"]" * 5000])
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/rerank", "/v1/chat/completions", "/page/ask"])
+def test_what_is_no_json_is_400_in_the_form_of_its_route(server, path, body):
+    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+    with server.http() as http:
+        refused = http.post(path, content=body, headers=kind)
+    assert refused.status_code == 400
+    error = refused.json()["error"]
+    assert (error["message"] if path.startswith("/v1/") else error).startswith("the body is not JSON: ")
+
+
+@pytest.mark.parametrize(("path", "body"), [
+    ("embeddings", {"model": "all-minilm-l6-v2", "input": "a", "encoding_format": None, "dimensions": None,
+                    "user": "me", "truncate_prompt_tokens": None, "add_special_tokens": None}),
+    ("rerank", {"query": "a", "documents": ["a", {"text": "b", "title": None}], "model": None, "top_n": None,
+                "return_documents": None, "rank_fields": None, "max_chunks_per_doc": None, "truncation": True}),
+    ("chat/completions", {"model": "base+index", "messages": ASK, "n": None, "tools": None, "stop": None, "seed": None,
+                          "logprobs": None, "response_format": None, "max_tokens": 1, "temperature": None,
+                          "service_tier": "auto", "tool_choice": None, "stream": None, "best_of": 1}),
+])  # fmt: skip
+def test_null_and_neutral_values_are_not_given(server, path, body):
+    with server.http() as http:
+        answer = http.post(f"/v1/{path}", json=body)
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(("path", "body", "name"), [
+    ("embeddings", {"model": "all-minilm-l6-v2", "input": "a", "input_type": "query"}, "input_type"),
+    ("embeddings", {"model": "all-minilm-l6-v2", "input": "a", "encoding_format": "hex"}, "encoding_format"),
+    ("rerank", {"query": "a", "documents": ["a"], "max_tokens_per_doc": 5}, "max_tokens_per_doc"),
+    ("chat/completions", {"model": "base+index", "messages": ASK, "repetition_penalty": 2}, "repetition_penalty"),
+])  # fmt: skip
+def test_what_would_change_the_answer_is_refused_by_name(server, path, body, name):
+    with server.http() as http:
+        refused = http.post(f"/v1/{path}", json=body)
+    assert refused.status_code == 400
+    assert name in refused.json()["error"]["message"]
+
+
+LONG = "x" * 60_000
+ODD = [
+    LONG,
+    "../" * 2000,
+    "a\0b",
+    "/etc/passwd\0",
+    "\u202e",
+    "é" * 300,
+    "[" * 200,
+    "*?" * 30 + "ZZ",
+    "%",
+    "-1",
+    " ",
+    ".",
+]
+
+
+@pytest.mark.parametrize("text", ODD, ids=lambda text: ascii(text[:12]))
+def test_no_string_is_a_500(server, text):
+    """In every string of every route: an answer, or a refusal in few words."""
+    quoted = quote(text, safe="")
+    gets = [f"/v1/models/{quoted}", f"/{quoted}", f"/{quoted}/v1/models", f"/page/files/{quoted}"]
+    for run in (quoted, "measured"):
+        gets += [
+            f"/page/runs/{run}",
+            f"/page/runs/{run}/steps?mark={quoted}",
+            f"/page/runs/{run}/rollouts?step={quoted}",
+        ]
+    for name in ("path", "language", "kind", "symbol", "k", "q"):
+        gets.append(f"/search?q=a&{name}={quoted}")
+    for name in ("path", "start", "end"):
+        gets.append(f"/page/read?path=a&{name}={quoted}")
+    gets += [f"/page/index/files?{name}={quoted}" for name in ("like", "language", "skip")]
+    gets += [f"/page/index/left-out?{name}={quoted}" for name in ("like", "reason", "skip")]
+    said = [{"role": "user", "content": "a"}]
+    posts = [
+        ("/v1/chat/completions", {"model": text, "messages": said}),
+        ("/v1/chat/completions", {"model": "base", "messages": [{"role": text, "content": "a"}]}),
+        ("/v1/chat/completions", {"model": "base", "messages": said, "prompt_cache_key": text, "max_tokens": 1}),
+        ("/v1/chat/completions", {"model": "base", "messages": said, "tool_choice": text, "max_tokens": 1}),
+        ("/v1/chat/completions", {"model": "base", "messages": said, "stop": text, "max_tokens": 1}),
+        ("/v1/chat/completions", {"model": "base", "messages": said, text: 1}),
+        ("/v1/completions", {"model": text, "prompt": "a"}),
+        ("/v1/embeddings", {"model": text, "input": "a"}),
+        ("/v1/rerank", {"model": text, "query": "a", "documents": ["a"]}),
+        ("/page/ask", {"messages": said, "model": text}),
+        ("/page/ask", {"messages": [{"role": text, "content": "a"}]}),
+        ("/page/ask", {"messages": said, "model": "base", text: 1}),
+    ]
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+    for path, body in [*((path, None) for path in gets), *posts]:
+        # Not httpx, which refuses long addresses itself.
+        client = HTTPConnection(server.root.removeprefix("http://"), timeout=30)
+        client.request("POST" if body else "GET", path, body and json.dumps(body), headers)
+        answer = client.getresponse()
+        said = answer.read()
+        client.close()
+        asked = f"{path[:60]}: {said[:200]}"
+        assert answer.status in (200, 307, 400, 401, 404), asked
+        assert answer.status == 200 or len(said) < 3500, asked

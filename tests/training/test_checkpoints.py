@@ -6,6 +6,7 @@ import random
 import resource
 import signal
 import time
+from hashlib import sha256
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from homeground.base.errors import HomegroundError
 from homeground.policy import LoraSettings
 from homeground.rollouts import Sampler
 from homeground.training import SftConfig, train_sft
-from homeground.training.checkpoints import checkpoint_step, is_whole, newest_checkpoint
+from homeground.training.checkpoints import adapter_at, checkpoint_step, is_whole, newest_checkpoint
 
 from ..policy import tiny
 from ..processes import forkserver
@@ -190,3 +191,50 @@ def test_killed_at_any_moment_a_run_loses_no_more_than_the_steps_since_its_last_
     whole = tiny.policy_of(llama, lora=DROPOUT)
     train(whole, tmp_path / "whole", epochs=30)
     assert_equal(torch.load(tmp_path / "end.pt"), whole.adapter_state())
+
+
+class Evil:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return open, (str(self.marker), "w")
+
+
+def rewrite(checkpoint, content):
+    torch.save(content, checkpoint)
+    data = checkpoint.read_bytes()
+    checkpoint.write_bytes(data + sha256(data).digest())
+
+
+def test_a_checkpoint_that_holds_code_is_refused_and_runs_nothing(llama, tmp_path):
+    train(tiny.policy_of(llama), tmp_path, epochs=1)
+    newest = newest_checkpoint(tmp_path)
+    rewrite(newest, {"state_dict": {}, "more": Evil(tmp_path / "marker")})
+    for read in (lambda: adapter_at(newest), lambda: train(tiny.policy_of(llama), tmp_path)):
+        with pytest.raises(HomegroundError, match="this checkpoint cannot be read") as caught:
+            read()
+        assert caught.value.where == str(newest)
+        assert "delete it" in caught.value.hint
+    assert not (tmp_path / "marker").exists()
+
+
+def test_a_checkpoint_that_became_nan_is_not_gone_on_from(llama, tmp_path):
+    train(tiny.policy_of(llama), tmp_path, epochs=1)
+    newest = newest_checkpoint(tmp_path)
+    content = torch.load(newest, weights_only=True)
+    name = next(iter(content["state_dict"]))
+    content["state_dict"][name][0, 0] = float("nan")
+    rewrite(newest, content)
+    with pytest.raises(HomegroundError, match="values that are not finite") as caught:
+        train(tiny.policy_of(llama), tmp_path)
+    assert name in caught.value.message
+    assert caught.value.where == str(newest)
+
+
+def test_a_step_that_makes_the_weights_infinite_ends_the_training(llama, tmp_path):
+    settings = SftConfig(epochs=3, batch_size=2, checkpoint_every=1).model_copy(update={"learning_rate": float("inf")})
+    with pytest.raises(HomegroundError, match=r"the training has diverged: step .* not finite") as caught:
+        train_sft(tiny.policy_of(llama), EXAMPLES, settings, tmp_path, lambda step: None)
+    assert "learning rate" in caught.value.hint
+    assert newest_checkpoint(tmp_path) is None

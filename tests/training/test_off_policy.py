@@ -191,6 +191,12 @@ def test_traces_of_a_file_are_found_by_the_task_s_id(tmp_path):
     assert experts(tasks[1]) == []
 
 
+def test_a_file_of_traces_may_begin_with_a_byte_order_mark(tmp_path):
+    file = write(tmp_path, {"task": "t1", "messages": ADD})
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert load_traces(file, [{"id": "t1"}])({"id": "t1"})
+
+
 @pytest.mark.parametrize(
     "task", ["a text", "two\u2028lines", {"letter": "b", "n": 2}, [{"role": "user", "content": "hi"}], {"id": 3}]
 )

@@ -49,6 +49,13 @@ def test_tool_calls_are_told_apart_from_text():
     assert [t["tool_calls"] for t in rollout["turns"]] == [[{"name": "add", "arguments": '{"a": [1, 2]}'}], []]
 
 
+def test_calls_that_were_cut_or_only_thought_of_are_none():
+    call = '<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'
+    rollout = records(turn("p", call[:40]), turn("p <think>\n", call), turn("p", f"<think>{call}</think>no"))
+    assert [t["tool_calls"] for t in rollout["turns"]] == [[], [], []]
+    assert [t["malformed_calls"] for t in rollout["turns"]] == [1, 0, 0]
+
+
 def test_a_failed_rollout_has_no_advantage():
     rollout = records(reward=None, error="ValueError: broke")
     assert (rollout["reward"], rollout["advantage"], rollout["error"]) == (None, None, "ValueError: broke")

@@ -147,7 +147,8 @@ class Answerer:
             read = self.tools.read(hit.path, hit.start, hit.end, None)
         except HomegroundError:
             return False
-        return bool(read["end"] == hit.end and read["text"].split() == hit.text.split())
+        # A hit may be a part of a long line.
+        return bool(read["end"] == hit.end and " ".join(hit.text.split()) in " ".join(read["text"].split()))
 
 
 async def _read(writing: Writing, prose: Prose) -> AsyncGenerator[Event]:

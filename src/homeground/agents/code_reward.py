@@ -8,6 +8,7 @@ from homeground.agents.own_code import Task
 from homeground.agents.reward_terms import Term, text_of
 from homeground.agents.sandbox import Limits, Ran, code_of, run_calls, same
 from homeground.base.errors import HomegroundError
+from homeground.base.reward_number import short
 
 
 def passes(*, entry: str = "entry", tests: str = "tests", partial: bool = False, limits: Limits | None = None) -> Term:
@@ -59,6 +60,6 @@ def complaint(ran: Ran, entry: str, tests: list[dict[str, Any]]) -> str:
     for call, test, right in zip(ran.calls, tests, passed(ran, tests), strict=True):
         if not right:
             asked = f"{entry}({', '.join(map(repr, test['call']))})"
-            came = call.error if call.error is not None else f"gave {call.value!r:.200}"
+            came = call.error if call.error is not None else f"gave {short(call.value)}"
             return f"{asked}: {came}, expected {test['returns']!r}"
     return ""

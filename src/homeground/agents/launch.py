@@ -3,14 +3,18 @@
 It is run by the agent's interpreter, which may know neither Homeground nor its dependencies, so it imports the
 standard library alone. The task comes as JSON on standard input; what the function returns is the one JSON document
 on standard output. Whatever else is printed, by the agent or what it imports, goes to standard error.
+
+A class is an agent of Agent Lightning's: its ``run()`` takes nothing and finds the task's fields in the environment.
 """
 
 import asyncio
+import contextlib
 import importlib.util
 import inspect
 import json
 import os
 import sys
+from typing import Any
 
 FILE = os.path.abspath(__file__)  # noqa: PTH100 (starts faster without pathlib)
 
@@ -21,6 +25,8 @@ def main() -> None:
     task = json.load(sys.stdin)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    if isinstance(task, dict):
+        _export(task)
     sys.path[0] = os.path.dirname(os.path.abspath(file))  # noqa: PTH100, PTH120 (starts faster without pathlib)
     # Its own name, as if it had been imported by what lies beside it.
     stem = os.path.basename(file).removesuffix(".py")  # noqa: PTH119
@@ -30,11 +36,25 @@ def main() -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[stem] = module
     spec.loader.exec_module(module)
-    answer = getattr(module, name)(task)
+    agent: Any = getattr(module, name)
+    if inspect.isclass(agent):
+        theirs: Any = agent()
+        answer = theirs.run()
+    else:
+        answer = agent(task)
     if inspect.isawaitable(answer):
         answer = asyncio.run(_settled(answer))
     with answers:
         json.dump(answer, answers)
+
+
+def _export(task: dict[str, object]) -> None:
+    """Each field as a variable in capitals, as Agent Lightning's examples map them; a variable that is set stays."""
+    for field, value in task.items():
+        if field.isidentifier():
+            # A text with a NUL or half of a character fits into no variable.
+            with contextlib.suppress(ValueError):
+                os.environ.setdefault(field.upper(), value if isinstance(value, str) else json.dumps(value))
 
 
 async def _settled(answer: object) -> object:

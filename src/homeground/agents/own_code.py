@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from homeground.base.errors import UsageError
+from homeground.base.files import read_text
 
 type Task = dict[str, Any]
 
@@ -97,8 +98,8 @@ def read_tasks(path: str | Path) -> list[Task]:
     file = Path(path).expanduser()
     try:
         # Only "\n" ends a line: JSON may hold U+2028, at which splitlines() would cut.
-        lines = file.read_text("utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(file).split("\n")
+    except (OSError, UnicodeError) as error:
         raise UsageError(f"the tasks cannot be read: {error}", where=str(file), hint=_TASKS_HINT) from None
     tasks: list[Task] = []
     for number, line in enumerate(lines, start=1):

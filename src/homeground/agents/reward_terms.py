@@ -20,11 +20,14 @@ from typing import Any
 
 from homeground.agents.lookup_reward import Reward
 from homeground.agents.own_code import Task
+from homeground.agents.same_answer import mentioned, same_answer
 from homeground.base.errors import HomegroundError, UsageError
+from homeground.base.reward_number import reward_number, reward_parts, short
 
 type Score = float | Reward
 type Term = Callable[[Task, Any], Score | Awaitable[Score]]
 
+_ROUNDING = 1e-9
 MOST_CHARACTERS = 20_000
 """Longer answers are not read: a pattern on untrusted text must end."""
 
@@ -48,14 +51,12 @@ class Rewards:
         """
         value, parts = 0.0, dict[str, float]()
         for name, (weight, term) in self._terms.items():
-            score = await _called(term, task, answer)
+            score, who = await _called(term, task, answer), f"the reward '{name}'"
+            number = reward_number(score.value if isinstance(score, Reward) else score, who, task)
+            inside = reward_parts(score.parts, who, task) if isinstance(score, Reward) else {}
             if isinstance(score, Reward) and len(self._terms) == 1 and weight == 1:
-                inside = {part: _number(x, part) for part, x in score.parts.items()}
-                return Reward(_number(score.value, name), inside)
-            number = _number(score.value if isinstance(score, Reward) else score, name)
-            parts[name] = number
-            if isinstance(score, Reward):
-                parts |= {f"{name}/{part}": _number(x, f"{name}/{part}") for part, x in score.parts.items()}
+                return Reward(number, inside)
+            parts |= {name: number, **{f"{name}/{part}": x for part, x in inside.items()}}
             value += weight * number
         return Reward(value, parts)
 
@@ -81,13 +82,12 @@ def weighted(**terms: tuple[float, Term]) -> Rewards:
 def equals(field: str) -> Term:
     """1 when the whole answer says what the task's ``field`` says (a text or number, or a list of those that count).
 
-    Case, spaces, surrounding punctuation and an article do not matter; numbers count by value.
+    Numbers count by value, texts without case; :mod:`homeground.agents.same_answer` has the rules.
     """
 
     def equals(task: Task, answer: Any) -> float:
-        said = text_of(answer)
-        wanted = _field(task, field)
-        return float(any(_same(said, str(one)) for one in (wanted if isinstance(wanted, list) else [wanted])))
+        wanted, said = _wanted(task, field), text_of(answer)
+        return float(any(same_answer(said, one, tolerance) for one, tolerance in wanted))
 
     return equals
 
@@ -100,13 +100,10 @@ def mentions(field: str, *, most: int) -> Term:
     """
 
     def mentions(task: Task, answer: Any) -> float:
-        said = text_of(answer)
+        wanted, said = _wanted(task, field), text_of(answer)
         if len(said.split()) > most:
             return 0.0
-        wanted = _field(task, field)
-        words = f" {_words(said)} "
-        each = [_words(str(one)) for one in (wanted if isinstance(wanted, list) else [wanted])]
-        return float(any(one and f" {one} " in words for one in each))
+        return float(any(mentioned(said, one, tolerance) for one, tolerance in wanted))
 
     return mentions
 
@@ -179,45 +176,20 @@ async def _called(term: Term, task: Task, answer: Any) -> Score:
     return await score if inspect.isawaitable(score) else score
 
 
-def _number(value: Any, name: str) -> float:
-    if not isinstance(value, int | float) or not math.isfinite(value):
-        raise HomegroundError(
-            f"the reward '{name}' gave {value!r}, which is no finite number",
-            where=f"reward '{name}'",
-            hint="return a number for every answer, also for one that is empty or malformed",
-        )
-    return float(value)
-
-
-def _field(task: Task, field: str) -> Any:
+def _wanted(task: Task, field: str) -> list[tuple[str, float]]:
+    """The right answers as texts, each with its tolerance: fractions that JSON holds are rounded, texts are exact."""
     if field not in task:
         raise HomegroundError(
             f"a task has no field '{field}'",
             where=f"its fields are {', '.join(map(str, task))}",
             hint="name the field of your tasks that holds the right answer",
         )
-    return task[field]
-
-
-def _same(said: str, wanted: str) -> bool:
-    a, b = _value(said), _value(wanted)
-    if a is not None and b is not None:
-        return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12)
-    return bool(_plain(wanted)) and _plain(said) == _plain(wanted)
-
-
-def _value(text: str) -> float | None:
-    try:
-        value = float(text.strip().rstrip(".").replace(",", "")) if len(text) <= 100 else math.nan
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _words(text: str) -> str:
-    return " ".join(re.findall(r"\w+", text.casefold()))
-
-
-def _plain(text: str) -> str:
-    words = re.sub(r"^\W+|\W+$", "", text.casefold()).split()
-    return " ".join(words[1:] if len(words) > 1 and words[0] in ("the", "a", "an") else words)
+    found = task[field]
+    each: list[Any] = found if isinstance(found, list) else [found]
+    if not each or not all(isinstance(one, str | int | float) for one in each):
+        raise HomegroundError(
+            f"the field '{field}' of a task holds {short(found)}, which is no answer",
+            where=f"the task {short(task)}",
+            hint="write a text, a number, or a list of those that count",
+        )
+    return [(str(one), _ROUNDING if isinstance(one, float) and not one.is_integer() else 0.0) for one in each]

@@ -13,6 +13,7 @@ sees what is expected, so it can neither read the answers nor declare itself rig
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -33,6 +34,9 @@ from homeground.base.errors import HomegroundError
 
 _CHILD = Path(sandbox_child.__file__).resolve()
 _PIECE = 65536
+_MOST_OF_AN_ERROR = 500
+START_SECONDS = 30
+"""Until the interpreter has started and is locked; the code's own time begins then."""
 _FENCE = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)```", re.DOTALL)
 MOST_CODE = 100_000
 """Characters of code that are run at all."""
@@ -96,9 +100,11 @@ def run_calls(code: str, entry: str, calls: Sequence[Sequence[Any]], limits: Lim
         "seconds": math.ceil(limits.seconds),
         "memory_bytes": limits.memory_mb << 20,
     }
-    output, said, reason = _run(json.dumps(job).encode(), limits)
-    if "refuses to lock the sandbox" in said:
-        raise HomegroundError(said.strip(), where="the code-execution reward", hint="a kernel with seccomp is needed")
+    output, status, reason = _run(json.dumps(job).encode(), limits)
+    if status not in (b"", sandbox_child.LOCKED):
+        raise HomegroundError(
+            status.decode(errors="replace"), where="the code-execution reward", hint="a kernel with seccomp is needed"
+        )
     results = _results(output)
     if results and results[0].error is not None:
         return _all_failed(calls, results[0].error)
@@ -132,40 +138,48 @@ def code_of(text: str) -> str:
     return fenced.group(1) if fenced else text
 
 
-def _run(job: bytes, limits: Limits) -> tuple[bytes, str, str | None]:
-    """Output, what it said on standard error, and why it was stopped."""
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-S", "-B", str(_CHILD)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={"PYTHONHASHSEED": "0"},
-        cwd="/",
-        start_new_session=True,
-    )
+def _run(job: bytes, limits: Limits) -> tuple[bytes, bytes, str | None]:
+    """Output, whether the sandbox was locked, and why the process was stopped.
+
+    The process says on a pipe of its own whether the sandbox is locked, and closes that before the code runs: what code
+    writes anywhere, and how it ends, is never taken for it. An empty status is a process that has not come so far.
+    """
+    told, tell = os.pipe()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-B", str(_CHILD), str(tell)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=(tell,),
+            env={"PYTHONHASHSEED": "0"},
+            cwd="/",
+            start_new_session=True,
+        )
+    except BaseException:
+        os.close(told)
+        raise
+    finally:
+        os.close(tell)
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
-    try:
+    with os.fdopen(told, "rb", buffering=0) as status, process.stdout as stdout, process.stderr as stderr:
         try:
-            # It reads all of it before it runs anything.
-            process.stdin.write(job)
-            process.stdin.close()
-        except BrokenPipeError:
-            pass
-        return _read(process, limits)
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        process.stderr.close()
+            with contextlib.suppress(BrokenPipeError):
+                # It reads all of it before it runs anything.
+                process.stdin.write(job)
+                process.stdin.close()
+            return _read(process, {stream.fileno(): b"" for stream in (stdout, status, stderr)}, limits)
+        finally:
+            process.kill()
+            process.wait()
 
 
-def _read(process: subprocess.Popen[bytes], limits: Limits) -> tuple[bytes, str, str | None]:
-    assert process.stdout is not None
-    assert process.stderr is not None
-    held = {process.stdout: b"", process.stderr: b""}
-    deadline, too_long = time.monotonic() + limits.seconds, f"it took longer than {limits.seconds:g} s"
+def _read(process: subprocess.Popen[bytes], held: dict[int, bytes], limits: Limits) -> tuple[bytes, bytes, str | None]:
+    """Read output, status and errors to their end; the time runs from the end of the status on."""
+    output, status, _ = held
+    deadline, too_long = time.monotonic() + START_SECONDS, f"it took longer than {limits.seconds:g} s"
     with selectors.DefaultSelector() as ready:
         for stream in held:
             ready.register(stream, selectors.EVENT_READ)
@@ -176,12 +190,12 @@ def _read(process: subprocess.Popen[bytes], limits: Limits) -> tuple[bytes, str,
                 reason = too_long
                 break
             for key, _ in ready.select(left):
-                stream = cast("Any", key.fileobj)
-                piece = os.read(stream.fileno(), _PIECE)
+                piece = os.read(key.fd, _PIECE)
                 if not piece:
-                    ready.unregister(stream)
-                held[stream] += piece
-                if len(held[stream]) > limits.output_bytes:
+                    ready.unregister(key.fd)
+                    deadline = time.monotonic() + limits.seconds if key.fd == status else deadline
+                held[key.fd] += piece
+                if len(held[key.fd]) > limits.output_bytes:
                     reason = f"it said more than {limits.output_bytes} bytes"
     if reason is None:
         try:
@@ -190,11 +204,11 @@ def _read(process: subprocess.Popen[bytes], limits: Limits) -> tuple[bytes, str,
             reason = too_long
         if process.returncode == -signal.SIGXCPU:
             reason = too_long
-    return held[process.stdout], held[process.stderr][:2000].decode(errors="replace"), reason
+    return held[output], held[status], reason
 
 
 def _results(output: bytes) -> list[Returned]:
-    """Lines that are whole and of the right form; the code may have written anything into the pipe."""
+    """Lines that are whole and of the right form; the code may have written anything into its pipe."""
     results: list[Returned] = []
     for line in output.split(b"\n")[:-1]:
         try:
@@ -203,7 +217,14 @@ def _results(output: bytes) -> list[Returned]:
             break
         if not isinstance(said, dict):
             break
-        results.append(Returned(error=str(said["error"])) if "error" in said else Returned(said.get("value")))
+        error = cast("dict[str, Any]", said).get("error")
+        if isinstance(error, str):
+            # Half of a character cannot be written anywhere.
+            results.append(Returned(error=error[:_MOST_OF_AN_ERROR].encode(errors="replace").decode()))
+        elif error is None:
+            results.append(Returned(cast("dict[str, Any]", said).get("value")))
+        else:
+            break
     return results
 
 

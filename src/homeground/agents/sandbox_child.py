@@ -56,6 +56,7 @@ ALLOWED = {
 }
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 """Column of the table above, and what the kernel calls the machine (AUDIT_ARCH)."""
+LOCKED = b"locked"
 UNLOADED = frozenset({"antigravity", "idlelib", "test", "this", "tkinter", "turtle", "turtledemo"})
 """Modules of the standard library that do something when they are imported."""
 
@@ -76,13 +77,21 @@ class _Bounded(io.StringIO):
 
 
 def main() -> None:
-    """Read the job from standard input; write a JSON line for the loading and one for each call."""
+    """Read the job from standard input; write a JSON line for the loading and one for each call.
+
+    The descriptor that is named on the command line gets :data:`LOCKED` or why it is not, and is closed then.
+    """
+    status = int(sys.argv[1])
     job = json.load(sys.stdin)
     for name in imported(job["code"]):
         with contextlib.suppress(Exception):
             importlib.import_module(name)
     limit(job["seconds"], job["memory_bytes"])
-    lock()
+    refused = lock()
+    os.write(status, LOCKED if refused is None else refused.encode())
+    os.close(status)
+    if refused is not None:
+        return  # without the lock nothing runs
     out = os.fdopen(1, "w", encoding="utf-8")
     sys.stdin = sys.stdout = sys.stderr = printed = _Bounded()
 
@@ -146,8 +155,8 @@ def limit(seconds: int, memory_bytes: int) -> None:
         resource.setrlimit(what, (most, most))
 
 
-def lock() -> None:
-    """Refuse every system call but those allowed, for the rest of this process's life."""
+def lock() -> str | None:
+    """Refuse every system call but those allowed, for the rest of this process's life; returns why it cannot."""
     column, machine = MACHINES[os.uname().machine]
     numbers = [pair[column] for pair in ALLOWED.values()]
     steps = [(_LOAD, 0, 0, 4), (_JUMP_EQUAL, 1, 0, machine), (_RETURN, 0, 0, _KILL), (_LOAD, 0, 0, 0)]
@@ -162,8 +171,8 @@ def lock() -> None:
         (_SECCOMP, _FILTER, ctypes.byref(program), 0, 0),
     ):
         if libc.prctl(*arguments) != 0:
-            # Without the lock nothing runs.
-            sys.exit(f"the kernel refuses to lock the sandbox: {os.strerror(ctypes.get_errno())}")
+            return f"the kernel refuses to lock the sandbox: {os.strerror(ctypes.get_errno())}"
+    return None
 
 
 if __name__ == "__main__":

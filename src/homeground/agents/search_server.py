@@ -15,9 +15,12 @@ from urllib.parse import parse_qs, urlsplit
 
 from homeground.agents.lookup import SearchTool
 from homeground.base.errors import HomegroundError
+from homeground.base.http_guard import WRONG_KEY, bearer, same_key
 
 MOST_HITS = 50
 MOST_QUERY = 2000
+SLOWEST_S = 30.0
+"""Without a byte of a request after which its connection is closed."""
 URL, KEY = "HOMEGROUND_SEARCH_URL", "HOMEGROUND_SEARCH_KEY"
 
 
@@ -59,16 +62,17 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
+    timeout = SLOWEST_S
+
     def do_GET(self) -> None:
         server = cast(_Server, self.server)
-        given = self.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not secrets.compare_digest(given.encode("latin-1"), server.key.encode()):
-            self._answer(401, {"error": "missing or wrong key"})
+        if not same_key(bearer(self.headers.get("Authorization", "")), server.key.encode()):
+            self._answer(401, {"error": WRONG_KEY})
             return
         address = urlsplit(self.path)
         asked = parse_qs(address.query)
         query, k = asked.get("q", [""])[0][:MOST_QUERY], asked.get("k", ["5"])[0]
-        if address.path != "/search" or not k.isdecimal() or not 1 <= int(k[:4]) <= MOST_HITS:
+        if address.path != "/search" or not k.isdecimal() or len(k) > 2 or not 1 <= int(k) <= MOST_HITS:
             self._answer(400, {"error": f"ask for /search?q=WORDS&k=N with N from 1 to {MOST_HITS}"})
             return
         try:

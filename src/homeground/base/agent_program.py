@@ -27,7 +27,7 @@ class AgentProgram:
     """The class that a rollout's record names; the controller calls :meth:`run`."""
 
     def run(self) -> None:
-        """Replace this process by the program; its exit code says whether the rollout succeeded.
+        """Replace this process by the program, on Linux with its supervisor; the exit code says whether it succeeded.
 
         Raises:
             OSError: the program cannot be run.
@@ -43,7 +43,7 @@ class AgentProgram:
         os.dup2(task, 0)
         os.close(task)
         for name, descriptor in ((OUTPUT, 1), (ERRORS, 2)):
-            file = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            file = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
             os.dup2(file, descriptor)
             os.close(file)
         os.chdir(given["folder"] or scratch)
@@ -52,6 +52,8 @@ class AgentProgram:
         written = (folder / INPUT).read_text()
         if len(written.encode()) <= MOST_IN_A_VARIABLE:
             variables[TASK] = written
+        if sys.platform == "linux":
+            words = [sys.executable, "-I", "-S", given["supervisor"], "0", str(given["most_output"]), *words]
         os.execve(words[0], words, variables)
 
 

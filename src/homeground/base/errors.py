@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from homeground.base.terminal import printable
+
+
+def clipped(words: str, most: int = 1000) -> str:
+    """The beginning of words that may repeat what somebody else said at any length."""
+    return words if len(words) <= most else f"{words[:most]}..."
+
 
 class HomegroundError(Exception):
     """Something the user can mend. The command line prints it without a traceback.
@@ -20,9 +27,9 @@ class HomegroundError(Exception):
     def __str__(self) -> str:
         parts = [self.message]
         if self.where:
-            parts.append(f"where: {self.where}")
+            parts.append(f"where: {printable(self.where)}")
         if self.hint:
-            parts.append(f"hint: {self.hint}")
+            parts.append(f"hint: {printable(self.hint)}")
         return "\n".join(parts)
 
     def to_json(self) -> dict[str, str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 import os
@@ -67,6 +68,29 @@ def staged_folder(folder: Path) -> Generator[Path]:
     shutil.rmtree(previous, ignore_errors=True)
 
 
+def encoding_of(path: Path) -> str:
+    """How a text file that a person wrote is decoded: as its byte order mark says, which is dropped, else as UTF-8.
+
+    Raises:
+        OSError: it is missing, or may not be read.
+    """
+    with path.open("rb") as stream:
+        begun = stream.read(4)
+    if begun.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    return "utf-16" if begun.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+
+
+def read_text(path: Path) -> str:
+    """The text of a file that a person wrote, with or without a byte order mark.
+
+    Raises:
+        OSError: it is missing, or may not be read.
+        UnicodeDecodeError: it is not what its mark says, or not UTF-8.
+    """
+    return path.read_text(encoding_of(path))
+
+
 def read_json(path: Path) -> Any:
     """The content of a JSON file.
 
@@ -74,7 +98,7 @@ def read_json(path: Path) -> Any:
         HomegroundError: the file is missing or is not JSON; `where` names file and line.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path))
     except FileNotFoundError:
         raise HomegroundError("the file does not exist", where=str(path)) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -104,7 +128,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         HomegroundError: the file is missing, or a finished line is no JSON object.
     """
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
     except FileNotFoundError:
         raise HomegroundError("the file does not exist", where=str(path)) from None
     rows: list[dict[str, Any]] = []
@@ -117,6 +141,49 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
             raise HomegroundError("a line of this file must be a JSON object", where=f"{path}:{number}")
         rows.append(cast("dict[str, Any]", row))
     return rows
+
+
+def refuse_foreign(path: Path, option: str) -> None:
+    """Refuse a file or folder that was found, not named, where another user could have put or changed it.
+
+    It must belong to the user or to root, and so must the link that leads to it. Others may not write to it, nor may
+    its group, unless that is the group of the user alone.
+
+    Raises:
+        HomegroundError: it is another user's, or others may write to it; the hint says how to name it with `option`.
+    """
+    if not hasattr(os, "geteuid"):  # Windows has other rules
+        return
+    user = os.geteuid()
+    try:
+        found = (path.lstat(), path.stat())
+    except OSError as error:
+        raise HomegroundError(
+            f"it cannot be read: {error.strerror}", where=str(path), hint=f"name another with {option}"
+        ) from None
+    if any(one.st_uid not in (user, 0) for one in found):
+        raise HomegroundError(
+            "it belongs to another user, who could make Homeground run programs",
+            where=str(path),
+            hint=f"if you trust that user, name it: {option} {path}",
+        )
+    mode = found[1].st_mode
+    if mode & 0o002 or (mode & 0o020 and not _own_group(user, found[1].st_gid)):
+        raise HomegroundError(
+            "other users may write to it, and could make Homeground run programs",
+            where=str(path),
+            hint=f"take that right away with 'chmod go-w {path}', or name it: {option} {path}",
+        )
+
+
+def _own_group(user: int, group: int) -> bool:
+    import grp
+    import pwd
+
+    try:
+        return pwd.getpwuid(user).pw_name == grp.getgrgid(group).gr_name
+    except KeyError:
+        return False
 
 
 def _drop_torn_line(descriptor: int) -> None:

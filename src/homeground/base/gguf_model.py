@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from homeground.base.errors import HomegroundError
+from homeground.base.gguf_bounds import check_bounds
 
 if TYPE_CHECKING:
     import gguf
@@ -59,11 +60,23 @@ def convert_gguf(file: Path, folder: Path) -> None:
     import gguf
 
     try:
+        check_bounds(file)
         reader = gguf.GGUFReader(file)
     except (OSError, ValueError, IndexError, KeyError) as error:
         raise HomegroundError(
             f"not a readable GGUF file: {error}", where=str(file), hint="download it again, or give another model"
         ) from None
+    try:
+        _convert(reader, file, folder)
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+        raise HomegroundError(
+            f"the values in this GGUF file contradict each other: {error}",
+            where=str(file),
+            hint="download it again, or give another model",
+        ) from error
+
+
+def _convert(reader: gguf.GGUFReader, file: Path, folder: Path) -> None:
     config = _config(reader, file)
     tokenizer, tokenizer_config = _tokenizer(reader, file)
     _write_weights(reader, config, folder / "model.safetensors", file)

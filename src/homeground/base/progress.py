@@ -12,6 +12,8 @@ from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from homeground.base.terminal import printable_lines
+
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
@@ -36,19 +38,20 @@ class Progress:
 
     def __enter__(self) -> Self:
         if not self._quiet and sys.stderr.isatty() and find_spec("rich") is not None:
-            from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
             from rich.progress import Progress as RichProgress
 
+            from homeground.base.console import Console
+
             self._rich = RichProgress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
                 TextColumn("eta"),
                 TimeRemainingColumn(elapsed_when_finished=False),
-                TextColumn("{task.fields[note]}"),
-                console=Console(stderr=True),
+                TextColumn("{task.fields[note]}", markup=False),
+                console=Console(sys.stderr),
                 transient=False,
                 # stdout carries results that people pipe elsewhere.
                 redirect_stdout=False,
@@ -74,9 +77,9 @@ class Progress:
     def line(self, text: str) -> None:
         """One line above the bars, such as a warning that the reader should keep."""
         if self._rich is not None:
-            self._rich.console.print(_escaped(text), highlight=False)
+            self._rich.console.print(text)
         elif not self._quiet:
-            print(text, file=sys.stderr, flush=True)
+            print(printable_lines(text), file=sys.stderr, flush=True)
 
 
 class Bar:
@@ -111,16 +114,18 @@ class _RichBar(Bar):
     def __init__(self, title: str, total: int | None, rich: RichProgress) -> None:
         super().__init__(title, total)
         self._rich = rich
-        self._task: TaskID = rich.add_task(_escaped(title), total=total, note="")
+        self._task: TaskID = rich.add_task(title, total=total, note="")
 
     def _show(self, note: str) -> None:
-        self._rich.update(self._task, completed=self.completed, total=self.total, note=_escaped(note))
+        self._rich.update(self._task, completed=self.completed, total=self.total, note=note)
 
     def _finish(self, result: str) -> None:
+        from rich.text import Text
+
         self._rich.remove_task(self._task)
         took = clock(time.monotonic() - self.started)
-        text = f"[green]✓[/] {_escaped(self.title)}: {_escaped(result)} [dim]({took})[/]"
-        self._rich.console.print(text, highlight=False)
+        text = Text.assemble(("✓", "green"), f" {self.title}: {result} ", (f"({took})", "dim"))
+        self._rich.console.print(text)
 
 
 class _PlainBar(Bar):
@@ -145,13 +150,7 @@ class _PlainBar(Bar):
         self._say(f"{self.title}: {result} ({clock(time.monotonic() - self.started)})")
 
     def _say(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+        print(printable_lines(text), file=sys.stderr, flush=True)
 
 
 def clock(seconds: float) -> str:

@@ -1,8 +1,8 @@
 """What was tried in each training step: `rollouts/`, a file a step, a JSON line a group; together of bounded size.
 
 A group is `{"step", "group", "task", "rollouts"}`, a rollout `{"id", "origin", "reward", "parts", "advantage", "error",
-"turns"}`, a turn `{"read", "wrote", "tool_calls", "prompt_tokens", "tokens", "finish_reason", "weights_version",
-"new_path"}`; `homeground.training.rollout_records` makes them.
+"turns"}`, a turn `{"read", "wrote", "tool_calls", "malformed_calls", "prompt_tokens", "tokens", "finish_reason",
+"weights_version", "new_path"}`; `homeground.training.rollout_records` makes them.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from time import monotonic
@@ -97,22 +96,29 @@ class StepLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._curves is not None:
-            with contextlib.suppress(FileNotFoundError):  # the run's folder was deleted, which a step says in words
+        try:
+            if self._curves is not None:
                 self._curves.close()
+        except OSError:
+            if self._run.path.is_dir():
+                raise
+            if error is None:
+                raise self._deleted() from None
 
     def __call__(self, step: dict[str, Any]) -> None:
-        """Record one step.
-
-        Raises:
-            HomegroundError: the run's folder is gone.
-        """
+        """Record one step."""
         if not self.history:
             # The first step ends a preparation (a rehearsal, a gateway that starts) that no later step repeats.
             self._began = monotonic() - step.get("seconds", monotonic() - self._began)
         pace = (monotonic() - self._began) / (step["step"] - self._done)
         step = {**step, "eta_s": round(pace * (self._steps - step["step"]), 1)}
-        self._write(step)
+        if self.history and not self._run.metrics_jsonl.exists():
+            raise self._deleted()
+        append_jsonl(self._run.metrics_jsonl, step)
+        if self._curves is not None:
+            for name, value in step.items():
+                if isinstance(value, int | float) and name != "step":
+                    self._curves.add_scalar(f"{self._stage}/{name}", value, step["step"])
         if not self.history:
             self._progress.line("".join(f"{head:>{_WIDTH}}" for head in ["step", *self._columns.values()]))
         cells = [str(step["step"]), *(_cell(name, step.get(name)) for name in self._columns)]
@@ -120,21 +126,12 @@ class StepLog:
         self.history.append(step)
         self.bar.advance(step["step"] - self.bar.completed)
 
-    def _write(self, step: dict[str, Any]) -> None:
-        gone = HomegroundError(
-            f"the folder of the run '{self._run.name}' was deleted while it ran",
+    def _deleted(self) -> HomegroundError:
+        return HomegroundError(
+            f"the folder of the run '{self._run.name}' was deleted while it was trained",
             where=str(self._run.path),
-            hint="its checkpoints are gone with it: start the run again",
+            hint="start it again; 'homeground runs remove' refuses to delete a run that is in use",
         )
-        if self.history and not self._run.metrics_jsonl.is_file():
-            raise gone
-        append_jsonl(self._run.metrics_jsonl, step)
-        try:
-            for name, value in step.items():
-                if self._curves is not None and isinstance(value, int | float) and name != "step":
-                    self._curves.add_scalar(f"{self._stage}/{name}", value, step["step"])
-        except FileNotFoundError:  # TensorBoard's own thread met it
-            raise gone from None
 
 
 def _forget(run: RunFolder, stage: str, done: int) -> None:

@@ -22,6 +22,7 @@ from typing import Any, Literal
 from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_json, read_json
 from homeground.base.gguf_model import CONVERTER, convert_gguf
+from homeground.base.model_files import check_model_folder
 
 type Kind = Literal["causal-lm", "embedder"]
 _CHECKSUMS = "checksums.json"
@@ -258,6 +259,7 @@ def _checked_folder(folder: Path) -> Path:
             where=str(folder),
             hint="convert it with its own tools (save_pretrained writes safetensors), or give another model",
         )
+    check_model_folder(folder)
     return folder
 
 

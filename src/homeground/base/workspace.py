@@ -1,7 +1,8 @@
 """The workspace: one private folder that holds the index, caches and runs.
 
 It is `.homeground/` in the current directory or in the nearest parent that has one; `--home` or the environment
-variable `HOMEGROUND_HOME` name it directly. It is readable by its owner only and ignores itself in git.
+variable `HOMEGROUND_HOME` name it directly. It is readable by its owner only and ignores itself in git. One that was
+found, and not named, is refused where another user owns it or may write to it.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from filelock import FileLock, Timeout
+
 from homeground.base.errors import HomegroundError, UsageError
-from homeground.base.files import atomic_write_json, atomic_write_text, read_json
+from homeground.base.files import atomic_write_json, atomic_write_text, read_json, refuse_foreign
 
 FOLDER = ".homeground"
 SCHEMA = 1
@@ -91,8 +94,6 @@ class RunFolder:
         Raises:
             HomegroundError: another process holds it; says which.
         """
-        from filelock import FileLock, Timeout
-
         file = self.path.parent / f".{self.name}.lock"
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(file, timeout=0)
@@ -198,7 +199,8 @@ def open_workspace(home: Path | None = None, create: bool = True, *, pretend: bo
 
     Raises:
         UsageError: `home` is a file, or a folder with other things in it.
-        HomegroundError: there is none and `create` is false; it cannot be written; a newer Homeground made it.
+        HomegroundError: there is none and `create` is false; it cannot be written; a newer Homeground made it; it
+            was found, and another user owns it or a part of it.
     """
     path = _locate(home)
     if path.is_dir() and (path / _VERSION_FILE).exists():
@@ -247,10 +249,32 @@ def _locate(home: Path | None) -> Path:
     if home is not None:
         return home.expanduser().absolute()
     here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / FOLDER / _VERSION_FILE).is_file():
-            return folder / FOLDER
-    return here / FOLDER
+    found = next((one / FOLDER for one in (here, *here.parents) if _is_workspace(one / FOLDER)), here / FOLDER)
+    if os.path.lexists(found):
+        refuse_foreign(found, "--home")
+        _check_parts(found)
+    return found
+
+
+def _is_workspace(path: Path) -> bool:
+    try:
+        return (path / _VERSION_FILE).is_file()
+    except PermissionError:  # it is another user's
+        return True
+
+
+def _check_parts(path: Path) -> None:
+    """Refuse what another user has put into the workspace while that could be written to."""
+    if not hasattr(os, "geteuid"):
+        return
+    for folder in (path, path / "runs"):
+        for part in folder.iterdir() if folder.is_dir() else ():
+            if part.lstat().st_uid not in (os.geteuid(), 0):
+                raise HomegroundError(
+                    "a part of the workspace belongs to another user",
+                    where=str(part),
+                    hint=f"remove it, or if you trust that user name the workspace: --home {path}",
+                )
 
 
 def _check_schema(path: Path) -> None:

@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 failed, 2 bad usage or recipe, 130 interrupted. Results go
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import os
 import shlex
@@ -23,6 +22,7 @@ from typer.exceptions import Abort, TyperException
 
 from homeground.base.errors import HomegroundError, RunInterruptedError
 from homeground.base.fulldisk import full_disk
+from homeground.base.terminal import json_line, printable_lines
 from homeground.cli import (  # each module of verbs adds its own to the app, in this order
     data,
     export,
@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if wants_json:
             unexpected = f"{type(error).__name__}: {error}"
             hint = "this is a defect of Homeground: please report it with the traceback on stderr"
-            print(json.dumps({"error": unexpected, "where": None, "hint": hint}))
+            print(json_line({"error": unexpected, "where": None, "hint": hint}))
         raise
     if code == 130:
         _tell(_interrupted(given), wants_json)
@@ -141,8 +141,8 @@ def _verb(given: list[str]) -> str:
 
 def _tell(error: HomegroundError, wants_json: bool) -> None:
     if wants_json:
-        print(json.dumps(error.to_json(), ensure_ascii=False))
-    print(f"error: {error}", file=sys.stderr)
+        print(json_line(error.to_json()))
+    print(printable_lines(f"error: {error}"), file=sys.stderr)
 
 
 def _warn(
@@ -150,7 +150,7 @@ def _warn(
 ) -> None:
     """Our own warnings are for the person, without the line of code that they come from."""
     if Path(filename).is_relative_to(_HOME):
-        print(f"warning: {message}", file=sys.stderr)
+        print(printable_lines(f"warning: {message}"), file=sys.stderr)
     else:
         show(message, category, filename, *place)
 

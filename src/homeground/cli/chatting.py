@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterable
@@ -11,6 +10,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from homeground.base.errors import HomegroundError, UsageError
+from homeground.base.terminal import json_line, printable_lines
 from homeground.cli.lines import NUMBER, QUIET, numbered, print_lines
 from homeground.cli.telling import Teller
 
@@ -60,7 +60,7 @@ class Chatting:
             except HomegroundError as error:
                 if not self._patient:
                     raise
-                print(f"error: {error}", file=sys.stderr)
+                print(printable_lines(f"error: {error}"), file=sys.stderr)
             except KeyboardInterrupt:
                 if not self._patient:
                     raise
@@ -154,4 +154,4 @@ class Chatting:
 
 
 def _print_json(document: dict[str, Any]) -> None:
-    print(json.dumps(document, ensure_ascii=False), flush=True)
+    print(json_line(document), flush=True)

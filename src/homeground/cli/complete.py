@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import typer
+
+from homeground.base.terminal import printable
 
 
 def run_completion(context: typer.Context, incomplete: str) -> list[str]:
@@ -18,7 +21,7 @@ def run_completion(context: typer.Context, incomplete: str) -> list[str]:
         names = run_names(open_workspace(Path(home) if home else None, create=False))
     except HomegroundError:
         return []
-    return [name for name in names if name.startswith(incomplete)]
+    return _offered(names, incomplete)
 
 
 def recipe_completion(context: typer.Context, incomplete: str) -> list[str]:
@@ -29,7 +32,7 @@ def recipe_completion(context: typer.Context, incomplete: str) -> list[str]:
     folder = Path(incomplete).parent if "/" in incomplete else Path()
     files = [path for path in sorted(folder.glob("*")) if path.suffix in (".yaml", ".yml") or path.is_dir()]
     known = [*bundled_recipes(), *(f"{path}/" if path.is_dir() else str(path) for path in files)]
-    return [name for name in known if name.startswith(incomplete)]
+    return _offered(known, incomplete)
 
 
 def model_completion(context: typer.Context, incomplete: str) -> list[str]:
@@ -38,3 +41,8 @@ def model_completion(context: typer.Context, incomplete: str) -> list[str]:
     from homeground.base.weights import bundled
 
     return [name for name in ("fetch", *(weights.name for weights in bundled())) if name.startswith(incomplete)]
+
+
+def _offered(names: Iterable[str], incomplete: str) -> list[str]:
+    """Names that begin so; one that a terminal would obey is typed by hand."""
+    return [name for name in names if name.startswith(incomplete) and printable(name) == name]

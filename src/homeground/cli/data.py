@@ -9,6 +9,7 @@ import typer
 
 from homeground.base.errors import UsageError
 from homeground.base.kinds import OF_CORPUS, DataKind
+from homeground.base.terminal import printable
 from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
@@ -82,43 +83,42 @@ def show_tokens(
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many examples.")] = 3,
 ) -> None:
     """Show examples as the recipe would train them: trained tokens green, context dim, special marks magenta."""
-    from transformers import AutoConfig, AutoTokenizer
-
+    from homeground.base.model_files import read_config, read_tokenizer
     from homeground.base.weights import resolve_model
     from homeground.data import render_as_asked
     from homeground.policy.rope import longest_path
 
     recipe = common.load_recipe()
     examples, notes = _some_examples(common, recipe, data, count)
-    model = str(resolve_model(recipe.model.name))
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    limit = longest_path(AutoConfig.from_pretrained(model))
+    model = resolve_model(recipe.model.name)
+    tokenizer = read_tokenizer(model)
+    limit = longest_path(read_config(model))
     rendering = render_as_asked(recipe.sft, tokenizer, examples, limit=limit)
     shown = [_document(tokenizer, path) for path in rendering.paths]
     lines: list[Any] = []
     for number, path in enumerate(rendering.paths, start=1):
         head = f"example {number}: {len(path.ids)} tokens, {len(path.trained)} trained"
         lines += [head, coloured(tokenizer, path), ""]
-    lines += [*notes, rendering.describe()]
+    lines += [*notes, *(f"rejected: {row}" for row in rendering.rejected), rendering.describe()]
     common.show({"model": recipe.model.name, "examples": shown}, *lines)
 
 
 def _some_examples(common: Common, recipe: Recipe, source: str | None, count: int) -> tuple[list[Example], list[str]]:
     """The first examples of a source, or of the recipe's mixture, and what to say of them."""
     from homeground.data import read_examples, redact_examples
+    from homeground.pipeline.planning import tokenizer_of
     from homeground.pipeline.sft_data import sft_data
 
     if source is not None:
         reading = read_examples(source, limit=count)
         examples, secrets = redact_examples(reading.examples)
-        notes = [f"rejected: {row}" for row in reading.rejected] + [
-            f"replaced: {one.kind} in {one.place}" for one in secrets
-        ]
-        return examples, [*notes, reading.describe()]
+        notes = [f"rejected: {row}" for row in reading.rejected]
+        notes += [f"replaced: {one.kind} in {one.place}" for one in secrets]
+        return examples, [*map(printable, notes), reading.describe()]
     if not recipe.data.sources:
         raise UsageError("there is nothing to show", hint="name a FILE, or a --recipe with data.sources")
     with common.progress() as progress:
-        made = sft_data(recipe.data, progress, seed=recipe.seed)
+        made = sft_data(recipe.data, progress, seed=recipe.seed, tokenizer=tokenizer_of(recipe))
     return made.train[:count], [made.describe()]
 
 

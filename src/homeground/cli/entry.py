@@ -19,7 +19,7 @@ def piped(lines: Iterable[str]) -> Iterator[str]:
     """Messages of a file or a pipe, one a line, without blank ones."""
     held = ""
     for line in lines:
-        text = line.rstrip("\r\n")
+        text = line.removeprefix("\ufeff").rstrip("\r\n")
         if text.endswith(GOES_ON):
             held += text.removesuffix(GOES_ON) + "\n"
             continue

@@ -19,7 +19,12 @@ _FILTERS = "Filters (before ranking; repeat for alternatives)"
 
 PathOption = Annotated[
     list[str] | None,
-    typer.Option("--path", "-p", help="As in a .gitignore: 'src/', '*.py', '!tests/'.", rich_help_panel=_FILTERS),
+    typer.Option(
+        "--path",
+        "-p",
+        help="As in a .gitignore: 'src/', '*.py', '!tests/'; the last that matches decides.",
+        rich_help_panel=_FILTERS,
+    ),
 ]
 LanguageOption = Annotated[
     list[str] | None, typer.Option("--language", "-l", help="Such as python.", rich_help_panel=_FILTERS)
@@ -57,9 +62,9 @@ def search(
     index = Index.open(workspace.index)
     filters = Filters(tuple(path or ()), tuple(language or ()), tuple(kind or ()), tuple(symbol or ()))
     found = index.explain(query, hits, filters=filters)
+    _tell(common, found.warnings)
     if common.json:
-        document = {"query": query, "hits": [hit.to_json() for hit in found.hits]}
-        common.show(document | ({"explain": found.to_json()} if explain else {}))
+        common.show(found.document(query) | ({"explain": found.to_json()} if explain else {}))
     elif not found.hits:
         common.tell("nothing found")
     elif files:
@@ -80,6 +85,7 @@ def symbols(
     """List the functions, classes and other definitions of the index."""
     tools = _tools(common)
     found = tools.symbols(pattern, kind or (), path or (), limit)
+    _tell(common, found.get("warnings", []))
     if common.json:
         common.show(found)
     elif files:
@@ -164,6 +170,13 @@ def _tools(common: Common) -> Tools:
 def _warn(common: Common, found: dict[str, Any]) -> None:
     if found["stale"]:
         common.tell(f"{found['path']} has changed since it was indexed; 'homeground index' brings it up to date")
+
+
+def _tell(common: Common, warnings: Iterable[str]) -> None:
+    from rich.text import Text
+
+    for warning in warnings:
+        common.tell(Text(f"warning: {warning}"))
 
 
 class _Shown:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from homeground.base.terminal import printable
+
 type Styled = tuple[str, str]
 """A piece of a line and its style; "" is plain."""
 
@@ -19,10 +21,11 @@ def print_lines(lines: Iterable[Iterable[Styled]]) -> None:
         for line in lines:
             print("".join(printable(text) for text, _ in line))
         return
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False)
+    from homeground.base.console import Console
+
+    console = Console(sys.stdout)
     for line in lines:
         console.print(Text.assemble(*((printable(text), style) for text, style in line)), soft_wrap=True)
 
@@ -48,10 +51,3 @@ class Paths:
     def shown(self, file: Path) -> str:
         """Relative to the current folder when the file lies below it, else absolute."""
         return str(file.relative_to(self._here)) if file.is_relative_to(self._here) else str(file)
-
-
-def printable(text: str) -> str:
-    """One line of text that may hold anything, without the control characters that would reach the terminal."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c == "\t" else "�" for c in text)

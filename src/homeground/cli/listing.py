@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from homeground.base.terminal import printable
 from homeground.cli.verb import Common
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def list_files(common: Common, corpus: Corpus) -> None:
     }
     common.show(
         document,
-        f"would index {files} files ({size / 1e6:.1f} MB) of {', '.join(map(str, corpus.roots))}",
+        f"would index {files} files ({size / 1e6:.1f} MB) of {printable(', '.join(map(str, corpus.roots)))}",
         *_left_out_lines(corpus, left_out),
         *secret_lines(secrets),
     )
@@ -80,8 +81,8 @@ def _left_out_lines(corpus: Corpus, left_out: Sequence[dict[str, str]]) -> list[
 
 
 def _listed(title: str, places: Sequence[str]) -> list[Text]:
-    from rich.text import Text  # not plain strings: in a path, brackets are no markup
+    from rich.text import Text
 
     more = [f"  and {len(places) - _SHOWN} more (--json lists all)"] if len(places) > _SHOWN else []
-    shown = ["  " + place.replace("\r", "\\r").replace("\n", "\\n") for place in places[:_SHOWN]]
+    shown = [f"  {printable(place)}" for place in places[:_SHOWN]]
     return [Text(line) for line in (f"{title}: {len(places)}", *shown, *more)]

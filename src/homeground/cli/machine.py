@@ -23,7 +23,7 @@ _FETCH = "fetch"
 @verb(example="homeground doctor")
 def doctor(common: Common) -> None:
     """Look at this machine: what is there, what is missing, and what will be slow."""
-    from rich.markup import escape
+    from rich.text import Text
 
     from homeground.base import hardware, weights
 
@@ -37,8 +37,8 @@ def doctor(common: Common) -> None:
         "slow": machine.slow(),
         "problems": problems,
     }
-    notes = [f"[yellow]slow[/]     {escape(note)}" for note in machine.slow()]
-    notes += [f"[red]problem[/]  {escape(problem)}" for problem in problems]
+    notes = [Text.assemble(("slow", "yellow"), "     ", note) for note in machine.slow()]
+    notes += [Text.assemble(("problem", "red"), "  ", problem) for problem in problems]
     common.show(
         document,
         _machine_table(machine, models),
@@ -202,12 +202,11 @@ def _weights_table(found: list[BundledWeights], damage: dict[str, list[str]]) ->
 
 
 def _plain_table(columns: list[str], rows: list[list[str]]) -> Table:
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, show_header=bool(columns), pad_edge=False)
     for column in columns or [""] * len(rows[0]):
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     return table

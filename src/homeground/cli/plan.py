@@ -88,9 +88,9 @@ def _work(common: Common, recipe: Recipe) -> Work | None:
     """The recipe's data, rendered; None where it names none."""
     if not recipe.data.sources:
         return None
-    from homeground.pipeline.planning import rendered_work
+    from homeground.pipeline.planning import rendered_work, tokenizer_of
     from homeground.pipeline.sft_data import sft_data
 
     with common.progress() as progress:
-        made = sft_data(recipe.data, progress, seed=recipe.seed)
+        made = sft_data(recipe.data, progress, seed=recipe.seed, tokenizer=tokenizer_of(recipe))
     return rendered_work(recipe, made.train)

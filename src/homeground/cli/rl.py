@@ -46,7 +46,11 @@ def rl(
     agent: Annotated[str | None, typer.Option(help="With 'run': FILE.py:NAME of the agent.")] = None,
     tasks: Annotated[str | None, typer.Option(help="With 'run': a file of JSON lines, or 'lookup'.")] = None,
     reward: Annotated[
-        list[str] | None, typer.Option(help="With 'run': FILE.py:NAME of a function of (task, answer); several add up.")
+        list[str] | None,
+        typer.Option(
+            help="With 'run': FILE.py:NAME of a function of (task, answer); several add up. "
+            "Not needed where an agent in a process posts its own."
+        ),
     ] = None,
     heldout: Annotated[
         str | None, typer.Option(help="With 'run': tasks to measure on; else a share of --tasks.")

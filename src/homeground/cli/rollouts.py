@@ -9,9 +9,9 @@ import typer
 
 from homeground.base.errors import HomegroundError, UsageError
 from homeground.base.rolloutlog import Group, best_and_worst, logged_steps, read_rollouts, spread
+from homeground.base.terminal import printable_lines
 from homeground.base.workspace import RunFolder
 from homeground.cli.complete import run_completion
-from homeground.cli.lines import printable
 from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
@@ -212,6 +212,7 @@ def _turns(rollout: dict[str, Any], *, whole: bool) -> list[Text]:
         facts = f"turn {number}: read {turn['prompt_tokens']} tokens, wrote {turn['tokens']}, ended by "
         facts += f"{turn['finish_reason']}, weights {turn['weights_version']}"
         facts += ", a new path" if turn["new_path"] else ""
+        facts += f", {turn['malformed_calls']} malformed tool calls" if turn.get("malformed_calls") else ""
         read = turn["read"]
         if not whole and len(read) > _READ_SHOWN:
             read = f"{read[: _READ_SHOWN // 2]}\n[...]\n{read[-_READ_SHOWN // 2 :]}"
@@ -241,4 +242,4 @@ def _colour(advantage: float | None) -> str:
 
 
 def _clean(text: str) -> str:
-    return "\n".join(printable(line) for line in str(text).split("\n"))
+    return printable_lines(str(text))

@@ -12,7 +12,7 @@ from homeground.base.errors import HomegroundError, UsageError
 from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
-    from homeground.base.workspace import RunFolder
+    from homeground.base.workspace import RunFolder, Workspace
     from homeground.pipeline.serving import Adapter
 
 
@@ -41,10 +41,11 @@ def serve(
             where="--host",
             hint="add --token-file FILE; a missing file is made, with a random token",
         )
-    run = _newest(common)
+    workspace = _workspace(common)
+    run = _newest(common, workspace)
     recipe = common.load_recipe(str(run.recipe) if run is not None else None)
     adapters = _adapters(common, run, adapter or [])
-    serving = Serving(recipe, common.workspace(create=False), adapters, common.progress())
+    serving = Serving(recipe, workspace, adapters, common.progress())
     if common.dry_run:
         common.show(
             {"models": serving.names, "host": host, "port": port},
@@ -71,11 +72,20 @@ def serve(
         serve_forever(create_app(serving, token), port, announce, host=host, grace_s=recipe.serve.grace_s)
 
 
-def _newest(common: Common) -> RunFolder | None:
+def _workspace(common: Common) -> Workspace:
+    """The workspace; one that nobody names may be missing: the base model needs none."""
+    from homeground.base.workspace import open_workspace
+
+    workspace = open_workspace(common.home, create=False, pretend=common.home is None)
+    if not workspace.path.is_dir():
+        common.tell(f"there is no workspace at {workspace.path}: the base model is served, without index and runs")
+    return workspace
+
+
+def _newest(common: Common, workspace: Workspace) -> RunFolder | None:
     """The run that is served; without one, the base model alone is."""
     if common.run is not None:
         return common.trained_run()
-    workspace = common.workspace(create=False)
     for stage in ("sft", "rl"):
         with contextlib.suppress(HomegroundError):
             return workspace.newest_run(stage)

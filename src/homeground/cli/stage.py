@@ -61,33 +61,26 @@ def started(run: RunFolder, recipe: Recipe, stage: str, resume: bool) -> Generat
     """
     with run.locked():
         if not resume:
-            refuse_finished(run, stage)
-            refuse_unfinished(run, stage)
+            refuse_to_lose(run, stage)
         run.create()
         run.recipe.write_text(recipe.to_yaml())
         yield
 
 
-def refuse_unfinished(run: RunFolder, stage: str) -> None:
-    """Raise `UsageError` if the run has checkpoints of this stage, which starting over would delete."""
-    kept = sorted((run.checkpoints / stage).glob("step-*.ckpt"))
-    if kept:
-        count = "1 checkpoint" if len(kept) == 1 else f"{len(kept)} checkpoints"
-        step = int(kept[-1].stem.removeprefix("step-"))
-        raise UsageError(
-            f"the run '{run.name}' has an unfinished '{stage}': {count}, the newest of step {step}",
-            where=str(kept[-1]),
-            hint=f"go on with --resume, name another with --run, or delete it: homeground runs remove {run.name}",
-        )
-
-
-def refuse_finished(run: RunFolder, stage: str) -> None:
-    """Raise `UsageError` if the run has finished this stage."""
+def refuse_to_lose(run: RunFolder, stage: str) -> None:
+    """Raise `UsageError` if the run has finished this stage, or has checkpoints of it."""
     if stage in run.finished():
         raise UsageError(
             f"the run '{run.name}' has finished '{stage}' already, and starting over would lose what it holds",
             where=str(run.path),
             hint="name another run with --run, or go on with --resume",
+        )
+    if kept := sorted((run.checkpoints / stage).glob("step-*.ckpt")):
+        raise UsageError(
+            f"the run '{run.name}' was stopped in '{stage}', and starting over would lose its checkpoints",
+            where=str(kept[-1]),
+            hint=f"go on with --run {run.name} --resume; to start anew, name another run with --run, or first remove "
+            f"this one: homeground runs remove {run.name}",
         )
 
 

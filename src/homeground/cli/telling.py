@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from homeground.cli.lines import NAME, NUMBER, PATH, QUIET, Paths, Styled, print_lines, printable
+from homeground.base.terminal import printable, printable_lines
+from homeground.cli.lines import NAME, NUMBER, PATH, QUIET, Paths, Styled, print_lines
 
 if TYPE_CHECKING:
     from homeground.agents.events import Cited, Done, Event, Step
@@ -46,7 +47,7 @@ class Teller:
                 elif isinstance(event, Cited):
                     cited.append(event)
                 elif isinstance(event, Text):
-                    sys.stdout.write("\n".join(map(printable, event.text.split("\n"))))
+                    sys.stdout.write(printable_lines(event.text))
                     sys.stdout.flush()
                 else:
                     done = event

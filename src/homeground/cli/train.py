@@ -14,7 +14,7 @@ from homeground.base.errors import UsageError
 from homeground.base.workspace import RunFolder
 from homeground.cli import measure, texts
 from homeground.cli.data import data_table
-from homeground.cli.stage import Force, Resume, free_name, open_stage, recipe_of, refuse_finished, show_plan, trained
+from homeground.cli.stage import Force, Resume, free_name, open_stage, recipe_of, refuse_to_lose, show_plan, trained
 from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
@@ -112,12 +112,17 @@ def sft(
 
 def _prepared(common: Common, recipe: Recipe, workspace: Workspace, run: RunFolder, strict: bool) -> SftData:
     """What the recipe's data comes to, told before anything is trained."""
+    from homeground.pipeline.planning import tokenizer_here, tokenizer_of
     from homeground.pipeline.sft_data import heldout_tasks, sft_data
 
     with common.progress() as progress:
         tasks = heldout_tasks(run, workspace)
-        made = sft_data(recipe.data, progress, seed=recipe.seed, tasks=tasks, strict=strict)
+        tokenizer = tokenizer_here(recipe) if common.dry_run else tokenizer_of(recipe)
+        made = sft_data(recipe.data, progress, seed=recipe.seed, tasks=tasks, strict=strict, tokenizer=tokenizer)
         progress.bar("training data").done(made.describe())
+    if tokenizer is None:
+        untried = f"{recipe.model.name} is not on this machine: whether its chat template takes each row is not tried"
+        typer.echo(untried, err=True)
     for row in made.rejected[:_REJECTED_SHOWN]:
         typer.echo(f"rejected: {row}", err=True)
     if not common.dry_run:  # which shows it itself
@@ -203,7 +208,7 @@ def _demo_run(workspace: Workspace, name: str | None, resume: bool) -> RunFolder
     if name is not None:
         run = workspace.run(name)
         if not resume:
-            refuse_finished(run, "index")
+            refuse_to_lose(run, "index")
         return run
     made = sorted(workspace.runs.glob("demo*"), key=lambda folder: folder.stat().st_mtime)
     if resume and made:

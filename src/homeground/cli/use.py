@@ -39,4 +39,5 @@ def mcp(
         event = {"event": "listening", "url": f"{address}/mcp", "key": token}
         common.show(event, f"listening on {address}/mcp, key {token}; Ctrl-C ends")
 
-    serve_forever(create_http_app(tools, token), port, announce, lifespan="on")
+    waiting = common.load_recipe(None).serve.waiting
+    serve_forever(create_http_app(tools, token, waiting), port, announce, lifespan="on")

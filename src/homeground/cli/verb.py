@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, TextIO
 
 import typer
 
-from homeground.base.errors import UsageError
+from homeground.base.errors import HomegroundError, UsageError
+from homeground.base.terminal import json_line
 from homeground.cli.complete import recipe_completion, run_completion
 
 if TYPE_CHECKING:
@@ -60,10 +61,14 @@ class Common:
         Raises:
             RecipeError: see `homeground.recipe.load_recipe`.
         """
+        from homeground.base.files import refuse_foreign
         from homeground.recipe import PROJECT_RECIPE, load_recipe
 
-        here = PROJECT_RECIPE if Path(PROJECT_RECIPE).is_file() else None
-        return load_recipe(self.recipe or default or here, {"seed": self.seed, "run": self.run, **overrides})
+        source = self.recipe or default
+        if source is None and os.path.lexists(PROJECT_RECIPE):
+            refuse_foreign(Path(PROJECT_RECIPE).absolute(), "--recipe")
+            source = PROJECT_RECIPE
+        return load_recipe(source, {"seed": self.seed, "run": self.run, **overrides})
 
     def workspace(self, create: bool = True) -> Workspace:
         """The workspace of `--home`; a dry run makes none, and plans as if it were there."""
@@ -79,7 +84,11 @@ class Common:
         """
         workspace = self.workspace(create=False)
         if self.run is None:
-            return workspace.newest_run(stage)
+            try:
+                return workspace.newest_run(stage)
+            except HomegroundError:
+                self.load_recipe()  # a recipe that cannot be read is the first thing to mend
+                raise
         run = workspace.run(self.run)
         if not run.path.is_dir():
             names = sorted(folder.name for folder in workspace.runs.iterdir()) if workspace.runs.is_dir() else []
@@ -96,7 +105,7 @@ class Common:
     def show(self, document: dict[str, Any], *people: RenderableType) -> None:
         """Print a verb's result: `document` as JSON with `--json`, else what is made for people to read."""
         if self.json:
-            print(json.dumps(document, ensure_ascii=False, allow_nan=False), flush=True)
+            print(json_line(document), flush=True)
             return
         _print(sys.stdout, *people)
 
@@ -107,10 +116,9 @@ class Common:
 
 
 def _print(stream: TextIO, *people: RenderableType) -> None:
-    from rich.console import Console
+    from homeground.base.console import Console
 
-    # In a pipe there is no window to fit into: lines stay whole.
-    console = Console(file=stream, highlight=False, width=None if stream.isatty() else 1000)
+    console = Console(stream)
     for part in people:
         console.print(part)
 
@@ -163,6 +171,8 @@ def verb[**P](
         @functools.wraps(function)
         def call(**values: Any) -> None:
             common = _common_parameters(**{key: values.pop(key) for key in shared})
+            if common.recipe is not None:
+                common.load_recipe()  # also where the verb reads none: a wrong one is an error, and the first
             function(common, **values)  # pyright: ignore[reportCallIssue] # Typer has checked them against the signature
 
         call.__signature__ = inspect.Signature([*parameters, *kinds])  # pyright: ignore[reportAttributeAccessIssue]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from homeground.base.errors import HomegroundError
+from homeground.base.terminal import json_line, printable
 
 if TYPE_CHECKING:
     from homeground.cli.verb import Common
@@ -21,9 +21,9 @@ def keep_fresh(common: Common, build: Callable[[], IndexReport], roots: Sequence
 
     for event in watch(build, roots, workspace):
         if common.json:
-            print(json.dumps(event.to_json(), ensure_ascii=False), flush=True)
+            print(json_line(event.to_json()), flush=True)
         else:
-            print(f"{time.strftime('%H:%M:%S')}  {_words(event)}", flush=True)
+            print(printable(f"{time.strftime('%H:%M:%S')}  {_words(event)}"), flush=True)
 
 
 def _words(event: IndexReport | HomegroundError) -> str:

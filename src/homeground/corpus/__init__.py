@@ -2,7 +2,9 @@
 
 from homeground.corpus.chunk import Chunk, digest
 from homeground.corpus.chunker import approximate_tokens, breadcrumb, chunk_lines
-from homeground.corpus.languages import LANGUAGES, Language, language_of
+from homeground.corpus.encoding import decode, nfc
+from homeground.corpus.languages import LANGUAGES, Language, language_of, language_of_head
+from homeground.corpus.names import own_name, spellings, split_symbol
 from homeground.corpus.outline import Definition, Import, Outline, Reference, outline
 from homeground.corpus.pieces import TokenCounter
 from homeground.corpus.reading import MAX_BYTES, MAX_DOCUMENT_BYTES, SourceFile, Text, read_text, text_of
@@ -40,13 +42,19 @@ __all__ = [
     "below",
     "breadcrumb",
     "chunk_lines",
+    "decode",
     "digest",
     "find_secrets",
     "language_of",
+    "language_of_head",
+    "nfc",
     "outline",
+    "own_name",
     "read_text",
     "redact",
     "redact_lines",
+    "spellings",
+    "split_symbol",
     "stdlib_root",
     "text_of",
 ]

@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from homeground.corpus.encoding import nfc
+
+PART_DIGITS = 6
+"""Last digits of the id of a part of a line: they number the parts, so that ids sort them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    r"""Consecutive lines of one file.
+    r"""Consecutive lines of one file, or a part of a line that alone exceeds the budget.
 
     Attributes:
         id: hash of path, symbol and text (and of the occurrence, where a file repeats itself);
-            the same input always gives the same id.
+            the same input always gives the same id. Parts of one line share all but the last `PART_DIGITS` digits.
         path: posix path relative to its root, or to the folder above several roots.
         start: first line, 1-based.
         end: last line, inclusive.
@@ -35,8 +40,8 @@ class Chunk:
 
     @property
     def indexed_text(self) -> str:
-        """What the embedder and the lexical index see: breadcrumb and lines."""
-        return f"{self.header}\n{self.text}"
+        """What the embedder and the lexical index see: breadcrumb and lines, composed (NFC); `text` is the file's."""
+        return nfc(f"{self.header}\n{self.text}")
 
     @property
     def content_hash(self) -> str:

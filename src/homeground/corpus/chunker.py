@@ -1,16 +1,18 @@
 """From a file's lines to chunks: split over the syntax tree, then merge, under a token budget.
 
-Invariants, whatever the input: every non-blank line is in exactly one chunk, line numbers are exact, no chunk of
-more than one line exceeds the budget, nothing is raised, and the same input gives the same ids.
+Invariants, whatever the input: every non-blank line is in exactly one chunk, or in parts in several that follow each
+other; line numbers are exact; no chunk of more than one word exceeds the budget; nothing is raised; and the same input
+gives the same ids.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from homeground.corpus.chunk import Chunk, digest
+from homeground.corpus.chunk import PART_DIGITS, Chunk, digest
+from homeground.corpus.encoding import nfc
 from homeground.corpus.grammar import Defined, Imported, Syntax, parse
 from homeground.corpus.languages import Language
 from homeground.corpus.pieces import Piece, Ruler, Span, TokenCounter
@@ -24,6 +26,8 @@ _USES = "uses"
 _IMPORT_TOKENS = 32  # a chunk that uses twenty modules is about none of them
 _NAMES = re.compile(r"\w+")
 _WORDS = re.compile(r"[^\W_]+|[^\w\s]|_")
+_NO_BLANKS = "\u3000-\u9fff\uac00-\ud7ff\uf900-\ufaff\uff00-\uffef"  # East Asian text: any place may be cut
+_CUTTABLE = re.compile(rf"\s*(?:[{_NO_BLANKS}]|[^\s{_NO_BLANKS}]+)|\s+")
 
 
 def approximate_tokens(lines: Sequence[str]) -> list[int]:
@@ -56,14 +60,15 @@ def chunk_lines(
         count: tokens of each line, from the embedder's tokenizer.
         sections: where to cut a document, if its reader said so (`Text.sections`).
     """
-    syntax = parse(lines, language) if sections is None else None
+    composed = [nfc(line) for line in lines]
+    syntax = parse(composed, language) if sections is None else None
     headers = _Headers(path, count, syntax.definitions if syntax is not None else (), max_tokens)
-    ruler = Ruler(lines, count, headers.budget)
+    ruler = Ruler(composed, count, headers.budget)
     imports = _Imports(syntax.imports if syntax is not None else (), count)
     chunks: list[Chunk] = []
     seen: Counter[str] = Counter()
     pieces = (
-        _pieces(lines, language, syntax, ruler) if sections is None else split_sections(len(lines), sections, ruler)
+        _pieces(composed, language, syntax, ruler) if sections is None else split_sections(len(lines), sections, ruler)
     )
     for piece in pieces:
         start, stop = piece.start, piece.stop
@@ -73,24 +78,40 @@ def chunk_lines(
             stop -= 1
         if start == stop:
             continue
-        text = "\n".join(lines[start:stop])
-        content = digest(path, piece.symbol, text)
+        symbol, text = nfc(piece.symbol), "\n".join(lines[start:stop])
+        content = digest(path, symbol, text)
         seen[content] += 1
-        room = headers.budget(piece.symbol) - ruler.tokens(Span(start, stop))
-        chunks.append(
+        key = digest(content, str(seen[content]))
+        budget = headers.budget(symbol)
+        room = budget - ruler.tokens(Span(start, stop))
+        parts = [text] if room >= 0 or stop - start > 1 else list(_parts(text, budget, count))
+        chunks += (
             Chunk(
-                id=digest(content, str(seen[content])),
+                id=key if len(parts) == 1 else f"{key[:-PART_DIGITS]}{number:0{PART_DIGITS}x}",
                 path=path,
                 start=start + 1,
                 end=stop,
-                symbol=piece.symbol,
+                symbol=symbol,
                 kind=piece.kind,
                 language=language.name,
-                header="\n".join([breadcrumb(path, piece.symbol), *imports.used(text, range(start, stop), room)]),
-                text=text,
+                header="\n".join([breadcrumb(path, symbol), *imports.used(part, range(start, stop), room)]),
+                text=part,
             )
+            for number, part in enumerate(parts)
         )
     return chunks
+
+
+def _parts(line: str, budget: int, count: TokenCounter) -> Iterator[str]:
+    """The line cut between words into as few parts as the budget allows; a longer word is a part of its own."""
+    words = _CUTTABLE.findall(line)
+    part, held = "", 0
+    for word, size in zip(words, count([nfc(word) for word in words]), strict=True):
+        if size and part.strip() and held + size > budget:
+            yield part
+            part, held = "", 0
+        part, held = part + word, held + size
+    yield part
 
 
 class _Headers:

@@ -4,7 +4,7 @@ Each language is one query in `grammars/NAME.scm`, in tree-sitter's own query la
 
 - `@function`, `@class` and the other kinds below: a node that defines something; `@name` holds its name, `@owner` the
   type that it belongs to where that stands elsewhere (a receiver in Go). `@member` is declared without a body: it is
-  listed, and stays in the chunk around it.
+  listed, and stays in the chunk around it. `(#set! named "operator NAME")` puts its name into another text.
 - `@comment`, `@lead`: what stays with the definition below it; a lead (decorator, attribute, signature) is also counted
   among the definition's own lines.
 - `@call` with `@qualifier`: what is called or made, and what stands before its dot.
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -26,6 +26,9 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from homeground.corpus.languages import LANGUAGE_BY_NAME, Language
+from homeground.corpus.macros import HEADS, STEPS, spans, without
+from homeground.corpus.mend import Mender
+from homeground.corpus.names import clean_name, without_noise
 
 if TYPE_CHECKING:
     from tree_sitter import Language as Grammar
@@ -46,9 +49,12 @@ _SAMPLE = 1000
 _MAX_DEPTH = 10_000
 _MAX_CHILDREN = 4000
 _MAX_ANCESTORS = 100
-_ARGUMENTS = re.compile(r"<[^<>]*>|\[[^\[\]]*\]")
-_NOISE = re.compile(r"^(?:module\.)?exports\.|^this\.|\bprototype\.")
 _BODY = re.compile(r"(?:^|_)(?:body|block|declarations)$|^(?:struct|enum|union)_declaration$")
+_CPP = re.compile(
+    rb"^[ \t]*(?:class[ \t]+\w[\w \t:<>,]*(?:\n[ \t]*)?[{;]|namespace(?:[ \t]+[\w:]+)?\s*\{"
+    rb"|template[ \t]*<|export[ \t]+module\b|(?:public|private|protected)[ \t]*:[ \t]*$)",
+    re.MULTILINE,
+)
 _OWNER = re.compile(r"[^\W\d][\w.]*")
 
 
@@ -122,27 +128,79 @@ def parse(lines: Sequence[str], language: Language, *, calls: bool = False) -> S
         language: its row in the table.
         calls: whether calls are wanted too; they take as long as the rest.
 
+    A file with syntax errors is read again without what seems to cause them (`macros`, `mend`). That reading counts
+    when it has no fewer definitions that are indented as they should; what was left out is taken from the first one.
+
     Returns:
         None where there is no grammar (or its wheel is not installed), and for trees that no code has: nested ten
         thousand deep, or one error over thousands of tokens.
     """
     if language.grammar is None:
         return None
-    source = "\n".join(lines).encode("utf-8", "replace")
+    source = without("\n".join(lines).encode("utf-8", "replace"), HEADS.get(language.name, ()))
     tree = _tree(source, language)
-    if tree is not None and tree.root_node.has_error and language.fallback is not None:
-        other = LANGUAGE_BY_NAME[language.fallback]
-        second = _tree(source, other)
-        if second is not None and _faults(second) < _faults(tree):
+    if tree is not None and language.fallback is not None:
+        other, certain = LANGUAGE_BY_NAME[language.fallback], _CPP.search(source) is not None
+        second = _tree(source, other) if certain or tree.root_node.has_error else None
+        if second is not None and (certain or _faults(second) < _faults(tree)):
             tree, language = second, other
-    if tree is None or not _is_tame(tree):
+    if tree is None:
         return None
+    if not tree.root_node.has_error:
+        return _found(tree, language, lines, calls) if _is_tame(tree) else None
+    first, read = tree, source
+    for step in STEPS.get(language.name, ()):
+        less = step(read)
+        if less != read and (second := _tree(less, language)) is not None and _damage(second) < _damage(tree):
+            read, tree = less, second
+    best = _found(tree, language, lines, calls, first, list(spans(source, read))) if _is_tame(tree) else None
+    if (mended := _mended(read, tree, language)) is not None and (second := _tree(mended, language)) is not None:
+        more = _found(second, language, lines, calls, first, list(spans(source, mended))) if _is_tame(second) else None
+        if best is None or (more is not None and _laid_out(more, lines) >= _laid_out(best, lines)):
+            best = more
+    return best
+
+
+def _mended(source: bytes, tree: Tree, language: Language) -> bytes | None:
+    """The source without what the grammar does not know, None where nothing helps."""
+    from tree_sitter import QueryCursor
+
+    def survey(text: bytes) -> tuple[bool, int]:
+        piece = _tree(prelude + text.replace(prelude, b"", 1) if prelude else text, language)
+        if piece is None or _damage(piece) or not _is_tame(piece):
+            return True, 0
+        matches = QueryCursor(query, match_limit=_MATCHES_AT_ONCE).matches(piece.root_node)
+        return False, len({captures["name"][0].start_byte for _, captures in matches if "name" in captures})
+
+    query = _query(language, False)
+    root = tree.root_node
+    wrong = [rows(node) for node in ([root] if root.is_error else root.children) if node.has_error] or [rows(root)]
+    prelude = b"<?php" if language.name == "php" and b"<?" in source else b""
+    return Mender(source, survey).mend(min(wrong)[0], max(stop for _, stop in wrong))
+
+
+def _found(
+    tree: Tree,
+    language: Language,
+    lines: Sequence[str],
+    calls: bool,
+    first: Tree | None = None,
+    omitted: Sequence[tuple[int, int]] = (),
+) -> Syntax:
+    """What the query finds in a tree, and what it found in the first one within the omitted spans of the file."""
     from tree_sitter import QueryCursor
 
     query = _query(language, calls)
     syntax = Syntax(tree.root_node)
     for pattern, captures in QueryCursor(query, match_limit=_MATCHES_AT_ONCE).matches(tree.root_node):
         _keep(syntax, pattern, captures, lines, query)
+    if first is not None and omitted and _is_tame(first):
+        starts = [start for start, _ in omitted]
+        for pattern, captures in QueryCursor(query, match_limit=_MATCHES_AT_ONCE).matches(first.root_node):
+            nodes = [node for some in captures.values() for node in some]
+            at = bisect_right(starts, min(node.start_byte for node in nodes)) - 1
+            if at >= 0 and max(node.end_byte for node in nodes) <= omitted[at][1]:
+                _keep(syntax, pattern, captures, lines, query)
     _name_symbols(syntax)
     return syntax
 
@@ -157,6 +215,32 @@ def _tree(source: bytes, language: Language) -> Tree | None:
 def _faults(tree: Tree) -> int:
     """How many of the outermost nodes hold a syntax error."""
     return sum(child.has_error for child in tree.root_node.children) + tree.root_node.is_error
+
+
+def _laid_out(syntax: Syntax, lines: Sequence[str]) -> int:
+    """How many definitions are indented as what lies in one another is: others were swallowed by an error."""
+    indents = [len(line) - len(line.lstrip()) for line in lines]
+    found, around = 0, list[Defined]()
+    for one in syntax.definitions:
+        while around and around[-1].node.end_byte <= one.node.start_byte:
+            around.pop()
+        outer = around[-1] if around else None
+        deeper = outer is None or one.start == outer.start or indents[one.start] > indents[outer.start]
+        found += deeper or (outer is not None and outer.kind == "module")
+        around.append(one)
+    return found
+
+
+def _damage(tree: Tree) -> int:
+    """How many bytes no rule of the grammar covers; an end of a line that a one-line body lacks is none."""
+    found, nodes = 0, [tree.root_node] if tree.root_node.has_error else []
+    while nodes:
+        node = nodes.pop()
+        if node.is_error or (node.is_missing and "semi" not in node.type):
+            found += 1 + node.end_byte - node.start_byte
+        elif node.has_error:
+            nodes.extend(node.children)
+    return found
 
 
 @cache
@@ -232,9 +316,14 @@ def _keep(syntax: Syntax, pattern: int, captures: Mapping[str, list[Node]], line
         if not kind:
             return
         node, name = captures[kind][0], captures["name"][0]
-        text = ".".join(clean_name(_text(one)) for one in captures["name"])
+        if kind == "rule":
+            text = " ".join(_text(name).split())
+        else:
+            text = ".".join(clean_name(_text(one)) for one in captures["name"])
+        if named := query.pattern_settings(pattern).get("named"):
+            text = clean_name(named.replace("NAME", text))
         if (owner := captures.get("owner")) and (match := _OWNER.search(_text(owner[0]))):
-            text = f"{match[0]}.{text}"
+            text = without_noise(f"{match[0]}.{text}")
         start, stop = rows(node)
         syntax.definitions.append(Defined(node, pattern, text, text, kind, start, stop, name.start_point.row))
     elif "call" in captures:
@@ -262,16 +351,6 @@ def _imported(captures: Mapping[str, list[Node]], binds: str | None) -> Imported
         parts = [part for part in re.split(r"[./:\\]+", module) if part]
         alias = parts[0 if binds == "first" else -1] if parts and binds != "none" else ""
     return Imported(module, name, alias, node.start_point.row)
-
-
-def clean_name(text: str) -> str:
-    """A definition's name as a symbol: one separator in every language, without type arguments and quotes."""
-    if text[:1] in "\"'`":
-        return text.strip("\"'`") or "?"
-    text = text.removeprefix("[").removesuffix("]") if text.startswith("[") else text
-    while (shorter := _ARGUMENTS.sub("", text)) != text:
-        text = shorter
-    return _NOISE.sub("", " ".join(text.replace("::", ".").split())) or "?"
 
 
 def _name_symbols(syntax: Syntax) -> None:

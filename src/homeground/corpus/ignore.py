@@ -1,37 +1,53 @@
 """Git's ignore rules, decided the way git decides them: entry by entry, from the top folder down.
 
-pathspec knows how a pattern reads as a regular expression. What it leaves to others is done here: a pattern speaks of
-the entry that it matches and not of what lies below it, the nearest `.gitignore` that says anything decides, then
-`.git/info/exclude`, then the file that `core.excludesFile` names; a nested repository starts afresh; and a file that
-is tracked is never ignored. `.homegroundignore` has the same syntax, is looked for in the same folders and is asked
-first.
+pathspec knows how a pattern reads as a regular expression, and RE2 matches it. What they leave to others is done here:
+a pattern speaks of the entry that it matches and not of what lies below it, the nearest `.gitignore` that says anything
+decides, then `.git/info/exclude`, then the file that `core.excludesFile` names; a nested repository starts afresh; and
+a file that is tracked is never ignored. `.homegroundignore` has the same syntax, is looked for in the same folders and
+is asked first.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 
+import re2
 from pathspec.patterns.gitignore import GitIgnorePatternError
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+
+from homeground.base.errors import HomegroundError
+from homeground.corpus.git import Repository
 
 GIT_FILE = ".gitignore"
 OWN_FILE = ".homegroundignore"
 ATTRIBUTES_FILE = ".gitattributes"
 
-_BELOW = "(?:(?P<ps_d>/)|$)"  # how pathspec ends a pattern that also speaks of what lies below a folder
-_LONGEST_FILE = 1 << 20
-_GIT_PATIENCE_S = 20
-_OF_A_HOOK = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX"})
+LONGEST_PATTERN = 1024
+"""Characters of a pattern: a name has at most 255."""
+_BELOW = b"(?:(?P<ps_d>/)|$)"  # how pathspec ends a pattern that also speaks of what lies below a folder
+_NEGATED = re.compile(rb"(?<!\\)\[\^(?!/\])(\]?)")
+_STRIPPED = b"\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0"
+_FOLDER, _FILE = b"d", b"f"  # stand before the path
+_NEVER = rb"[^\x00-\xff]"
+_SET_BYTES = 512  # together, many patterns have far more states than each alone
+_LONGEST_FILE = 1 << 18
+_OPTIONS = re2.Options()
+_OPTIONS.encoding = re2.Options.Encoding.LATIN1
+_OPTIONS.dot_nl = True
+_OPTIONS.log_errors = False
+_OPTIONS.never_capture = True
+_OPTIONS.max_mem = 1 << 20
 
 
 class Patterns:
-    r"""The lines of one file of patterns, as one regular expression that finds the last line that matches.
+    r"""The lines of one file of patterns, and the last of them that matches a path.
+
+    Paths and patterns are compared byte by byte, as git does, and in time linear in the length of the path: RE2 has no
+    pattern that makes it search for ever. A pattern of more than 1024 characters matches nothing.
 
     Args:
         rules: (pattern, what it says), in the order of the file. A pattern has no "!" in front: that is in what it
@@ -39,10 +55,12 @@ class Patterns:
     """
 
     def __init__(self, rules: Iterable[tuple[str, bool]]) -> None:
-        expressions = [(found, says) for pattern, says in rules if (found := _expression(pattern)) is not None]
-        expressions.reverse()
-        self._folders = _Alternatives([(expression, says) for (expression, _), says in expressions])
-        self._files = _Alternatives([(expression, says) for (expression, only), says in expressions if not only])
+        self._says: list[bool] = []
+        expressions: list[bytes] = []
+        for pattern, says in rules:
+            self._says.append(says)
+            expressions.append(_expression(pattern))
+        self._sets = list(_sets(expressions))
 
     @classmethod
     def of_ignore_file(cls, lines: Iterable[str]) -> Patterns:
@@ -58,37 +76,65 @@ class Patterns:
 
     def verdict(self, path: str, *, is_folder: bool) -> bool | None:
         """What the last line that matches the path says; None where none does. No "/" at the path's end."""
-        return (self._folders if is_folder else self._files).first(path)
+        last = max(self.matching(path, is_folder=is_folder), default=None)
+        return None if last is None else self._says[last]
+
+    def matching(self, path: str, *, is_folder: bool) -> list[int]:
+        """Numbers of all lines that match the path."""
+        text = (_FOLDER if is_folder else _FILE) + os.fsencode(path)
+        found: list[int] = []
+        for first, count, expressions in self._sets:
+            matched: list[int] | None = expressions.Match(text)
+            if matched is None:  # RE2 gives up without a word
+                raise HomegroundError(
+                    "the patterns need too much memory", where=path, hint="use fewer or shorter patterns"
+                )
+            found += [first + number for number in matched if number < count]
+        return found
 
 
-class _Alternatives:
-    def __init__(self, rules: Sequence[tuple[str, bool]]) -> None:
-        self._says = [says for _, says in rules]
-        self._expression = re.compile("|".join(f"(?:{one})()" for one, _ in rules), re.DOTALL) if rules else None
+def _sets(expressions: Sequence[bytes]) -> Iterator[tuple[int, int, re2.Set]]:
+    """The expressions in sets of a bounded size, each with the number of its first and how many it has.
 
-    def first(self, path: str) -> bool | None:
-        match = self._expression.match(path) if self._expression is not None else None
-        return None if match is None or match.lastindex is None else self._says[match.lastindex - 1]
+    One more in each set matches everything: a set that finds nothing has run out of memory.
+    """
+    at = 0
+    while at < len(expressions):
+        first, size, made = at, 0, re2.Set.MatchSet(_OPTIONS)
+        while at < len(expressions) and (at == first or size + len(expressions[at]) <= _SET_BYTES):
+            try:
+                made.Add(expressions[at])
+            except re2.error:
+                made.Add(_NEVER)  # git lets such a line match nothing, too
+            size += len(expressions[at])
+            at += 1
+        made.Add(b"")
+        made.Compile()
+        yield first, at - first, made
 
 
-def _expression(pattern: str) -> tuple[str, bool] | None:
-    """(regular expression of the whole path, whether only a folder may match), or None for a line that says nothing."""
+def _expression(pattern: str) -> bytes:
+    """A regular expression for `_FOLDER` or `_FILE` and the whole path; one that nothing matches for no pattern."""
     trimmed = re.sub(r"(?<!\\) +\Z", "", pattern)
-    only_folders = trimmed.endswith("/")
+    mark = _FOLDER if trimmed.endswith("/") else b"[" + _FOLDER + _FILE + b"]"
     trimmed = trimmed.removesuffix("/")
-    if not trimmed or trimmed.isspace():
-        return None
+    if not trimmed or trimmed.endswith("/") or trimmed.isspace() or len(trimmed) > LONGEST_PATTERN:
+        return _NEVER
     if trimmed[0] in "!#":
         trimmed = "\\" + trimmed
     try:
-        expression, _ = GitIgnoreSpecPattern.pattern_to_regex(trimmed)
-        if expression is None:
-            return None
-        expression = str(expression).replace(_BELOW, r"\Z")
-        re.compile(expression)
-    except (GitIgnorePatternError, re.error):
-        return None  # git lets such a line match nothing, too
-    return expression, only_folders
+        glob = os.fsencode(trimmed)
+        if glob[-1] in _STRIPPED and not glob.endswith(b"\\ "):
+            glob = glob[:-1] + b"[" + glob[-1:] + b"]"  # pathspec would strip what is a space in Latin-1
+        found, _ = GitIgnoreSpecPattern.pattern_to_regex(glob)
+        if found is None:
+            return _NEVER
+        # pathspec knows no [[:alpha:]] and lets [!a] match a slash.
+        found = _NEGATED.sub(lambda match: b"[^/" + match[1].replace(b"]", rb"\]"), found).replace(rb":]\]", b":]]")
+        body = found[1:] if found.startswith(b"^") else b".*" + found
+        return mark + body.replace(_BELOW, rb"\z")
+    except (GitIgnorePatternError, UnicodeEncodeError):
+        return _NEVER
 
 
 def _attribute_rules(lines: Iterable[str], attribute: str) -> Iterator[tuple[str, bool]]:
@@ -123,19 +169,20 @@ class IgnoreRules:
     _git: tuple[_Level, ...] = ()
     _generated: tuple[_Level, ...] = ()
     tracked: frozenset[str] = field(default=frozenset())
-    """Files that git tracks although a pattern names them, and the folders that lead to them."""
+    """Files that git tracks, which no pattern of git leaves out, and the folders that lead to them."""
 
     @classmethod
     def above(cls, root: Path) -> IgnoreRules:
         """The rules that reach a root from the folders above it, up to the top of its repository."""
-        top = next((folder for folder in (root, *root.parents) if _git_folder(folder) is not None), None)
-        if top is None:
+        repository = Repository.around(root)
+        if repository is None:
             return cls()
-        rules = cls()._in_repository(top, _below(top, root), "")
+        top = repository.top
+        rules = cls()._in_repository(repository, _below(top, root), "")
         for folder in reversed(root.parents[: len(root.relative_to(top).parts)]):
             names = frozenset(file.name for file in folder.iterdir())
             rules = rules._with_files(folder, _below(folder, root), "", names)
-        return replace(rules, tracked=_tracked(root))
+        return replace(rules, tracked=_tracked(repository, _below(top, root)))
 
     def entering(self, folder: Path, prefix: str, names: frozenset[str]) -> IgnoreRules:
         """The rules for the entries of a folder.
@@ -146,9 +193,9 @@ class IgnoreRules:
             names: of its entries.
         """
         rules = self
-        if prefix and ".git" in names and _git_folder(folder) is not None:
-            rules = replace(self, _git=(), _generated=())._in_repository(folder, "", prefix)
-            rules = replace(rules, tracked=frozenset(prefix + path for path in _tracked(folder)))
+        if prefix and ".git" in names and (repository := Repository.at(folder)) is not None:
+            rules = replace(self, _git=(), _generated=())._in_repository(repository, "", prefix)
+            rules = replace(rules, tracked=frozenset(prefix + path for path in _tracked(repository)))
         return rules._with_files(folder, "", prefix, names)
 
     def own_verdict(self, path: str, *, is_folder: bool) -> bool | None:
@@ -183,8 +230,8 @@ class IgnoreRules:
             _generated=nearest(ATTRIBUTES_FILE, self._generated),
         )
 
-    def _in_repository(self, top: Path, above: str, prefix: str) -> IgnoreRules:
-        files = (_info_exclude(top), _global_excludes(top))
+    def _in_repository(self, repository: Repository, above: str, prefix: str) -> IgnoreRules:
+        files = (repository.common / "info" / "exclude", _global_excludes(repository))
         levels = (_Level(Patterns.of_ignore_file(_lines(file)), above, prefix) for file in files if file is not None)
         return replace(self, _git=tuple(levels))
 
@@ -213,30 +260,9 @@ def _lines(file: Path) -> list[str]:
     return [line.removesuffix("\r") for line in text.split("\n")]
 
 
-def _git_folder(folder: Path) -> Path | None:
-    """The git directory of a work tree's top folder; None where the folder is no such top."""
-    dot = folder / ".git"
-    try:
-        if dot.is_file():
-            told = dot.read_text(encoding="utf-8", errors="surrogateescape").removeprefix("gitdir:").strip()
-            dot = folder / told
-        return dot if (dot / "HEAD").is_file() else None
-    except (OSError, ValueError):
-        return None
-
-
-def _info_exclude(top: Path) -> Path | None:
-    git = _git_folder(top)
-    if git is None:
-        return None
-    common = _lines(git / "commondir")  # of a second work tree: where it shares the rest with the first
-    return (git / common[0] if common and common[0] else git) / "info" / "exclude"
-
-
-def _global_excludes(top: Path) -> Path | None:
-    told = _git(top, "config", "--type=path", "--get", "core.excludesFile")
-    if told:
-        return Path(top, told.removesuffix("\n"))
+def _global_excludes(repository: Repository) -> Path | None:
+    if told := repository.excludes_file():
+        return Path(repository.top, told)
     try:
         settings = os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()
     except RuntimeError:  # nobody's home
@@ -244,34 +270,12 @@ def _global_excludes(top: Path) -> Path | None:
     return Path(settings) / "git" / "ignore"
 
 
-def _tracked(folder: Path) -> frozenset[str]:
-    """Paths below a folder of a work tree that are tracked although they match a pattern, with the folders above."""
+def _tracked(repository: Repository, prefix: str = "") -> frozenset[str]:
+    """Tracked paths below a prefix ("" or with a final "/") and the folders that lead to them, relative to it."""
     found: set[str] = set()
-    for path in _git(folder, "ls-files", "--cached", "--ignored", "--exclude-standard", "-z").split("\0"):
+    for tracked in repository.tracked():
+        path = tracked.removeprefix(prefix) if tracked.startswith(prefix) else ""
         while path and path not in found:
             found.add(path)
             path = path.rpartition("/")[0]
     return frozenset(found)
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    """What git prints; "" where it is not installed or fails. Nothing that the repository configures is run."""
-    if not _git_installed():
-        return ""
-    # What a hook of git is started with names another repository.
-    environment = {name: value for name, value in os.environ.items() if name not in _OF_A_HOOK}
-    command = ["git", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false", *arguments]
-    try:
-        done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, timeout=_GIT_PATIENCE_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else ""
-
-
-@cache
-def _git_installed() -> bool:
-    from shutil import which
-
-    return which("git") is not None

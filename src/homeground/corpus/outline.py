@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from homeground.corpus.encoding import nfc
 from homeground.corpus.grammar import Defined, Syntax, body_of, enclosing, parse
 from homeground.corpus.languages import Language
+from homeground.corpus.names import own_name
 
 _SIGNATURE_CHARACTERS = 400
 
@@ -87,6 +89,7 @@ def outline(lines: Sequence[str], language: Language) -> Outline:
         lines: the file's lines without terminators (`SourceFile.lines`).
         language: its row in the table of languages.
     """
+    lines = [nfc(line) for line in lines]
     syntax = parse(lines, language, calls=True)
     if syntax is None:
         return Outline()
@@ -109,7 +112,7 @@ def _definition(one: Defined, syntax: Syntax, lines: Sequence[str]) -> Definitio
     last, head = _head(one, syntax, lines)
     return Definition(
         symbol=one.symbol,
-        name=one.symbol.rpartition(".")[2],
+        name=own_name(one.symbol),
         kind=one.kind,
         start=start + 1,
         end=one.stop,

@@ -2,21 +2,21 @@
 
 This is the one place where files become text: bytes are decoded, documents (notebooks, HTML, PDF) give up their text,
 and secrets are replaced. A citation `path:start-end` means lines of what `read_text` returns: for source and plain
-text those of the file as an editor numbers them, for a document those of its extracted text.
+text those of the file as an editor numbers and shows them, for a document those of its extracted text.
 """
 
 from __future__ import annotations
 
-import codecs
 import os
-import re
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO
 
 from homeground.base.errors import HomegroundError
+from homeground.corpus.encoding import decode
 from homeground.corpus.languages import Language, language_of
 from homeground.corpus.notebook import read_notebook
 from homeground.corpus.pdf import read_pdf
@@ -28,15 +28,6 @@ from homeground.corpus.webpage import read_html
 MAX_BYTES = 512 * 1024
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 _MOST_BYTES = 64 * 1024 * 1024  # of a file that somebody asks for by name, whatever the recipe's limits were
-
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"),
-)  # fmt: skip
-_DECLARED = re.compile(rb"(?:coding|charset)\s*[:=]\s*[\"']?([-\w.]+)")
-_DECLARED_WITHIN = 1024
-_EIGHT_BIT = ("iso8859", "cp", "koi8", "mac", "shift_jis", "euc", "gb", "big5")
-_PAIR = re.compile(rb"[\xc3-\xf4][\x80-\xbf]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +59,7 @@ class SourceFile:
         """Its lines, secrets and sections; read at first use, which for a PDF takes a while.
 
         Raises:
-            LeftOutError: it is a document that cannot be read.
+            LeftOutError: it is a document that cannot be read, or no text in any known encoding.
         """
         return text_of(self.path, self.data, self.language)
 
@@ -96,7 +87,7 @@ def text_of(path: str, data: bytes, language: Language) -> Text:
     """The text of a file's bytes.
 
     Raises:
-        LeftOutError: it is a document that cannot be read.
+        LeftOutError: it is a document that cannot be read, or no text in any known encoding.
     """
     reader = DOCUMENTS.get(language.name)
     lines, sections = reader(data) if reader is not None else (split_lines(decode(data)), None)
@@ -113,8 +104,6 @@ def read_text(file: Path) -> list[str]:
     language = language_of(file.as_posix()) or Language("text")
     try:
         data = read_bytes(file, _MOST_BYTES)
-        if language.name not in DOCUMENTS and is_binary(data):
-            raise LeftOutError(Skip.BINARY)
         return text_of(file.as_posix(), data, language).lines
     except LeftOutError as error:
         reason = str(error.reason)
@@ -137,50 +126,33 @@ def read_bytes(file: Path, most: int) -> bytes:
         LeftOutError: it is something else, or has more than `most` bytes, however much it grows meanwhile.
         OSError: it is gone, or may not be read.
     """
-    if not stat.S_ISREG(file.stat().st_mode):
-        raise LeftOutError(Skip.NOT_A_FILE)
-    with open(os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as opened:  # noqa: PTH123
-        state = os.fstat(opened.fileno())  # another file may have taken its place
-        if not stat.S_ISREG(state.st_mode):
-            raise LeftOutError(Skip.NOT_A_FILE)
-        data = opened.read(most + 1) if state.st_size <= most else b""
-    if len(data) > most or state.st_size > most:
+    with _plain(file) as opened:
+        size = os.fstat(opened.fileno()).st_size
+        data = opened.read(most + 1) if size <= most else b""
+    if len(data) > most or size > most:
         raise LeftOutError(Skip.TOO_LARGE)
     return data
 
 
-def is_binary(data: bytes) -> bool:
-    """Whether the bytes are no text: a zero byte outside UTF-16 and UTF-32, which say what they are."""
-    return b"\0" in data and not data.startswith(tuple(mark for mark, _ in _MARKS[1:]))
+def read_head(file: Path, most: int) -> bytes:
+    """The first bytes of a plain file.
 
-
-def decode(data: bytes) -> str:
-    """Text of the bytes: by byte order mark, as UTF-8, as what the file declares, or as Windows' Latin letters.
-
-    Broken UTF-8, where some letters are whole, stays UTF-8 with a replacement character for each broken one.
+    Raises:
+        LeftOutError: it is something else.
+        OSError: it is gone, or may not be read.
     """
-    for mark, name in _MARKS:
-        if data.startswith(mark):
-            return data[len(mark) :].decode(name, errors="replace").replace("\0", "\ufffd")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        pass
-    declared = _declared(data)
-    if declared is not None:
-        return data.decode(declared, errors="replace")
-    return data.decode("utf-8" if _PAIR.search(data) else "cp1252", errors="replace")
+    with _plain(file) as opened:
+        return opened.read(most)
 
 
-def _declared(data: bytes) -> str | None:
-    found = _DECLARED.search(data, 0, _DECLARED_WITHIN)
-    if found is None:
-        return None
-    try:
-        name = codecs.lookup(found[1].decode("ascii", "replace")).name
-    except LookupError:
-        return None
-    return name if name.startswith(_EIGHT_BIT) else None
+def _plain(file: Path) -> BinaryIO:
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise LeftOutError(Skip.NOT_A_FILE)
+    opened = open(os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")  # noqa: PTH123, SIM115
+    if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):  # another file may have taken its place
+        opened.close()
+        raise LeftOutError(Skip.NOT_A_FILE)
+    return opened
 
 
 def split_lines(text: str) -> list[str]:

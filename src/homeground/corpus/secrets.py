@@ -1,20 +1,20 @@
-"""Secrets in text: keys and tokens of known services, private keys, and values that a name says are secret.
+"""Secrets in text: keys and tokens of known services, private keys, and values that their surroundings give away.
 
 The shapes are those of `detect-secrets`, read as patterns over a whole text: its own scan runs every plugin on every
 line, and some of its plugins yield a token's prefix in place of the token. Left out are the plugins that judge by
-randomness alone (they take hashes and base64 in tests for secrets) and the one for public addresses. A value behind a
-name such as `api_key` counts when it is random enough to be no example.
+randomness alone (they take hashes and base64 in tests for secrets), the one for public addresses, and the one for
+names, which takes every quoted text behind `password` for one; `secret_values` does that.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from homeground.corpus.secret_values import PLACEHOLDERS, named_secrets
 
 PLACEHOLDER = "<secret>"
 
@@ -115,32 +115,21 @@ _NEEDLES = {
 }
 """What a text must hold for these patterns, which begin with any letter and are slow for it, to match at all."""
 _REST = re.compile(r"[\w-]*")
-_LEAST_ENTROPY = 3.0  # bits a character; the limit of detect-secrets for hexadecimal strings
-_SHORTEST = 6
-_EXAMPLE = re.compile(
-    r"(?i)example|sample|placeholder|change|your|dummy|redacted|secret|passw|token|xxx|\*\*|\.\.\.|1234"
-)
+_INSIDE = re.compile(r"[^\\]?[A-Za-z0-9]\Z")
+"""Ends what stands before a match inside something longer, such as base64. In "\\nAKIA" the n is a line break."""
 
 
 def _spans(text: str) -> Iterator[tuple[int, int, str]]:
     for match in _PRIVATE_KEY.finditer(text):
         yield *match.span(), "Private Key"
-    for kind, pattern in _TOKENS.items():
+    for kind, pattern in [*_TOKENS.items(), *_known_tokens()]:
         for match in pattern.finditer(text) if _may_hold(text, kind) else ():
-            yield *match.span(), kind
-    for kind, pattern in _known_tokens():
-        for match in pattern.finditer(text) if _may_hold(text, kind) else ():
-            # Some services made their tokens longer than the pattern knows.
-            yield match.start(), _end(_REST.match(text, match.end())), kind
-    for kind, pattern in _known_values():
-        for match in pattern.finditer(text):
-            start, stop = match.span(1)
-            if stop - start >= _SHORTEST and not _EXAMPLE.search(text, start, stop):
-                yield start, stop, kind
-    for match in _named(text):
-        value = match.lastgroup or ""
-        if _is_random(match[value]):
-            yield *match.span(value), "Secret Keyword"
+            start = match.start()
+            inside = text[start].isalpha() and _INSIDE.match(text, max(0, start - 2), start)
+            if not inside and not PLACEHOLDERS.search(match[0]):
+                # Some services made their tokens longer than the pattern knows.
+                yield start, _end(_REST.match(text, match.end())), kind
+    yield from named_secrets(text)
 
 
 def _environment(text: str) -> Iterator[tuple[int, int, str]]:
@@ -157,7 +146,6 @@ def _end(match: re.Match[str] | None) -> int:
 def _known_tokens() -> list[tuple[str, re.Pattern[str]]]:
     """Patterns that match a token by its own form."""
     from detect_secrets.plugins.aws import AWSKeyDetector
-    from detect_secrets.plugins.azure_storage_key import AzureStorageKeyDetector
     from detect_secrets.plugins.discord import DiscordBotTokenDetector
     from detect_secrets.plugins.github_token import GitHubTokenDetector
     from detect_secrets.plugins.gitlab_token import GitLabTokenDetector
@@ -172,21 +160,12 @@ def _known_tokens() -> list[tuple[str, re.Pattern[str]]]:
     from detect_secrets.plugins.twilio import TwilioKeyDetector
 
     plugins = [
-        AzureStorageKeyDetector, DiscordBotTokenDetector, GitHubTokenDetector, GitLabTokenDetector, MailchimpDetector,
+        DiscordBotTokenDetector, GitHubTokenDetector, GitLabTokenDetector, MailchimpDetector,
         OpenAIDetector, PypiTokenDetector, SendGridDetector, SlackDetector, SquareOAuthDetector, StripeDetector,
         TelegramBotTokenDetector, TwilioKeyDetector,
     ]  # fmt: skip
-    # The second pattern of AWS reads the name before the value.
+    # The second pattern of AWS reads the name before the value, as `secret_values` does.
     return [*_shapes(AWSKeyDetector)[:1], *(shape for plugin in plugins for shape in _shapes(plugin))]
-
-
-@functools.cache
-def _known_values() -> list[tuple[str, re.Pattern[str]]]:
-    """Patterns whose group is the secret, the rest the context that gives it away."""
-    from detect_secrets.plugins.aws import AWSKeyDetector
-    from detect_secrets.plugins.basic_auth import BasicAuthDetector
-
-    return [*_shapes(AWSKeyDetector)[1:], *_shapes(BasicAuthDetector)]
 
 
 def _shapes(plugin: Any) -> list[tuple[str, re.Pattern[str]]]:
@@ -196,59 +175,3 @@ def _shapes(plugin: Any) -> list[tuple[str, re.Pattern[str]]]:
 def _may_hold(text: str, kind: str) -> bool:
     needles = _NEEDLES.get(kind)
     return needles is None or any(needle in text for needle in needles)
-
-
-def _names() -> list[str]:
-    """Expressions for names that give a secret away, all in lower case."""
-    from detect_secrets.plugins.keyword import DENYLIST
-
-    return [*DENYLIST, "access_?key", "token", "credential"]
-
-
-@functools.cache
-def _plain_names() -> tuple[str, ...]:
-    """The names, written out. One that begins with another is found with it."""
-    written = {name.replace("_?", mark) for name in _names() for mark in ("", "_")}
-    return tuple(name for name in written if not any(name != other and name.startswith(other) for other in written))
-
-
-@functools.cache
-def _named_values() -> re.Pattern[str]:
-    """A quoted value anywhere, or one that ends its line as in `.env` and YAML."""
-    name = rf"(?i:{'|'.join(_names())})[\w.-]{{0,40}}"
-    quoted = r"[\"'\]]{0,2}\s*(?::=|=>|==?|:)\s*([\"'`])(?P<quoted>[^\s\"'`]{8,})\1"
-    plain = r"[ \t]*(?:=|:[ \t])[ \t]*(?P<plain>[^\s\"'`#()\[\],;]{8,})[ \t]*(?:#.*)?$"
-    return re.compile(rf"(?m){name}(?:{quoted}|{plain})")
-
-
-def _named(text: str) -> Iterator[re.Match[str]]:
-    """What `_named_values().finditer(text)` gives, many times faster: names are looked for as plain words first."""
-    lowered = text if text.islower() else text.lower()
-    if not text.isascii():
-        lowered = lowered.replace("\u017f", "s").replace("\u0131", "i")  # what (?i) takes for these letters
-        if len(lowered) != len(text):  # a letter that has two in lower case
-            yield from _named_values().finditer(text)
-            return
-    starts: list[int] = []
-    for name in _plain_names():
-        at = lowered.find(name)
-        while at >= 0:
-            starts.append(at)
-            at = lowered.find(name, at + 1)
-    stop = 0
-    for start in sorted(starts):
-        if start >= stop and (match := _named_values().match(text, start)):
-            stop = match.end()
-            yield match
-
-
-def _is_random(value: str) -> bool:
-    """Whether a value named as a secret looks drawn by chance, not written as an example or a reference."""
-    from detect_secrets.filters.heuristic import is_prefixed_with_dollar_sign, is_sequential_string, is_templated_secret
-
-    if not (any(c.isdigit() for c in value) and any(c.isalpha() for c in value)) or _EXAMPLE.search(value):
-        return False
-    if is_templated_secret(value) or is_prefixed_with_dollar_sign(value) or is_sequential_string(value):
-        return False
-    shares = [count / len(value) for count in Counter(value).values()]
-    return -sum(share * math.log2(share) for share in shares) >= _LEAST_ENTROPY

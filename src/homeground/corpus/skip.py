@@ -13,6 +13,7 @@ class Skip(StrEnum):
     UNSUPPORTED = "unsupported"
     TOO_LARGE = "too-large"
     BINARY = "binary"
+    UNDECODABLE = "unknown-encoding"
     MINIFIED = "minified"
     GENERATED = "generated"
     LOCK_FILE = "lock-file"

@@ -6,8 +6,8 @@ from homeground.data.duplicates import Distinct, Duplicate, distinct, fingerprin
 from homeground.data.formats import Example, Format, RowError, example_of
 from homeground.data.mixture import Mixing, Part, mix, shuffled
 from homeground.data.redaction import Redacted, redact_examples
-from homeground.data.rendering import Overlong, Rendering, render_as_asked, render_examples
-from homeground.data.sources import Reading, Rejected, read_examples
+from homeground.data.rendering import Overlong, Rendering, refusal, render_as_asked, render_examples
+from homeground.data.sources import Reading, Rejected, read_examples, without_nulls
 
 __all__ = [
     "Clean",
@@ -33,8 +33,10 @@ __all__ = [
     "mix",
     "read_examples",
     "redact_examples",
+    "refusal",
     "render_as_asked",
     "render_examples",
     "save_conversations",
     "shuffled",
+    "without_nulls",
 ]

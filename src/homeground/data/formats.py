@@ -4,15 +4,16 @@
 format              fields
 ==================  ==========================================================================================
 messages            ``messages``: OpenAI's, with ``tool_calls`` and tool results; ``tools`` beside it
-prompt, completion  ``prompt`` and ``completion``, both text or both lists of messages
-Alpaca              ``instruction`` and ``output``, with or without ``input`` and ``system``
+prompt, completion  ``prompt`` and ``completion``, texts or lists of messages; the prompt is context
+Alpaca              ``instruction`` and ``output``; ``input``, ``system`` and ``history``, which is context
 ShareGPT            ``conversations``: ``from`` (system, human, gpt, function_call, observation) and ``value``
 text                ``text``: every token is trained
 continuation        ``prefix`` and ``continuation``: plain text, no template; the continuation is trained
 preference          ``chosen`` and ``rejected``, with ``prompt`` or with the prompt as their common beginning
 ==================  ==========================================================================================
 
-``"unfinished": true`` beside any but a preference says that the last text was cut off: its end is not trained.
+Messages have either's fields in any list of them (:mod:`homeground.data.turns`). ``"unfinished": true`` beside any but
+a preference says that the last text was cut off: its end is not trained.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, cast
 
-from homeground.policy.chat import Message
+from homeground.data.turns import KNOWN, RowError, conversation, parsed, text, tools, turns, yes_or_no
+from homeground.policy.chat import Message, thoughts_of
+from homeground.policy.tool_text import THOUGHTS
 
 type Row = Mapping[str, Any]
 
@@ -38,10 +41,6 @@ class Format(StrEnum):
     PROMPT_COMPLETION = "prompt-completion"
     TEXT = "text"
     CONTINUATION = "continuation"
-
-
-class RowError(ValueError):
-    """Why a row teaches nothing."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +90,9 @@ def example_of(row: Row) -> Example:
     """
     found = format_of(row)
     if found is None:
-        keys = ", ".join(sorted(row)) or "none"
+        keys = ", ".join(name if row[name] is not None else f"{name} (null)" for name in sorted(row)) or "none"
         raise RowError(f"no known format: its fields are {keys}")
+    _refuse_flags(row, found)
     example = _READERS[found](row)
     # Only the word itself: a set of somebody else's may use the field for something of its own.
     return replace(example, unfinished=True) if row.get("unfinished") is True else example
@@ -115,10 +115,53 @@ _FIELDS = {
 }
 
 
+_BESIDE = {
+    Format.PREFERENCE: {"prompt", "tools", "functions"},
+    Format.MESSAGES: {"system", "tools", "functions"},
+    Format.SHAREGPT: {"system", "tools", "functions"},
+    Format.ALPACA: {"input", "system", "history", *THOUGHTS},
+    Format.PROMPT_COMPLETION: {"system", "tools", "functions", *THOUGHTS},
+    Format.TEXT: set[str](),
+    Format.CONTINUATION: set[str](),
+}
+_ROW_FLAGS = ("weight", "sample_weight", "train", "training")
+_LIKED = ("label", "kto_tag")
+_UNSEEN = ("image", "images", "video", "videos", "audio", "audios")
+
+
+def unread_fields(row: Row, found: Format) -> set[str]:
+    """Fields of a row, and of its messages, that say nothing to a reader of this format."""
+    known = {*_FIELDS[found], *_BESIDE[found], *_ROW_FLAGS, "unfinished"}
+    unread = {name for name, value in row.items() if value is not None and name not in known}
+    for name in _FIELDS[found] | {"prompt"}:
+        listed: Any = row.get(name)
+        for turn in cast("list[Any]", listed) if isinstance(listed, list) else ():
+            if isinstance(turn, Mapping):
+                given = cast("Mapping[str, Any]", turn).items()
+                unread |= {f"{name}[].{key}" for key, value in given if value is not None and key not in KNOWN}
+    return unread
+
+
+def _refuse_flags(row: Row, found: Format) -> None:
+    """Raise RowError where a field says that the row is not to be learnt from as it is."""
+    for name in _ROW_FLAGS:
+        if row.get(name) is not None and not yes_or_no(row[name], name):
+            raise RowError(f"'{name}' of the row says that it is not trained")
+    if row.get("loss_mask") is not None:
+        raise RowError("'loss_mask' of the row is not read: mark whole messages, by 'weight' 0 or 1")
+    for name in _UNSEEN:
+        if row.get(name):
+            raise RowError(f"the row has '{name}': the model reads text only")
+    for name in _LIKED if found not in (Format.TEXT, Format.CONTINUATION) else ():
+        if str(row.get(name)).lower() in ("true", "false"):
+            raise RowError(f"'{name}' says whether the answer is liked (KTO), which is not learnt from here: "
+                           "keep the rows that are, without the field")  # fmt: skip
+
+
 def _preference(row: Row) -> Example:
-    chosen, rejected = (_turns(row[name], name, answer="assistant") for name in ("chosen", "rejected"))
+    chosen, rejected = (turns(row[name], name, answer="assistant") for name in ("chosen", "rejected"))
     if row.get("prompt") is not None:
-        prompt = _turns(row["prompt"], "prompt", answer="user")
+        prompt = turns(row["prompt"], "prompt", answer="user")
         chosen, rejected = ([*prompt, *part] if part[: len(prompt)] != prompt else part for part in (chosen, rejected))
     if chosen[:-1] != rejected[:-1]:
         raise RowError("'chosen' and 'rejected' do not answer the same prompt")
@@ -126,76 +169,87 @@ def _preference(row: Row) -> Example:
         raise RowError("the pair has no prompt: add 'prompt', or begin 'chosen' and 'rejected' with it")
     if chosen == rejected:
         raise RowError("'chosen' and 'rejected' are the same")
-    return Example(Format.PREFERENCE, _conversation(chosen), rejected=_conversation(rejected), tools=_tools(row))
+    if any(part[-1]["role"] != "assistant" or part[-1].get("weight") == 0 for part in (chosen, rejected)):
+        raise RowError("'chosen' and 'rejected' do not both end with an answer that is trained")
+    return Example(Format.PREFERENCE, conversation(chosen), rejected=conversation(rejected), tools=tools(row))
 
 
 def _messages(row: Row) -> Example:
-    return Example(Format.MESSAGES, _conversation(_turns(row["messages"], "messages")), tools=_tools(row))
-
-
-def _prompt_completion(row: Row) -> Example:
-    prompt = _turns(row["prompt"], "prompt", answer="user")
-    completion = _turns(row["completion"], "completion", answer="assistant")
-    return Example(Format.PROMPT_COMPLETION, _conversation([*prompt, *completion]), tools=_tools(row))
-
-
-def _alpaca(row: Row) -> Example:
-    asked = _text(row["instruction"], "instruction")
-    if row.get("input"):
-        asked += "\n\n" + _text(row["input"], "input")
-    answer = {"role": "assistant", "content": _text(row["output"], "output")}
-    return Example(Format.ALPACA, _conversation([*_system(row), {"role": "user", "content": asked}, answer]))
-
-
-_SHAREGPT_ROLES = {
-    "system": "system",
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "assistant": "assistant",
-    "chatgpt": "assistant",
-    "observation": "tool",
-    "tool": "tool",
-}
+    return _chat(Format.MESSAGES, row, turns(row["messages"], "messages"))
 
 
 def _sharegpt(row: Row) -> Example:
-    turns = row["conversations"]
-    if not isinstance(turns, list):
-        raise RowError(f"'conversations' is {_kind(turns)}, not a list")
-    messages = _system(row)
-    for index, turn in enumerate(cast("list[Any]", turns)):
-        where = f"conversations[{index}]"
-        if not isinstance(turn, Mapping) or "from" not in turn or "value" not in turn:
-            raise RowError(f"{where} has no 'from' and 'value'")
-        turn = cast("Mapping[str, Any]", turn)
-        text = _text(turn["value"], f"{where}.value")
-        if turn["from"] == "function_call":
-            call = _call(_parsed(text, f"{where}: the function call is"), where)
-            messages.append({"role": "assistant", "content": "", "tool_calls": [call]})
-        elif turn["from"] in _SHAREGPT_ROLES:
-            messages.append({"role": _SHAREGPT_ROLES[turn["from"]], "content": text})
-        else:
-            raise RowError(f"{where} is from {turn['from']!r}, which is none of {', '.join(_SHAREGPT_ROLES)}")
-    return Example(Format.SHAREGPT, _conversation(messages), tools=_tools(row))
+    return _chat(Format.SHAREGPT, row, turns(row["conversations"], "conversations"))
 
 
-def _system(row: Row) -> list[Message]:
-    return [{"role": "system", "content": _text(row["system"], "system")}] if row.get("system") else []
+def _prompt_completion(row: Row) -> Example:
+    prompt = [_context(one) for one in turns(row["prompt"], "prompt", answer="user")]
+    if prompt[-1]["role"] == "assistant":
+        raise RowError("'prompt' ends with the assistant's message, which a completion cannot go on with")
+    return _chat(Format.PROMPT_COMPLETION, row, [*prompt, *_answer(row, "completion")])
+
+
+def _alpaca(row: Row) -> Example:
+    asked = text(row["instruction"], "instruction")
+    if _given(row, "input"):
+        asked += "\n\n" + text(row["input"], "input")
+    told = [*_history(row), {"role": "user", "content": asked}, *_answer(row, "output")]
+    return _chat(Format.ALPACA, row, told)
+
+
+def _history(row: Row) -> list[Message]:
+    """What was asked and answered before, as context."""
+    given: Any = row.get("history") or []
+    given = parsed(given, "'history' is text and") if isinstance(given, str) else given
+    pairs = cast("list[Any]", given) if isinstance(given, list) else [given]
+    told: list[Message] = []
+    for index, pair in enumerate(pairs):
+        if not isinstance(pair, list) or len(cast("list[Any]", pair)) != 2:
+            raise RowError(f"'history' is not a list of questions with their answers (number {index})")
+        asked, answer = (text(one, f"history[{index}]") for one in cast("list[Any]", pair))
+        told += [{"role": "user", "content": asked}, _context({"role": "assistant", "content": answer})]
+    return told
+
+
+def _context(one: Message) -> Message:
+    return {**one, "weight": 0} if one["role"] == "assistant" else one
+
+
+def _answer(row: Row, name: str) -> list[Message]:
+    """The answer that a field has, with what the row says of thoughts beside it."""
+    if not isinstance(row[name], str):
+        return turns(row[name], name)
+    (made,) = turns([{"role": "assistant", "content": row[name], **{one: row.get(one) for one in THOUGHTS}}], name)
+    return [made]
+
+
+def _chat(found: Format, row: Row, told: list[Message]) -> Example:
+    """A conversation behind the row's own system prompt."""
+    if _given(row, "system"):
+        system = {"role": "system", "content": text(row["system"], "system")}
+        if told[0]["role"] != "system":
+            told = [system, *told]
+        elif told[0] != system:
+            raise RowError("the row has two system prompts: 'system', and one in its messages")
+    return Example(found, conversation(told), tools=tools(row))
+
+
+def _given(row: Row, name: str) -> bool:
+    return row.get(name) is not None and row[name] != ""
 
 
 def _plain(row: Row) -> Example:
-    text = _text(row["text"], "text")
-    if not text.strip():
+    written = text(row["text"], "text")
+    if not written.strip():
         raise RowError("'text' is empty")
-    return Example(Format.TEXT, text=text)
+    return Example(Format.TEXT, text=written)
 
 
 def _continuation(row: Row) -> Example:
-    prefix, text = _text(row["prefix"], "prefix"), _text(row["continuation"], "continuation")
-    if not prefix or not text:
+    prefix, written = text(row["prefix"], "prefix"), text(row["continuation"], "continuation")
+    if not prefix or not written:
         raise RowError(f"'{'prefix' if not prefix else 'continuation'}' is empty")
-    return Example(Format.CONTINUATION, text=text, prefix=prefix)
+    return Example(Format.CONTINUATION, text=written, prefix=prefix)
 
 
 _READERS: dict[Format, Callable[[Row], Example]] = {
@@ -209,121 +263,6 @@ _READERS: dict[Format, Callable[[Row], Example]] = {
 }
 
 
-def _turns(value: Any, name: str, answer: str | None = None) -> list[Message]:
-    """Messages as they stand in a row; a plain text is one message of the role ``answer``."""
-    if isinstance(value, str) and answer is not None:
-        return [{"role": answer, "content": _text(value, name)}]
-    if not isinstance(value, list) or not value:
-        raise RowError(f"'{name}' is {_kind(value)}, not a list of messages")
-    return [_message(turn, f"{name}[{index}]") for index, turn in enumerate(cast("list[Any]", value))]
-
-
-_ROLES = ("system", "user", "assistant", "tool")
-_SAME_ROLE = {"developer": "system", "function": "tool"}
-
-
-def _message(turn: Any, where: str) -> Message:
-    if not isinstance(turn, Mapping):
-        raise RowError(f"{where} is {_kind(turn)}, not a message")
-    turn = cast("Mapping[str, Any]", turn)
-    role = _SAME_ROLE.get(turn.get("role") or "", turn.get("role"))
-    if role not in _ROLES:
-        raise RowError(f"{where} has the role {role!r}, which is none of {', '.join(_ROLES)}")
-    calls = turn.get("tool_calls") or []
-    content = turn.get("content")
-    message: Message = {"role": role, "content": "" if content is None and calls else _content(content, where)}
-    if calls:
-        if role != "assistant":
-            raise RowError(f"{where} has tool calls, but its role is {role!r}")
-        message["tool_calls"] = [_call(call, f"{where}.tool_calls[{n}]") for n, call in enumerate(calls)]
-    for name in ("name", "tool_call_id"):
-        if turn.get(name) is not None:
-            message[name] = _text(turn[name], f"{where}.{name}")
-    return message
-
-
-def _content(content: Any, where: str) -> str:
-    """Text, or the texts of OpenAI's list of parts put together."""
-    if isinstance(content, list):
-        parts: list[str] = []
-        for part in cast("list[Any]", content):
-            if not isinstance(part, Mapping) or part.get("type") != "text":
-                raise RowError(f"{where}.content has a part that is no text")
-            parts.append(_text(part.get("text"), f"{where}.content"))
-        return "".join(parts)
-    return _text(content, f"{where}.content")
-
-
-def _call(call: Any, where: str) -> dict[str, Any]:
-    """A tool call as templates take it: arguments as an object, not as the text of one."""
-    if not isinstance(call, Mapping):
-        raise RowError(f"{where} is {_kind(call)}, not a tool call")
-    call = cast("Mapping[str, Any]", call)
-    inner = call.get("function", call)
-    if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str):
-        raise RowError(f"{where} names no function")
-    arguments = inner.get("arguments") or {}
-    if isinstance(arguments, str):
-        arguments = _parsed(arguments, f"{where}: its arguments are")
-    if not isinstance(arguments, dict):
-        raise RowError(f"{where}: its arguments are {_kind(arguments)}, not an object")
-    # A table with a column for each argument of any call (Parquet) fills the others with nulls.
-    arguments = {name: value for name, value in cast("dict[str, Any]", arguments).items() if value is not None}
-    found = {"type": "function", "function": {"name": inner["name"], "arguments": arguments}}
-    return {"id": call["id"], **found} if isinstance(call.get("id"), str) else found
-
-
-def _parsed(text: str, what: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise RowError(f"{what} no JSON: {error}") from error
-
-
-def _tools(row: Row) -> list[dict[str, Any]]:
-    tools: Any = row.get("tools") or []
-    if isinstance(tools, str):
-        tools = _parsed(tools, "'tools' is")
-    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in cast("list[Any]", tools)):
-        raise RowError("'tools' is not a list of schemas")
-    return cast("list[dict[str, Any]]", tools)
-
-
-def _conversation(messages: list[Message]) -> list[Message]:
-    """The messages, if something can be learnt from them."""
-    if messages[-1]["role"] != "assistant":
-        raise RowError("the last message is not the assistant's: nothing after it can be trained")
-    if not any(message["role"] == "user" for message in messages):
-        raise RowError("no message is the user's")
-    for index, message in enumerate(messages):
-        if message["role"] == "assistant" and not message["content"].strip() and "tool_calls" not in message:
-            raise RowError(f"the assistant's message {index} is empty")
-        if message["role"] == "tool" and (index == 0 or messages[index - 1]["role"] not in ("assistant", "tool")):
-            raise RowError(f"message {index} is a tool's result, but no call comes before it")
-    return messages
-
-
 def _said(message: Message) -> str:
     calls = [json.dumps(call["function"], ensure_ascii=False) for call in message.get("tool_calls") or []]
-    return "\n".join([message["content"], *calls] if message["content"] else calls)
-
-
-def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str):
-        raise RowError(f"'{where}' is {_kind(value)}, not text")
-    return value
-
-
-_KINDS = {
-    type(None): "missing",
-    bool: "a truth value",
-    int: "a number",
-    float: "a number",
-    str: "text",
-    list: "a list",
-    dict: "an object",
-}
-
-
-def _kind(value: Any) -> str:
-    return _KINDS.get(type(value), type(value).__name__)
+    return "\n".join(part for part in (thoughts_of(message), message["content"], *calls) if part)

@@ -10,8 +10,9 @@ from transformers import PreTrainedTokenizerBase
 
 from homeground.base.errors import HomegroundError
 from homeground.data.formats import Example, Format
+from homeground.data.sources import Rejected, first_of
 from homeground.policy import TokenPath, render
-from homeground.policy.chat import encode
+from homeground.policy.chat import ConversationError, encode, encode_text, end_token, token_text
 from homeground.training.config import SftConfig
 
 
@@ -37,12 +38,14 @@ class Rendering:
     Attributes:
         paths: with at least one trained token each.
         dropped, cut, split: examples that were too long; ``dropped`` counts those too that lost every trained token.
+        rejected: examples that the chat template refuses, or cannot show whole.
     """
 
     paths: list[TokenPath] = field(default_factory=list)
     dropped: int = 0
     cut: int = 0
     split: int = 0
+    rejected: list[Rejected] = field(default_factory=list)
 
     @property
     def tokens(self) -> int:
@@ -60,6 +63,8 @@ class Rendering:
         changed = {"dropped": self.dropped, "cut": self.cut, "split": self.split}
         if any(changed.values()):
             words += "; too long: " + ", ".join(f"{count} {name}" for name, count in changed.items() if count)
+        if self.rejected:
+            words += f"; {len(self.rejected)} rejected: {first_of(self.rejected)}"
         return words
 
 
@@ -73,27 +78,25 @@ def render_examples(
 ) -> Rendering:
     """Examples as paths: loss on what assistants wrote, their end tokens included, or on the whole of a plain text.
 
-    The last end token of an unfinished example is not trained.
+    The last end token of an unfinished example is not trained. Examples that cannot be rendered are listed.
 
     Args:
         tokenizer: of the policy that will be trained.
-        examples: conversations and texts; preference pairs are for another trainer.
+        examples: conversations and texts; preference pairs are for another trainer, and rejected.
         limit: the model's context, tokens.
         overlong: see there.
         only_last: train the last assistant message of a conversation alone.
 
     Raises:
-        HomegroundError: a preference pair, or nothing is left to train on.
+        HomegroundError: the tokenizer has no chat template, or nothing is left to train on.
     """
     rendering = Rendering()
     for number, example in enumerate(examples, start=1):
-        if example.format is Format.PREFERENCE:
-            raise HomegroundError(
-                f"example {number} is a preference pair, which this trainer does not take",
-                where=example.place or None,
-                hint="train on its chosen answers: write them as rows of messages",
-            )
-        path = path_of(tokenizer, example, only_last=only_last)
+        try:
+            path = path_of(tokenizer, example, only_last=only_last)
+        except ConversationError as error:
+            rendering.rejected.append(Rejected(example.place or f"example {number}", error.message))
+            continue
         if len(path.ids) <= limit and path.trained:
             rendering.paths.append(path)
             continue
@@ -105,6 +108,12 @@ def render_examples(
             rendering.split += 1
         else:
             rendering.cut += 1
+    if rendering.rejected and not rendering.paths and not rendering.dropped:
+        raise HomegroundError(
+            f"none of the {len(examples)} examples can be trained: {first_of(rendering.rejected)}",
+            where=str(tokenizer.name_or_path),
+            hint="mend the rows, or use a model whose chat template takes them",
+        )
     if not rendering.paths:
         raise HomegroundError(
             f"none of the {len(examples)} examples fits the context of {limit} tokens",
@@ -121,26 +130,49 @@ def render_as_asked(
     return render_examples(tokenizer, examples, limit=limit, overlong=Overlong(sft.overlong), only_last=only_last)
 
 
+def refusal(tokenizer: PreTrainedTokenizerBase, example: Example, *, only_last: bool = False) -> str:
+    """Why an example cannot be rendered; empty where it can."""
+    try:
+        path_of(tokenizer, example, only_last=only_last)
+    except ConversationError as error:
+        return error.message
+    return ""
+
+
 def path_of(tokenizer: PreTrainedTokenizerBase, example: Example, *, only_last: bool = False) -> TokenPath:
-    """One example as ids, whatever its length."""
-    end = [tokenizer.eos_token_id] if isinstance(tokenizer.eos_token_id, int) and not example.unfinished else []
+    """One example as ids, whatever its length.
+
+    A plain text has one begin mark, if the tokenizer puts any, and one end mark, though it may have written them.
+
+    Raises:
+        ConversationError: a preference pair, or a conversation that cannot be rendered.
+    """
+    if example.format is Format.PREFERENCE:
+        raise ConversationError(
+            "it is a preference pair, which this trainer does not take",
+            where=example.place or None,
+            hint="train on its chosen answers: write them as rows of messages",
+        )
     if example.format is Format.CONTINUATION:
-        before = [*opening(tokenizer), *encode(tokenizer, example.prefix)]
-        ids = [*before, *encode(tokenizer, example.text), *end]
+        before = encode_text(tokenizer, example.prefix)
+        ids = [*before, *encode(tokenizer, example.text), *_end(tokenizer, example)]
         return TokenPath(ids, range(len(before), len(ids)))
     if example.format is not Format.TEXT:
         rendered = render(tokenizer, example.messages, tools=example.tools, only_last=only_last)
-        # The last token that is trained ends the last message.
-        return TokenPath(rendered.ids, rendered.trained[:-1] if example.unfinished else rendered.trained)
-    ids = [*encode(tokenizer, example.text), *end]
+        cut_off = example.unfinished and rendered.trained[-1] == len(rendered.ids) - 1
+        return TokenPath(rendered.ids, rendered.trained[:-1] if cut_off else rendered.trained)
+    ids = [*encode_text(tokenizer, example.text), *_end(tokenizer, example)]
     # Nothing comes before the first token that could predict it.
     return TokenPath(ids, range(1, len(ids)))
 
 
-def opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The token that this tokenizer puts before a plain text, if it puts any."""
-    begin = tokenizer.bos_token_id
-    return [begin] if isinstance(begin, int) and tokenizer("")["input_ids"][:1] == [begin] else []
+def _end(tokenizer: PreTrainedTokenizerBase, example: Example) -> list[int]:
+    """The mark that ends a plain text, unless the text was cut off or has written one itself."""
+    end = tokenizer.eos_token_id
+    if example.unfinished or not isinstance(end, int):
+        return []
+    written = tuple(token_text(tokenizer, mark) for mark in (end, end_token(tokenizer)))
+    return [] if example.text.rstrip().endswith(written) else [end]
 
 
 def _fitted(path: TokenPath, limit: int, overlong: Overlong) -> Iterator[TokenPath]:

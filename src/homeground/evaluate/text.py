@@ -19,11 +19,11 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from homeground.base.errors import HomegroundError
-from homeground.data import Example, Format
+from homeground.data import Example
 from homeground.data.rendering import path_of
 from homeground.evaluate.stats import RESAMPLES, Interval, mean_interval, ratio_interval
 from homeground.policy import Policy, TokenForest, TokenPath
-from homeground.policy.chat import end_token
+from homeground.policy.chat import ConversationError, end_token
 from homeground.training.packing import pack
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class TextOutcome:
 def held_out_texts(
     tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], *, limit: int
 ) -> tuple[list[HeldOutText], int]:
-    """Rows that can be scored, and how many are left out because they do not fit the context or have no text.
+    """Rows that can be scored, and how many are left out: too long, without text, or refused by the template.
 
     Args:
         tokenizer: of the policy.
@@ -93,9 +93,10 @@ def held_out_texts(
     """
     texts: list[HeldOutText] = []
     for number, example in enumerate(examples, start=1):
-        if example.format is Format.PREFERENCE:
+        try:
+            path = path_of(tokenizer, example)
+        except ConversationError:
             continue
-        path = path_of(tokenizer, example)
         runs = _runs(path.trained)
         written = [text_of(tokenizer, path.ids[run.start : run.stop]) for run in runs]
         size = sum(len(text.encode()) for text in written)

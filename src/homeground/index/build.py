@@ -21,13 +21,25 @@ from numpy.typing import NDArray
 
 from homeground.base.errors import HomegroundError
 from homeground.base.progress import Bar, Progress, clock
-from homeground.corpus import Chunk, Corpus, FoundSecret, LeftOutError, Skip, SourceFile, below, chunk_lines, digest
+from homeground.corpus import (
+    Chunk,
+    Corpus,
+    FoundSecret,
+    LeftOutError,
+    Skip,
+    SourceFile,
+    below,
+    chunk_lines,
+    digest,
+    nfc,
+)
+from homeground.corpus.chunk import PART_DIGITS
 from homeground.corpus.reading import read_bytes
 from homeground.index.embed import Embedder
 from homeground.index.manifest import Manifest, StoredChunk, reporting
 from homeground.index.settings import IndexSettings
 
-_CHUNKER_VERSION = "7"
+_CHUNKER_VERSION = "8"
 _CONTENT_VERSION = "3"  # changes with what is embedded
 _COMMIT_EVERY = 1024
 _WINDOW_CHUNKS = 4096
@@ -219,7 +231,10 @@ def _chunks(file: SourceFile, before: str, settings: IndexSettings, embedder: Em
     if before:
         chunks = [
             replace(
-                chunk, id=digest(chunk.id, before), path=file.path, header=file.path + chunk.header.removeprefix(own)
+                chunk,
+                id=digest(chunk.id[:-PART_DIGITS], before)[:-PART_DIGITS] + chunk.id[-PART_DIGITS:],
+                path=file.path,
+                header=file.path + chunk.header.removeprefix(own),
             )
             for chunk in chunks
         ]
@@ -228,7 +243,7 @@ def _chunks(file: SourceFile, before: str, settings: IndexSettings, embedder: Em
 
 def stored(chunk: Chunk, embedder: Embedder) -> StoredChunk:
     """The chunk with the key of its vector: what is embedded but for the path, and the embedder."""
-    body = chunk.indexed_text.removeprefix(chunk.path)
+    body = chunk.indexed_text.removeprefix(nfc(chunk.path))
     return StoredChunk(chunk, digest(_CONTENT_VERSION, embedder.revision, body))
 
 
@@ -268,26 +283,23 @@ def embed_missing(
     return len(keys)
 
 
-def commit(manifest: Manifest, corpus: Corpus, found: Scan, settings: IndexSettings, embedder: Embedder) -> None:
-    """Makes live what was staged and forgets what is gone, in one transaction."""
-    changed = bool(found.gone or manifest.files(staged=True))
-    with manifest.transaction():
-        if changed:
-            manifest.publish(found.gone)
-            manifest.forget_unused()
-            manifest.put("generation", int(manifest.get("generation", 0)) + 1)
-        manifest.put("roots", [str(root) for root in corpus.roots])
-        manifest.put("base", str(corpus.base))
-        manifest.put("settings", asdict(settings))
-        manifest.put(
-            "made_with",
-            {
-                "embedder": settings.embedder,
-                "revision": embedder.revision,
-                "max_tokens": settings.max_tokens,
-                "chunker": _CHUNKER_VERSION,
-            },
-        )
-        if manifest.get("name") is None:
-            manifest.put("name", uuid.uuid4().hex)
-    manifest.vacuum()
+def publish(manifest: Manifest, corpus: Corpus, found: Scan, settings: IndexSettings, embedder: Embedder) -> None:
+    """Makes live what was staged and forgets what is gone, within the caller's transaction."""
+    if found.gone or manifest.files(staged=True):
+        manifest.publish(found.gone)
+        manifest.forget_unused()
+        manifest.put("generation", manifest.generation + 1)
+    manifest.put("roots", [str(root) for root in corpus.roots])
+    manifest.put("base", str(corpus.base))
+    manifest.put("settings", asdict(settings))
+    manifest.put(
+        "made_with",
+        {
+            "embedder": settings.embedder,
+            "revision": embedder.revision,
+            "max_tokens": settings.max_tokens,
+            "chunker": _CHUNKER_VERSION,
+        },
+    )
+    if manifest.get("name") is None:
+        manifest.put("name", uuid.uuid4().hex)

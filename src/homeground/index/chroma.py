@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_text
 from homeground.base.progress import Progress
-from homeground.index.manifest import Manifest, Row
+from homeground.index.manifest import Manifest, Row, writable
 from homeground.index.settings import ChromaSettings
 
 _ROWS_A_WRITE = 5000  # Chroma takes at most 5461
@@ -226,16 +226,22 @@ def _away(settings: ChromaSettings, error: Exception) -> HomegroundError:
 def _unanswered(place: Place, error: Exception) -> HomegroundError:
     if _on_server(place):
         if type(error).__name__ == "NotFoundError":
-            (place.folder / _HELD).unlink(missing_ok=True)
+            _forget(place)
             return HomegroundError(
                 "the Chroma server does not hold this index",
                 where=f"{_address(place.settings)}, collection {place.collection}",
                 hint="run homeground index again: it is written anew from the manifest, without embedding",
             )
         return _away(place.settings, error)
-    (place.folder / _HELD).unlink(missing_ok=True)
+    _forget(place)
     return DamagedError(
         f"Chroma's files cannot be read: {error}",
         where=str(place.folder),
         hint="run homeground index again: they are written anew from the manifest, without embedding",
     )
+
+
+def _forget(place: Place) -> None:
+    """Marks a collection as not finished, where that can be written down."""
+    if writable(place.folder):
+        (place.folder / _HELD).unlink(missing_ok=True)

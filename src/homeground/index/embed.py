@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from homeground.base.errors import HomegroundError
 from homeground.base.hardware import bf16_is_fast
+from homeground.base.model_files import loading, read_object
 from homeground.base.weights import resolve_model
 from homeground.index import backend as backends
 from homeground.index.encoders import (
@@ -89,7 +89,8 @@ class Embedder:
             raise HomegroundError(
                 "the embedder has no tokenizer.json", where=str(path), hint="choose a model with a fast tokenizer"
             )
-        tokenizer = Tokenizer.from_file(str(path))
+        with loading("the embedder's tokenizer", path, "fetch the model again, or give another one"):
+            tokenizer = Tokenizer.from_file(str(path))
         tokenizer.no_truncation()
         tokenizer.no_padding()
         return tokenizer
@@ -97,8 +98,7 @@ class Embedder:
     @cached_property
     def _longest(self) -> int | None:
         path = self.folder / "sentence_bert_config.json"
-        found: Any = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        return found.get("max_seq_length")
+        return read_object(path).get("max_seq_length") if path.is_file() else None
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, special tokens not counted."""

@@ -19,8 +19,10 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from homeground.base.chat_templates import bound_chat_templates
 from homeground.base.errors import HomegroundError
 from homeground.base.hardware import usable_cores, version_of
+from homeground.base.model_files import loading, refuse_not_finite, weight_files
 from homeground.base.weights import cache_home
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ def torch_encoder(folder: Path, name: str, dtype: str, eager: bool = False) -> T
         eager: attention in plain operations, as the export needs them, on the CPU.
 
     Raises:
-        HomegroundError: it is no sentence-transformers model.
+        HomegroundError: it is no sentence-transformers model, or has a weight that is not finite.
     """
     import torch
     from sentence_transformers import SentenceTransformer
@@ -93,14 +95,10 @@ def torch_encoder(folder: Path, name: str, dtype: str, eager: bool = False) -> T
     chosen: dict[str, Any] = {"dtype": getattr(torch, dtype)}
     if eager:
         chosen["attn_implementation"] = "eager"
-    try:
+    refuse_not_finite(weight_files(folder))
+    hint = "give a sentence-transformers model; 'homeground weights' lists the bundled ones"
+    with loading(f"the embedder '{name}'", folder, hint):
         model = SentenceTransformer(str(folder), device=device, model_kwargs=chosen, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise HomegroundError(
-            f"the embedder '{name}' cannot be loaded: {error}",
-            where=str(folder),
-            hint="give a sentence-transformers model; 'homeground weights' lists the bundled ones",
-        ) from error
     return TorchEncoder(model.eval())
 
 
@@ -239,8 +237,9 @@ def _sample(shape: tuple[int, int]) -> tuple[Ids, Ids]:
 
 
 def quiet_loading() -> None:
-    """Loading takes a second: no bar of its own among ours."""
+    """Loading takes a second: no bar of its own among ours. A reranker may bring a chat template: it is bounded."""
     from transformers.utils import logging as hf_logging
 
+    bound_chat_templates()
     hf_logging.disable_progress_bar()
     logging.getLogger("sentence_transformers").setLevel(logging.ERROR)

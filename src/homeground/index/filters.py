@@ -1,4 +1,9 @@
-"""Filters of a search: which chunks may be found at all. They apply before anything is ranked."""
+"""Filters of a search: which chunks may be found at all. They apply before anything is ranked.
+
+Patterns of paths read as in a `.gitignore`, for a list of what is searched: the last pattern that matches a path or one
+of its folders decides, and a list of exclusions alone leaves out of everything. A pattern that changes nothing is
+warned of, with the nearest path that exists.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from homeground.base.errors import UsageError
+from homeground.corpus import nfc
+from homeground.corpus.ignore import LONGEST_PATTERN, Patterns
 
 if TYPE_CHECKING:
     from homeground.index.manifest import Manifest
 
 _NAMED = 8
+_MOST_CHARACTERS = 4096
+_LEAST_LIKENESS = 60
+_LIKELY = 200
 
 
 @dataclass(frozen=True)
@@ -36,44 +46,99 @@ class Filters:
     kinds: tuple[str, ...] = ()
     symbols: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, tuple(map(nfc, getattr(self, field.name))))
+
     def __bool__(self) -> bool:
         return any(getattr(self, field.name) for field in fields(self))
 
-    def allowed(self, manifest: Manifest) -> set[str]:
-        """Ids of the chunks that pass.
+    def allowed(self, manifest: Manifest) -> tuple[set[str], list[str]]:
+        """Ids of the chunks that pass, and a warning for each value that changes nothing.
 
         Raises:
-            UsageError: nothing passes; it names what the index has.
+            UsageError: nothing passes; it names what the index has. A pattern is too long, or there are too many.
         """
         facts = manifest.facts()
-        path_passes = self.passing({path for _, path, *_ in facts})
+        path_passes, warnings = self.passing({path for _, path, *_ in facts})
+        symbols = {symbol for *_, symbol, _, _ in facts}
+        named = {symbol for symbol in symbols if any(symbol_matches(pattern, symbol) for pattern in self.symbols)}
         passed = {
             key
             for key, path, symbol, kind, language in facts
             if path in path_passes
             and (not self.languages or language in self.languages)
             and (not self.kinds or kind in self.kinds)
-            and (not self.symbols or any(symbol_matches(pattern, symbol) for pattern in self.symbols))
+            and (not self.symbols or symbol in named)
         }
         if not passed:
             raise self._nothing(facts, path_passes)
-        return passed
+        for field, given, known in (
+            ("kind", self.kinds, {fact[3] for fact in facts}),
+            ("language", self.languages, {fact[4] for fact in facts}),
+        ):
+            warnings += [f"no chunk has the {field} {one!r}{_nearest(one, known)}" for one in given if one not in known]
+        for one in self.symbols:
+            if not any(symbol_matches(one, symbol) for symbol in named):
+                warnings.append(f"no chunk has the symbol {one!r}{_nearest(one, symbols)}")
+        return passed, warnings
 
-    def passing(self, paths: set[str]) -> set[str]:
-        """Those of the paths that the filter of paths lets through."""
+    def passing(self, paths: set[str]) -> tuple[set[str], list[str]]:
+        """Those of the paths that the patterns let through, and a warning for each pattern that changes nothing.
+
+        Raises:
+            UsageError: a pattern is too long, or there are too many.
+        """
+        self._check()
         if not self.paths:
-            return paths
-        from pathspec import GitIgnoreSpec
+            return paths, []
+        patterns = Patterns((pattern.removeprefix("!"), not pattern.startswith("!")) for pattern in self.paths)
+        excludes = [pattern.startswith("!") for pattern in self.paths]
+        matched: dict[str, frozenset[int]] = {"": frozenset()}
 
-        only_exclude = all(pattern.startswith("!") for pattern in self.paths)
-        spec = GitIgnoreSpec.from_lines(["*", *self.paths] if only_exclude else self.paths)
-        return {path for path in paths if spec.match_file(path)}
+        def matching(path: str, *, is_folder: bool) -> frozenset[int]:
+            above = path.rpartition("/")[0]
+            if above not in matched:
+                matched[above] = matching(above, is_folder=True)
+            return matched[above].union(patterns.matching(nfc(path), is_folder=is_folder))
+
+        passed: set[str] = set()
+        useful: set[int] = set()
+        for path in paths:
+            found = matching(path, is_folder=False)
+            last = max(found, default=None)
+            if all(excludes) if last is None else not excludes[last]:
+                passed.add(path)
+                useful |= {one for one in found if not excludes[one]}
+            elif last is not None and (all(excludes) or not all(excludes[one] for one in found)):
+                useful.add(last)
+        return passed, [self._idle(number, paths) for number in range(len(excludes)) if number not in useful]
+
+    def _idle(self, number: int, paths: set[str]) -> str:
+        pattern = self.paths[number]
+        if not pattern.startswith("!"):
+            return f"the path {pattern!r} adds nothing{_nearest(pattern, paths)}"
+        if Filters((pattern.removeprefix("!"),)).passing(paths)[0]:
+            later = any(not one.startswith("!") for one in self.paths[number:])
+            why = "a later pattern decides; put it last" if later else "no other pattern takes it in"
+            return f"the path {pattern!r} excludes nothing: {why}"
+        return f"the path {pattern!r} excludes nothing{_nearest(pattern, paths)}"
+
+    def _check(self) -> None:
+        for given in (self.paths, self.symbols):
+            if (length := sum(map(len, given))) > _MOST_CHARACTERS or any(len(one) > LONGEST_PATTERN for one in given):
+                raise UsageError(
+                    f"the patterns of a filter have {length:,} characters",
+                    where="filters",
+                    hint=f"give at most {LONGEST_PATTERN:,} in one and {_MOST_CHARACTERS:,} in all",
+                )
 
     def _nothing(self, facts: Sequence[tuple[str, str, str, str, str]], paths: set[str]) -> UsageError:
         """The first filter that alone lets nothing through, with what there is; else the filters together."""
         if self.paths and not paths:
             tops = _most(path.split("/")[0] + "/" if "/" in path else path for _, path, *_ in facts)
-            return _mismatch("path", self.paths, f"the index has: {tops}; patterns are those of a .gitignore")
+            near = "".join(_nearest(one, {path for _, path, *_ in facts}) for one in self.paths[:1])
+            return _mismatch("path", self.paths, f"the index has: {tops}; patterns are those of a .gitignore{near}")
         if self.languages and not any(fact[4] in self.languages for fact in facts):
             return _mismatch("language", self.languages, f"the index has: {_most(fact[4] for fact in facts)}")
         if self.kinds and not any(fact[3] in self.kinds for fact in facts):
@@ -94,6 +159,17 @@ def symbol_matches(pattern: str, symbol: str) -> bool:
     if not symbol:
         return False
     return fnmatchcase(symbol, pattern) or fnmatchcase(symbol, f"*.{pattern}")
+
+
+def _nearest(pattern: str, known: Iterable[str]) -> str:
+    """Name the most similar of the known names and the folders they lie in, as the end of a sentence."""
+    from rapidfuzz import fuzz, process
+
+    name = pattern.strip("!/").removeprefix("./")
+    choices = {path for one in known for path in (one, one.rpartition("/")[0] + "/")} - {"", "/"}
+    likely = process.extract(name, sorted(choices), scorer=fuzz.WRatio, score_cutoff=_LEAST_LIKENESS, limit=_LIKELY)
+    found = max(likely, key=lambda one: fuzz.ratio(name, one[0]), default=None)
+    return f"; nearest: {found[0]!r}" if found else ""
 
 
 def rows_of(ids: set[str], row: dict[str, int]) -> NDArray[np.int64]:

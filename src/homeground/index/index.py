@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from functools import cached_property
 from pathlib import Path
 from typing import Self
 
 from homeground.base.errors import HomegroundError, RestartNeededError
 from homeground.base.progress import Progress
-from homeground.corpus import MAX_BYTES, MAX_DOCUMENT_BYTES, Chunk, Corpus, digest
-from homeground.index.build import announce, commit, embed_missing, scan, store_changed, stored, writing
+from homeground.corpus import MAX_BYTES, MAX_DOCUMENT_BYTES, Chunk, Corpus, digest, nfc
+from homeground.index.build import announce, embed_missing, publish, scan, store_changed, stored, writing
 from homeground.index.embed import Embedder
 from homeground.index.filters import Filters
 from homeground.index.hit import Hit, Stage
@@ -22,12 +21,15 @@ from homeground.index.manifest import ListedFile, Manifest, reporting
 from homeground.index.rerank import Reranker
 from homeground.index.search import Explanation, Searcher
 from homeground.index.settings import ChromaSettings, IndexReport, IndexSettings
-from homeground.index.symbols import Symbols
+from homeground.index.symbols import Symbols, open_symbols
 from homeground.index.view import View
-from homeground.index.views import current_view, write_chroma, write_view
+from homeground.index.views import current_view, delete_old_views, write_chroma, write_view
 
 _MANIFEST = "manifest.sqlite"
 _SYMBOLS = "symbols.sqlite"
+_MOST_TRIES = 20
+_LOOK_AGAIN_S = 0.01
+_PUBLISHING_S = 1.0
 
 
 class Index:
@@ -47,7 +49,8 @@ class Index:
         self._view = view
         self._embedder = embedder
         self._reranker = Reranker(self.settings.rerank) if self.settings.rerank else None
-        self._lock = threading.Lock()
+        self._symbols: Symbols | None = None
+        self._lock = threading.RLock()
 
     @classmethod
     def build(
@@ -103,14 +106,21 @@ class Index:
                 raise _nothing(corpus.roots, corpus.skipped)
             announce(manifest, found, settings, embedder, progress)
             embedded = store_changed(manifest, corpus, found, settings, embedder, progress)
-            commit(manifest, corpus, found, settings, embedder)
-            manifest.put("left_out", left_out.to_json())
-            if not manifest.counts()[1]:
+            with manifest.transaction():  # readers meet files, view and symbols of one run, or of the one before
+                publish(manifest, corpus, found, settings, embedder)
+                manifest.put("left_out", left_out.to_json())
+                empty = not manifest.counts()[1]
+                if not empty:
+                    if current_view(folder, manifest, settings.chroma) is None:
+                        write_view(folder, manifest, progress)
+                    symbols = Symbols(folder / _SYMBOLS)
+                    symbols.update(manifest, progress)
+                    symbols.close()
+            manifest.vacuum()
+            if empty:
                 raise _nothing(corpus.roots, corpus.skipped)
+            delete_old_views(folder, manifest)
             view = _view(folder, manifest, settings.chroma, progress)
-            symbols = Symbols(folder / _SYMBOLS)
-            symbols.update(manifest, progress)
-            symbols.close()
             write_chroma(folder, manifest, settings.chroma, view, progress)
         files, total = manifest.counts()
         report = IndexReport(
@@ -129,7 +139,7 @@ class Index:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Opens the index in `folder`; a view that a killed run left unfinished is written first.
+        """Opens the index in `folder`; a view that is missing or damaged is written first.
 
         Raises:
             HomegroundError: there is no index, it was never finished, or a newer version wrote it.
@@ -159,8 +169,8 @@ class Index:
 
     def close(self) -> None:
         """Lets go of all files."""
-        if "symbols" in self.__dict__:
-            self.symbols.close()
+        if self._symbols is not None:
+            self._symbols.close()
         self._view.close()
         self._manifest.close()
 
@@ -179,21 +189,81 @@ class Index:
 
         Raises:
             RestartNeededError: the index was made anew with another embedder or chunker than this one searches with.
+            HomegroundError: the index was deleted, or holds nothing any more.
         """
-        if self._manifest.get("made_with") != self._made_with:
-            raise RestartNeededError(
-                "the index was made anew with another embedder or chunker while it was open",
-                where=str(self.folder),
-                hint="start this server again",
-            )
-        if self._manifest.get("view") == self._view.folder.name:
-            return False
-        with self._lock:
+        with self._lock, reporting(self.folder):
+            replaced = self._manifest.replaced
+            if replaced:
+                manifest = Manifest(self.folder / _MANIFEST)
+                self._manifest.close()
+                self._manifest = manifest
+            if self._manifest.get("made_with") != self._made_with:
+                raise RestartNeededError(
+                    "the index was made anew with another embedder or chunker while it was open",
+                    where=str(self.folder),
+                    hint="start this server again",
+                )
+            if replaced and self._symbols is not None:
+                self._symbols.close()
+                self._symbols = None
+            if not replaced and self._view.folder.name == f"view-{self._manifest.generation}":
+                return False
+            if not self._manifest.counts()[1]:
+                raise HomegroundError(
+                    "the index is empty: its files are gone",
+                    where=str(self.folder),
+                    hint="run homeground index again, with a folder that has files",
+                )
             view = current_view(self.folder, self._manifest, self.settings.chroma)
             if view is None:
                 return False
             self._view = view
         return True
+
+    def at_newest[T](self, work: Callable[[], T]) -> T:
+        """What `work` returns for what was published last: files, view and symbols are those of one indexing run.
+
+        Work during which another run publishes is done again.
+
+        Raises:
+            RestartNeededError, HomegroundError: see `refresh`, and what `work` raises.
+        """
+        for _ in range(_MOST_TRIES):
+            self._follow()
+            before = self.snapshot
+            try:
+                done = work()
+            except Exception:
+                if self.snapshot == before:
+                    raise
+                continue
+            if self.snapshot == before:
+                return done
+        raise HomegroundError(
+            "the index changes faster than it is read", where=str(self.folder), hint="try again in a moment"
+        )
+
+    def _follow(self) -> None:
+        """Take over what was published last; what a killed run left half done is finished first."""
+        deadline = time.monotonic() + _PUBLISHING_S
+        while True:
+            self.refresh()
+            number = self._manifest.generation
+            if self._view.folder.name == f"view-{number}" and self.symbols.generation == number:
+                return
+            if time.monotonic() > deadline:
+                break
+            time.sleep(_LOOK_AGAIN_S)  # a run has published its symbols and is about to publish the rest
+        with writing(self.folder):
+            view = _view(self.folder, self._manifest, self.settings.chroma, Progress(quiet=True))
+            self.symbols.update(self._manifest, Progress(quiet=True))
+            self._view = view
+
+    @property
+    def snapshot(self) -> tuple[object, ...]:
+        """Changes with everything that may change what is found."""
+        with self._lock:
+            return (id(self._manifest), self._manifest.generation, self._view.folder, self.symbols.generation)
 
     @property
     def embedder(self) -> Embedder:
@@ -210,7 +280,7 @@ class Index:
         """The folders that were indexed."""
         return [Path(root) for root in self._manifest.get("roots")]
 
-    @cached_property
+    @property
     def base(self) -> Path:
         """What paths of hits are relative to: the root, or the nearest folder above all of several."""
         return Path(self._manifest.get("base") or self.roots[0])
@@ -221,8 +291,11 @@ class Index:
         Raises:
             HomegroundError: the index knows no such path.
         """
-        if any(name == path for _, name in self._manifest.files()):
+        known = {name for _, name in self._manifest.files()}
+        if path in known:
             return self.base / path
+        if (same := next((name for name in known if nfc(name) == nfc(path)), None)) is not None:
+            return self.base / same
         raise HomegroundError(
             "the index knows no such file", where=path, hint="paths are relative to the indexed folder, as in hits"
         )
@@ -244,14 +317,13 @@ class Index:
         """The chunks of one file, in the order of their lines."""
         return self._manifest.file_chunks(root, path)
 
-    @cached_property
+    @property
     def symbols(self) -> Symbols:
         """Definitions, calls and imports of the indexed files; outlined now where an indexing run did not."""
-        found = Symbols(self.folder / _SYMBOLS)
-        if not found.covers(self._manifest):
-            with writing(self.folder):
-                found.update(self._manifest, Progress(quiet=True))
-        return found
+        with self._lock:
+            if self._symbols is None:
+                self._symbols = open_symbols(self.folder / _SYMBOLS, self._manifest)
+            return self._symbols
 
     def chunks(self) -> list[Chunk]:
         """Every chunk, ordered by root, path and line."""
@@ -289,11 +361,13 @@ class Index:
     ) -> Explanation:
         """What `search` does, with weights, candidates and the time of each stage."""
         searcher = Searcher(self._manifest, self._view, self._embedder, self._reranker, self.settings)
-        return searcher.search(query, self.settings.top_k if k is None else k, filters or Filters(), stages)
+        return searcher.search(nfc(query), self.settings.top_k if k is None else k, filters or Filters(), stages)
 
     def candidates(self, query: str) -> dict[str, dict[str, float]]:
         """Scores by stage of every chunk that a search weighs, by chunk id; the fused score is among them."""
-        return Searcher(self._manifest, self._view, self._embedder, self._reranker, self.settings).candidates(query)
+        return Searcher(self._manifest, self._view, self._embedder, self._reranker, self.settings).candidates(
+            nfc(query)
+        )
 
     def masked(self, folder: Path, replacements: Mapping[str, Chunk], progress: Progress | None = None) -> Index:
         """An index of the same corpus in which some chunks are replaced; this one is not touched.
@@ -350,6 +424,7 @@ class Index:
                 manifest.put("view", None)
                 manifest.put("settings", settings)
             write_view(folder, manifest, progress, last=self._view)
+            delete_old_views(folder, manifest)
             view = _view(folder, manifest, ChromaSettings(), progress)
         return type(self)(folder, manifest, view, self._embedder)
 
@@ -359,6 +434,7 @@ def _view(folder: Path, manifest: Manifest, settings: ChromaSettings, progress: 
     view = current_view(folder, manifest, settings)
     if view is None:
         write_view(folder, manifest, progress)
+        delete_old_views(folder, manifest)
         view = current_view(folder, manifest, settings)
     assert view is not None
     return view

@@ -22,8 +22,11 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from homeground.corpus import own_name
+
 _WORD = re.compile(r"[^\W_]+(?:_+[^\W_]+)*")
 _PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+|[^\W\d_]+")
+_OPERATOR = re.compile(r"(?:(?<!\S)|(?<=\boperator)|(?<=\bunary_))[^\w\s]+(?!\S)")
 _LEAST_STEM = 3
 _K1 = 3.0
 _B = 0.9
@@ -55,7 +58,13 @@ def terms(text: str) -> list[str]:
 
 def document_terms(text: str, symbol: str) -> list[str]:
     """Terms of a chunk; those of its own name (not its class's) count `_NAME_WEIGHT` times more."""
-    return terms(text) + terms(symbol.rpartition(".")[2]) * _NAME_WEIGHT
+    name = own_name(symbol)
+    return terms(text) + (terms(name) + signs(name)) * _NAME_WEIGHT
+
+
+def signs(text: str) -> list[str]:
+    """The operators among the words of a query or a name: `<=>`, the `==` of `operator==`, the `-` of `unary_-`."""
+    return _OPERATOR.findall(text)
 
 
 def stem(word: str) -> str:
@@ -173,7 +182,7 @@ class Lexicon:
     def scores(self, query: str) -> NDArray[np.float32]:
         """BM25 score of every document, shape (documents,); all zero when no term of the query occurs."""
         found = np.zeros(len(self.lengths), dtype=np.float32)
-        for term in terms(query):
+        for term in (*terms(query), *signs(query)):
             number = self.vocabulary.get(term)
             if number is None:
                 continue

@@ -10,8 +10,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import sqlite3
+import tempfile
 import threading
+import weakref
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +29,8 @@ from homeground.base.fulldisk import is_full
 from homeground.corpus import Chunk
 
 SCHEMA_VERSION = 2
+IN_THREADS: dict[str, Any] = {"check_same_thread": False, "isolation_level": None, "timeout": 30}
+"""How connections are opened: their owners lock."""
 _IDS_A_QUERY = 500
 _LEAST_VACUUM_PAGES = 4096
 _SCHEMA = """
@@ -43,7 +48,7 @@ CREATE INDEX chunks_by_content ON chunks (content);
 """
 _CHUNK_COLUMNS = "c.id, f.path, c.start, c.stop, c.symbol, c.kind, c.language, c.header, c.text"
 _LIVE = "chunks c JOIN files f ON c.file = f.number AND f.staged = 0"
-_IN_ORDER = "ORDER BY f.root, f.path, c.start"
+_IN_ORDER = "ORDER BY f.root, f.path, c.start, c.id"
 
 
 class Row(NamedTuple):
@@ -124,6 +129,44 @@ def _damaged(folder: Path, error: Exception) -> HomegroundError:
     )
 
 
+def writable(folder: Path) -> bool:
+    """Whether files may be made in the folder; False on a file system that is read-only, for everyone."""
+    return os.access(folder, os.W_OK)
+
+
+class _OfCopy(sqlite3.Connection):
+    """A connection that says when it is gone, and its files with it."""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection to a SQLite file in WAL mode; one that only reads where the folder may not be written.
+
+    SQLite cannot open such a file there by itself: it would write a log beside it. A log that a killed writer left
+    behind holds what was committed last, so file and log are then read from a copy.
+    """
+    if writable(path.parent):
+        db = sqlite3.connect(path, **IN_THREADS)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        return db
+    place = path.absolute().as_uri()
+    db = sqlite3.connect(f"{place}?mode=ro", uri=True, **IN_THREADS)
+    try:
+        db.execute("PRAGMA user_version")
+        return db
+    except sqlite3.OperationalError:
+        db.close()
+    log = path.with_name(f"{path.name}-wal")
+    if not (log.is_file() and log.stat().st_size):
+        return sqlite3.connect(f"{place}?immutable=1", uri=True, **IN_THREADS)
+    copy = Path(tempfile.mkdtemp(prefix="homeground-index-"))
+    for file in (path, log):
+        shutil.copyfile(file, copy / file.name)
+    db = sqlite3.connect(copy / path.name, factory=_OfCopy, **IN_THREADS)
+    weakref.finalize(db, shutil.rmtree, copy, ignore_errors=True)
+    return db
+
+
 class Manifest:
     """One SQLite file. Safe to read from several threads; one process writes at a time, under the index's lock.
 
@@ -142,17 +185,16 @@ class Manifest:
             )
         with reporting(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
+            self._file = self._identity() if path.is_file() else None
+            self._db = connect(path)
             try:
                 self._open(create)
+                self._file = self._file or self._identity()
             except BaseException:
                 self._db.close()
                 raise
 
     def _open(self, create: bool) -> None:
-        if create or os.access(self.path.parent, os.W_OK):
-            self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")
         version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
         if version > SCHEMA_VERSION:
             raise HomegroundError(
@@ -174,6 +216,23 @@ class Manifest:
         names = [row[0] for row in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         drops = "".join(f"DROP TABLE {name};" for name in names if not name.startswith("sqlite_"))
         self._db.executescript(f"BEGIN IMMEDIATE;{drops}{_SCHEMA}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;")
+
+    def _identity(self) -> tuple[int, ...]:
+        told = self.path.stat()
+        if writable(self.path.parent):
+            return (told.st_dev, told.st_ino)
+        log = self.path.with_name(f"{self.path.name}-wal")
+        return (told.st_dev, told.st_ino, told.st_mtime_ns, told.st_size, log.stat().st_size if log.is_file() else 0)
+
+    @property
+    def replaced(self) -> bool:
+        """Whether another file lies there by now, or one that is only read was written: open it again."""
+        return not self.path.is_file() or self._identity() != self._file
+
+    @property
+    def generation(self) -> int:
+        """Counts the times that something was published."""
+        return int(self.get("generation", 0))
 
     def close(self) -> None:
         """Closes the file."""
@@ -325,17 +384,18 @@ class Manifest:
 
     def file_chunks(self, root: int, path: str) -> list[Chunk]:
         """Chunks of one file, in the order of their lines."""
-        sql = f"SELECT {_CHUNK_COLUMNS} FROM {_LIVE} WHERE f.root = ? AND f.path = ? ORDER BY c.start"
+        sql = f"SELECT {_CHUNK_COLUMNS} FROM {_LIVE} WHERE f.root = ? AND f.path = ? {_IN_ORDER}"
         return [Chunk(*row) for row in self._rows(sql, (root, path))]
 
     def named(self, name: str) -> list[Chunk]:
         """Chunks whose symbol is the dotted name or ends in it, in any case of letters; ordered by root, path, line."""
-        end = "%." + name.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%")
+        # No LIKE: it refuses patterns of more than 50,000 bytes.
+        end = f".{name}"
         sql = (
             f"SELECT {_CHUNK_COLUMNS} FROM {_LIVE}"
-            f" WHERE c.symbol = ? COLLATE NOCASE OR c.symbol LIKE ? ESCAPE '\\' {_IN_ORDER}"
+            f" WHERE c.symbol = ? COLLATE NOCASE OR substr(c.symbol, ?) = ? COLLATE NOCASE {_IN_ORDER}"
         )
-        return [Chunk(*row) for row in self._rows(sql, (name, end))]
+        return [Chunk(*row) for row in self._rows(sql, (name, -len(end), end))]
 
     def vectors_of(self, ids: Sequence[str]) -> dict[str, NDArray[np.float16]]:
         """Vector of each chunk, by chunk id."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from homeground.base.errors import HomegroundError
 from homeground.base.files import read_json
+from homeground.base.model_files import loading, refuse_not_finite, weight_files
 from homeground.base.weights import resolve_model
 from homeground.index.encoders import quiet_loading
 
@@ -61,18 +62,14 @@ class Reranker:
 
         quiet_loading()
         how: dict[str, Any] = {"trust_remote_code": False, "model_kwargs": {"dtype": _dtype()}}
-        try:
+        refuse_not_finite(weight_files(self._folder))
+        hint = "give a cross-encoder or a multi-vector encoder, or set index.rerank to null"
+        with loading(f"the reranker '{self.name}'", self._folder, hint):
             if self._late:
                 encoder = MultiVectorEncoder(str(self._folder), **how)
                 encoder.max_seq_length = min(self._max_tokens, encoder.max_seq_length or self._max_tokens)
                 return encoder.eval()
             model = CrossEncoder(str(self._folder), max_length=self._max_tokens, **how)
-        except (OSError, ValueError) as error:
-            raise HomegroundError(
-                f"the reranker '{self.name}' cannot be loaded: {error}",
-                where=str(self._folder),
-                hint="give a cross-encoder or a multi-vector encoder, or set index.rerank to null",
-            ) from error
         if model.num_labels != 1:
             raise HomegroundError(
                 f"the reranker '{self.name}' gives {model.num_labels} scores for a pair, not one",

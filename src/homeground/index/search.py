@@ -6,7 +6,6 @@ k hits come back whenever they exist.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from homeground.corpus import Chunk
+from homeground.corpus import Chunk, nfc, spellings
 from homeground.index.filters import Filters, rows_of
 from homeground.index.fuse import blend, fuse
 from homeground.index.hit import Hit, Stage
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from homeground.index.view import View
 
 CANDIDATES = 100
-_IDENTIFIER = re.compile(r"[^\W\d]\w*(?:(?:\.|::|#)[^\W\d]\w*)*")
 _EXACT, _TAIL, _FOLDED = 1.0, 0.9, 0.5
 
 DEFAULT_STAGES = frozenset({Stage.DENSE, Stage.LEXICAL, Stage.RERANK, Stage.SYMBOL})
@@ -46,6 +44,7 @@ class Explanation:
         seconds: time of each stage that ran.
         candidates: chunks that were scored before symbols were merged.
         searched: chunks that passed the filters.
+        warnings: of filters that change nothing.
     """
 
     hits: list[Hit] = field(default_factory=list[Hit])
@@ -53,6 +52,12 @@ class Explanation:
     seconds: dict[str, float] = field(default_factory=dict[str, float])
     candidates: int = 0
     searched: int = 0
+    warnings: list[str] = field(default_factory=list[str])
+
+    def document(self, query: str) -> dict[str, Any]:
+        """The hits as JSON: `{"query", "hits"}`, and `"warnings"` where there are any."""
+        found: dict[str, Any] = {"query": query, "hits": [hit.to_json() for hit in self.hits]}
+        return found | ({"warnings": self.warnings} if self.warnings else {})
 
     def to_json(self) -> dict[str, Any]:
         """What `--explain` adds to the document of a search."""
@@ -91,7 +96,10 @@ class Searcher:
         done = Explanation()
         if not query.strip() or k < 1:
             return done
-        rows = rows_of(filters.allowed(self.manifest), self.view.row) if filters else None
+        rows = None
+        if filters:
+            allowed, done.warnings = filters.allowed(self.manifest)
+            rows = rows_of(allowed, self.view.row)
         done.searched = len(self.view.ids) if rows is None else len(rows)
         pool = self.candidates(query, rows=rows, stages=wanted, done=done)
         done.candidates = len(pool)
@@ -189,7 +197,7 @@ class Searcher:
     def _rerank(self, reranker: Reranker, query: str, hits: list[Hit]) -> list[Hit]:
         """The best hits by the weighted mean of both scores; those behind them keep their places and their scores."""
         head, tail = hits[:RERANKED], hits[RERANKED:]
-        scores = reranker.score(query, [reranked_text(hit.path, hit.symbol, hit.text) for hit in head])
+        scores = reranker.score(query, [nfc(reranked_text(hit.path, hit.symbol, hit.text)) for hit in head])
         mixed = blend([hit.score for hit in head], scores, self.settings.rerank_weight)
         scored = [
             replace(hit, score=both, scores={**hit.scores, Stage.RERANK: score})
@@ -199,12 +207,12 @@ class Searcher:
 
     def _lift(self, query: str, hits: list[Hit], rows: NDArray[np.int64] | None) -> list[Hit]:
         """Definitions of the name that the whole query is come first, from their first line."""
-        name = identifier(query)
-        named = self.manifest.named(name) if name else []
-        if rows is not None:
-            allowed = {self.view.ids[row] for row in rows}
-            named = [chunk for chunk in named if chunk.id in allowed]
-        if not named:
+        allowed = None if rows is None else {self.view.ids[row] for row in rows}
+        for name in spellings(query):
+            named = [one for one in self.manifest.named(name) if allowed is None or one.id in allowed]
+            if named:
+                break
+        else:
             return hits
         known = {(hit.path, hit.symbol): hit for hit in hits}
         best = max((hit.score for hit in hits), default=0.0)
@@ -218,12 +226,6 @@ class Searcher:
         order = {key: place for place, key in enumerate(known)}
         first = sorted(lifted.items(), key=lambda item: (-item[1].score, order.get(item[0], len(order))))
         return [hit for _, hit in first] + [hit for key, hit in known.items() if key not in lifted]
-
-
-def identifier(query: str) -> str:
-    """The dotted name that the whole query is, without a call's parentheses; "" for anything else."""
-    text = query.strip().removesuffix("()")
-    return re.sub("::|#", ".", text) if _IDENTIFIER.fullmatch(text) else ""
 
 
 def _likeness(name: str, symbol: str) -> float:

@@ -15,11 +15,13 @@ from typing import Any
 
 from homeground.base.progress import Progress
 from homeground.corpus import LANGUAGES, Chunk, Import, Outline, outline
-from homeground.index.manifest import Manifest
+from homeground.index.build import writing
+from homeground.index.manifest import IN_THREADS, Manifest, connect, writable
 
-_VERSION = 1  # of the tables and of what `outline` finds; another one means outlining everything again
-_FILES_A_COMMIT = 500
+_VERSION = 2  # of the tables and of what `outline` finds; another one means outlining everything again
+_NAMES = ("files", "definitions", "calls", "imports", "made_from")
 _TABLES = """
+CREATE TABLE made_from (generation INTEGER NOT NULL);
 CREATE TABLE files (
     number INTEGER PRIMARY KEY, root INTEGER NOT NULL, path TEXT NOT NULL, hash TEXT NOT NULL, language TEXT NOT NULL,
     UNIQUE (root, path));
@@ -106,17 +108,22 @@ class Symbols:
     """The open tables. Safe to read from several threads; written under the index's lock.
 
     Args:
-        path: of the SQLite file; created where it is missing or of another version.
+        path: of the SQLite file; created where it is missing or of another version. None keeps the tables in memory.
+
+    Raises:
+        sqlite3.OperationalError: it would have to be created where nothing may be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self._lock = threading.RLock()
-        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        if self._db.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
-            drops = "".join(f"DROP TABLE IF EXISTS {table};" for table in ("files", "definitions", "calls", "imports"))
-            self._db.executescript(f"BEGIN IMMEDIATE;{drops}{_TABLES}PRAGMA user_version = {_VERSION};COMMIT;")
+        self._db = connect(path) if path is not None else sqlite3.connect(":memory:", **IN_THREADS)
+        try:
+            if self._db.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
+                drops = "".join(f"DROP TABLE IF EXISTS {table};" for table in _NAMES)
+                self._db.executescript(f"BEGIN IMMEDIATE;{drops}{_TABLES}PRAGMA user_version = {_VERSION};COMMIT;")
+        except sqlite3.Error:
+            self._db.close()
+            raise
 
     def close(self) -> None:
         """Closes the file."""
@@ -127,30 +134,42 @@ class Symbols:
         with self._lock:
             return self._db.execute(sql, values).fetchall()
 
+    @property
+    def generation(self) -> int:
+        """The manifest's generation that the tables were made from."""
+        rows = self._rows("SELECT generation FROM made_from")
+        return int(rows[0][0]) if rows else -1
+
     def covers(self, manifest: Manifest) -> bool:
         """Whether every file of the manifest is outlined as it is there, and no other."""
-        return manifest.files() == {(root, path): key for root, path, key in self._rows(_HASHES)}
+        outlined = {(root, path): key for root, path, key in self._rows(_HASHES)}
+        return self.generation == manifest.generation and manifest.files() == outlined
 
     def update(self, manifest: Manifest, progress: Progress) -> None:
-        """Brings the tables up to what the manifest holds."""
+        """Brings the tables up to what the manifest holds, in one transaction."""
         wanted = manifest.files()
         known = {(root, path): key for root, path, key in self._rows(_HASHES)}
         gone = [key for key in known if key not in wanted]
         changed = [key for key, hashed in wanted.items() if known.get(key) != hashed]
-        if not gone and not changed:
-            return
-        bar = progress.bar("outlining files", total=len(changed))
-        for at in range(0, len(changed) or 1, _FILES_A_COMMIT):
-            some = changed[at : at + _FILES_A_COMMIT]
-            with self._lock:
-                self._db.execute("BEGIN IMMEDIATE")
-                for key in [*(gone if at == 0 else ()), *some]:
+        bar = progress.bar("outlining files", total=len(changed)) if gone or changed else None
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                for key in [*gone, *changed]:
                     self._forget(*key)
-                for root, path in some:
+                for root, path in changed:
                     self._put(root, path, wanted[root, path], manifest.file_chunks(root, path))
-                    bar.advance(1)
+                    if bar is not None:
+                        bar.advance(1)
+                self._db.execute("DELETE FROM made_from")
+                self._db.execute("INSERT INTO made_from VALUES (?)", (manifest.generation,))
                 self._db.execute("COMMIT")
-        bar.done(f"{len(changed)} outlined")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        if bar is not None:
+            bar.done(f"{len(changed)} outlined")
 
     def _forget(self, root: int, path: str) -> None:
         for (number,) in self._rows("SELECT number FROM files WHERE root = ? AND path = ?", (root, path)):
@@ -221,11 +240,36 @@ class Symbols:
         return [row[0] for row in self._rows(sql, (name,))]
 
 
+def open_symbols(path: Path, manifest: Manifest) -> Symbols:
+    """The tables of what the manifest holds; in memory where they would have to be written and may not be."""
+    quiet = Progress(quiet=True)
+    if writable(path.parent):
+        found = Symbols(path)
+        if not found.covers(manifest):
+            with writing(path.parent):
+                found.update(manifest, quiet)
+        return found
+    try:
+        found = Symbols(path)
+    except sqlite3.OperationalError:  # missing, or of another version
+        pass
+    else:
+        if found.covers(manifest):
+            return found
+        found.close()
+    found = Symbols(None)
+    found.update(manifest, quiet)
+    return found
+
+
 def lines_of(chunks: Sequence[Chunk]) -> list[str]:
-    """The lines of a file, from its chunks, which hold every line that is not blank exactly once."""
+    """The lines of a file, from its chunks in order, which hold every line that is not blank once, or in parts."""
     lines = [""] * max((chunk.end for chunk in chunks), default=0)
-    for chunk in chunks:
-        lines[chunk.start - 1 : chunk.end] = chunk.text.split("\n")
+    for before, chunk in zip([None, *chunks], chunks, strict=False):
+        if before is not None and before.start == chunk.start:
+            lines[chunk.start - 1] += chunk.text
+        else:
+            lines[chunk.start - 1 : chunk.end] = chunk.text.split("\n")
     return lines
 
 

@@ -9,28 +9,30 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Sequence
-from fnmatch import fnmatchcase
-from functools import cached_property
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from homeground.base.errors import HomegroundError, UsageError
-from homeground.corpus import read_text
-from homeground.index.filters import Filters
+from homeground.corpus import nfc, own_name, read_text, spellings
+from homeground.index.filters import Filters, symbol_matches
 from homeground.index.symbols import Symbol, lines_of
 from homeground.index.trace import Tracer
 
 if TYPE_CHECKING:
     from homeground.index.hit import Hit
     from homeground.index.index import Index
+    from homeground.index.search import Explanation
 
 MOST_HITS = 50
 MOST_SYMBOLS = 200
 MOST_LINKS = 200
 MOST_LINES = 400
 MOST_CHARACTERS = 40_000
+MOST_NAME = 1000
+"""Characters of a path, a symbol or a filter, where others ask."""
 _PLACE = re.compile(r"(?P<path>.*?)(?::(?P<start>\d{1,9})(?:-(?P<end>\d{1,9})?)?)?", re.DOTALL)
+_MOST_DOC = 400
 _NEAR = 5
 _LEAST_LIKENESS = 60
 _GLOB = frozenset("*?[")
@@ -49,13 +51,18 @@ class Tools:
     def __init__(self, index: Index, here: Path | None = None) -> None:
         self.index = index
         self._here = here
+        self._listed: tuple[object, list[Symbol]] = (None, [])
 
     def search(self, query: str, k: int = 10, filters: Filters | None = None) -> dict[str, Any]:
-        """What `hits` finds, as a document: `{"query", "hits"}`."""
-        return {"query": query, "hits": [hit.to_json() for hit in self.hits(query, k, filters)]}
+        """What `explain` finds, as a document: `{"query", "hits"}`, and `"warnings"` of idle filters."""
+        return self.explain(query, k, filters).document(query)
 
     def hits(self, query: str, k: int = 10, filters: Filters | None = None) -> list[Hit]:
-        """The best hits for words, code or a name; at most 50.
+        """The hits that `explain` finds."""
+        return self.explain(query, k, filters).hits
+
+    def explain(self, query: str, k: int = 10, filters: Filters | None = None) -> Explanation:
+        """The best hits for words, code or a name, at most 50, and how they came about.
 
         Raises:
             UsageError: the query is blank, k is less than 1, or nothing passes the filters.
@@ -64,7 +71,7 @@ class Tools:
             raise UsageError("the query is blank", where="search", hint="say in words what the code does, or a name")
         if k < 1:
             raise UsageError(f"k is {k}: it must be at least 1", where="search", hint="leave it out for 10 hits")
-        return self.index.search(query, min(k, MOST_HITS), filters=filters)
+        return self.index.explain(query, min(k, MOST_HITS), filters=filters)
 
     def symbols(
         self,
@@ -84,8 +91,12 @@ class Tools:
         Raises:
             UsageError: nothing matches; it names what is near.
         """
+        warnings: list[str] = []
+        pattern = nfc(pattern)
         everything = self._definitions
-        found = [one for one in everything if _matches(pattern, one.symbol)]
+        names = {name.casefold() for name in spellings(pattern)}
+        exact = {id(one) for one in everything if _is_one_of(one, names)}
+        found = [one for one in everything if id(one) in exact or _matches(pattern, one.symbol)]
         if not found:
             raise UsageError(
                 f"no symbol matches '{pattern}'" if everything else "the index holds no symbols",
@@ -102,7 +113,7 @@ class Tools:
                     hint=f"kinds: {', '.join(there)}",
                 )
         if paths:
-            passed = Filters(paths=tuple(paths)).passing({one.path for one in found})
+            passed, warnings = Filters(paths=tuple(paths)).passing({one.path for one in found})
             if not passed:
                 raise UsageError(
                     f"no symbol that matches lies in {' or '.join(paths)}",
@@ -110,10 +121,11 @@ class Tools:
                     hint=f"they lie in: {_some(sorted({one.path for one in found}))}",
                 )
             found = [one for one in found if one.path in passed]
-        exact = pattern.rpartition(".")[2].casefold()
-        found.sort(key=lambda one: one.symbol.rpartition(".")[2].casefold() != exact)
+        last = own_name(pattern).casefold()
+        found.sort(key=lambda one: (id(one) not in exact, own_name(one.symbol).casefold() != last))
         limit = max(1, min(limit, MOST_SYMBOLS))
-        return {"pattern": pattern, "symbols": [one.to_json() for one in found[:limit]], "total": len(found)}
+        document = {"pattern": pattern, "symbols": [one.to_json() for one in found[:limit]], "total": len(found)}
+        return document | ({"warnings": warnings} if warnings else {})
 
     def trace(self, symbol: str) -> dict[str, Any]:
         """Who calls a definition and what it calls: `{"symbol", "callers", "callees", "unclear", "external", ...}`.
@@ -140,25 +152,28 @@ class Tools:
         Raises:
             UsageError: there is none, or there are several.
         """
-        given, _, name = symbol.strip().removesuffix("()").rpartition(":")
-        name = name.replace("#", ".")
-        if given.endswith(":"):  # A::b
-            given, name = "", symbol.strip().removesuffix("()").replace("::", ".")
-        last = name.rpartition(".")[2]
-        named = self.index.symbols.named(last) if last else []
-        if given:
-            path = self.file(given)[1]
-            named = [one for one in named if one.path == path]
-        for fits in (_is, _ends, _in_module, _folded):
-            if found := [one for one in named if fits(one, name)]:
-                break
-        else:
+        symbol = nfc(symbol)
+        found, name = self._named(symbol), symbol
+        if not found and ":" in symbol:
+            given, name = _split_file(symbol, {path for _, path in self.index.files()})
+            path = self.file(given)[1] if given else ""
+            found = self._named(name, path)
+        if not found:
             raise UsageError(f"no symbol is called '{symbol}'", where="trace", hint=self._near_names(name))
         places = {(one.path, one.symbol): one for one in reversed(found)}
         if len(places) > 1:
             listed = _some([f"{one.path}:{one.symbol} (line {one.line})" for one in found])
             raise UsageError(f"'{symbol}' is ambiguous", where="trace", hint=f"name one of them: {listed}")
         return found[0]
+
+    def _named(self, written: str, path: str = "") -> list[Symbol]:
+        """Definitions of the name as someone writes it, those of the likeliest reading."""
+        for name in spellings(written):
+            named = [one for one in self.index.symbols.named(own_name(name)) if not path or one.path == path]
+            for fits in (_is, _ends, _in_module, _folded):
+                if found := [one for one in named if fits(one, name)]:
+                    return found
+        return []
 
     def skeleton(self, path: str) -> dict[str, Any]:
         """What a file defines: `{"path", "language", "lines", "entries", "stale"}`, bodies left out.
@@ -178,7 +193,7 @@ class Tools:
                 "symbol": one.symbol,
                 "kind": one.kind,
                 "signature": one.signature,
-                "doc": _first_words(one, lines),
+                "doc": _first_words(one, lines)[:_MOST_DOC],
             }
             for one in definitions
         ]
@@ -214,13 +229,15 @@ class Tools:
             raise UsageError(f"the range {start}-{end} ends before it begins", where=name, hint="write START-END")
         wanted = min(len(lines) if end is None else end, len(lines))
         stop = wanted if most_lines is None else _fitting(lines, start, wanted, most_lines)
+        text = "\n".join(lines[start - 1 : stop])
+        cut = most_lines is not None and len(text) > MOST_CHARACTERS  # one line that is longer
         return {
             "path": name,
             "start": start,
             "end": stop,
             "lines": len(lines),
-            "text": "\n".join(lines[start - 1 : stop]),
-            "truncated": stop < wanted,
+            "text": text[:MOST_CHARACTERS] if cut else text,
+            "truncated": cut or stop < wanted,
             "stale": self._stale(root, name, lines),
         }
 
@@ -234,11 +251,15 @@ class Tools:
         clean = posixpath.normpath(path) if path.strip() else ""
         if clean in known:
             return known[clean], clean
+        composed = {nfc(name): name for name in known}
+        if (name := composed.get(nfc(clean))) is not None:
+            return known[name], name
         roots = self.index.roots
         given = Path(clean) if posixpath.isabs(clean) else (self._here / clean if self._here is not None else None)
         if given is not None:
             whole, base = Path(posixpath.normpath(given)), self.index.base
             name = whole.relative_to(base).as_posix() if whole.is_relative_to(base) else ""
+            name = name if name in known else composed.get(nfc(name), name)
             if name in known:
                 return known[name], name
         within = given is not None and any(Path(posixpath.normpath(given)).is_relative_to(root) for root in roots)
@@ -255,9 +276,12 @@ class Tools:
             hint=f"near: {', '.join(near)}" if near else "paths are those of hits; 'homeground index' reads new files",
         )
 
-    @cached_property
+    @property
     def _definitions(self) -> list[Symbol]:
-        return self.index.symbols.all()
+        snapshot = self.index.snapshot
+        if self._listed[0] != snapshot:
+            self._listed = (snapshot, self.index.symbols.all())
+        return self._listed[1]
 
     def _near_names(self, pattern: str) -> str:
         near = _near(pattern, sorted({one.symbol for one in self._definitions}))
@@ -282,6 +306,14 @@ def split_place(written: str) -> tuple[str, int, int | None]:
     return found["path"], int(found["start"] or 1), int(found["end"]) if found["end"] else None
 
 
+def _split_file(written: str, known: Collection[str]) -> tuple[str, str]:
+    """A file and a name in it, from "PATH:NAME"; the file is "" where colons stand in pairs only, as in A::b."""
+    at = next((at for at, mark in enumerate(written) if mark == ":" and written[:at] in known), -1)
+    if at < 0:
+        at = written.replace("::", "  ").find(":")
+    return (written[:at], written[at + 1 :]) if at > 0 else ("", written)
+
+
 def _fitting(lines: Sequence[str], start: int, stop: int, most_lines: int) -> int:
     """The last line that can be shown; one at least."""
     held = 0
@@ -295,8 +327,13 @@ def _fitting(lines: Sequence[str], start: int, stop: int, most_lines: int) -> in
 
 def _matches(pattern: str, symbol: str) -> bool:
     if _GLOB.intersection(pattern):
-        return fnmatchcase(symbol, pattern) or fnmatchcase(symbol, f"*.{pattern}")
+        return symbol_matches(pattern, symbol)
     return pattern.casefold() in symbol.casefold()
+
+
+def _is_one_of(one: Symbol, names: Collection[str]) -> bool:
+    symbol = one.symbol.casefold()
+    return any(symbol == name or symbol.endswith(f".{name}") for name in names)
 
 
 def _is(one: Symbol, name: str) -> bool:

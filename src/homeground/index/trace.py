@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Any
 
-from homeground.corpus import Import
+from homeground.corpus import Import, own_name, split_symbol
 from homeground.index.symbols import Call, Symbol, Symbols
 
 _MOST_BY_NAME = 3
@@ -90,7 +90,7 @@ class Tracer:
     def trace(self, of: Symbol) -> Trace:
         """Callers and callees of a definition."""
         found = Trace(of)
-        name = of.symbol.rpartition(".")[2]
+        name = own_name(of.symbol)
         for called in (name, *self._symbols.renamed(name)):
             for call in self._symbols.calls_of(called):
                 targets, via = self.resolve(call)
@@ -120,7 +120,7 @@ class Tracer:
         first = call.qualifier.partition(".")[0]
         if first in _SELF:
             around = _scopes(call.symbol)
-            own = [one for one in named if one.file == call.file and one.symbol.rpartition(".")[0] in around]
+            own = [one for one in named if one.file == call.file and split_symbol(one.symbol)[0] in around]
             return (own, Via.LOCAL) if own else (_methods(named), Via.NAME)
         if not call.qualifier and (local := self._visible(named, call)):
             return local, Via.LOCAL
@@ -146,7 +146,7 @@ class Tracer:
                 continue
             needs_self = call.language in _NAMES_ARE_BOUND and any(
                 one.symbol == scope and one.file == call.file and one.kind in _CLASSES
-                for one in self._of_name(scope.rpartition(".")[2])
+                for one in self._of_name(own_name(scope))
             )
             if not needs_self:
                 return [found]
@@ -167,7 +167,7 @@ class Tracer:
     def _of_name(self, name: str) -> list[Symbol]:
         """Definitions of exactly this last name."""
         if name not in self._named:
-            self._named[name] = [one for one in self._symbols.named(name) if one.symbol.rpartition(".")[2] == name]
+            self._named[name] = [one for one in self._symbols.named(name) if own_name(one.symbol) == name]
         return self._named[name]
 
     def _imports_of(self, file: int) -> list[Import]:
@@ -183,8 +183,11 @@ def _methods(named: Sequence[Symbol]) -> list[Symbol]:
 
 def _scopes(symbol: str) -> list[str]:
     """The dotted name and all that encloses it, innermost first."""
-    parts = symbol.split(".") if symbol else []
-    return [".".join(parts[:stop]) for stop in range(len(parts), 0, -1)]
+    scopes: list[str] = []
+    while symbol:
+        scopes.append(symbol)
+        symbol = split_symbol(symbol)[0]
+    return scopes
 
 
 def _full_names(one: Import, written: str, call: Call) -> Iterator[list[str]]:

@@ -12,7 +12,7 @@ from homeground.base.progress import Progress
 from homeground.corpus import digest
 from homeground.index import chroma
 from homeground.index.chroma import ChromaView, Place
-from homeground.index.manifest import Manifest
+from homeground.index.manifest import Manifest, writable
 from homeground.index.settings import ChromaSettings
 from homeground.index.view import View
 
@@ -33,12 +33,14 @@ def current_view(folder: Path, manifest: Manifest, settings: ChromaSettings) -> 
 
 def _let_chroma_answer(view: View, folder: Path, manifest: Manifest, settings: ChromaSettings) -> None:
     place = _place(folder, manifest, settings)
-    if settings.mode == "server" or (len(view.rows) >= settings.exact_below and chroma.held(place.folder)):
+    # Embedded, Chroma writes beside its files; where nothing may be written every vector is multiplied.
+    embedded = len(view.rows) >= settings.exact_below and writable(folder) and chroma.held(place.folder)
+    if settings.mode == "server" or embedded:
         view.answer_through(ChromaView(place))
 
 
 def write_view(folder: Path, manifest: Manifest, progress: Progress, last: View | None = None) -> None:
-    """Writes the view of the manifest's generation and deletes the others; the caller holds the lock.
+    """Writes the view of the manifest's generation; the caller holds the lock.
 
     Args:
         folder: of the index.
@@ -54,7 +56,11 @@ def write_view(folder: Path, manifest: Manifest, progress: Progress, last: View 
     View.write(folder / name, manifest, bar, last)
     manifest.put("view", name)
     bar.done(f"{manifest.counts()[1]} chunks searchable")
-    _delete(other for other in folder.glob("view-*") if other.name != name)
+
+
+def delete_old_views(folder: Path, manifest: Manifest) -> None:
+    """Deletes all views but the current one; who has one open goes on reading it."""
+    _delete(other for other in folder.glob("view-*") if other.name != manifest.get("view"))
 
 
 def write_chroma(folder: Path, manifest: Manifest, settings: ChromaSettings, view: View, progress: Progress) -> None:

@@ -1,7 +1,7 @@
 """`homeground rl run`: an agent of one's own, measured on held-out tasks, trained with GRPO, measured again.
 
 Every rollout, also of the two evaluations, goes through the Agent Lightning gateway. The reward is computed here, from
-the task and the agent's answer, wherever the agent ran.
+the task and the agent's answer, wherever the agent ran; or an agent in a process posts its own.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _cold_start(bench: Workbench) -> None:
 
     recipe = bench.recipe
     tasks = heldout_tasks(bench.run, bench.workspace) if recipe.agent.tasks == LOOKUP else []
-    made = sft_data(recipe.data, bench.progress, seed=recipe.seed, tasks=tasks)
+    made = sft_data(recipe.data, bench.progress, seed=recipe.seed, tasks=tasks, tokenizer=bench.policy.tokenizer)
     finetune.fine_tune(bench, made.train, made.heldout)
 
 

@@ -33,13 +33,15 @@ def agent_source(bench: Workbench, agent: OwnAgent) -> Generator[GatewaySource]:
     search = _search(bench) if section.search else None
 
     async def graded(task: Task, answer: Any) -> AgentResult:
+        if agent.reward is None:
+            return AgentResult(None, outcome=answer)
         reward = await agent.reward(task, answer)
         return AgentResult(reward.value, reward.parts, answer)
 
     async def inline(task: Task, client: Any) -> AgentResult:
         assert agent.run is not None
         tools = {} if search is None else {"search": _tool(search)}
-        return await graded(task, await agent.run(task, client, **tools))
+        return AgentResult(None, outcome=await agent.run(task, client, **tools))
 
     async def printed(task: Task, output: str) -> AgentResult:
         return await graded(task, json.loads(output))
@@ -51,6 +53,7 @@ def agent_source(bench: Workbench, agent: OwnAgent) -> Generator[GatewaySource]:
             "describe": lambda task: task,
             "max_tokens": section.max_tokens,
             "seed": bench.recipe.seed,
+            "grade": graded,
         }
         if agent.run is not None:
             runner: Any = inline

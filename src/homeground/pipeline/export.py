@@ -14,7 +14,7 @@ import torch
 
 from homeground.base.errors import HomegroundError, UsageError
 from homeground.base.exports import Format, Onto
-from homeground.base.files import atomic_write_json, atomic_write_text, read_json, read_jsonl, staged_folder
+from homeground.base.files import atomic_write_json, atomic_write_text, read_json, read_jsonl, read_text, staged_folder
 from homeground.base.weights import resolve_model
 from homeground.corpus import stdlib_root
 from homeground.pipeline.measured import source_commit
@@ -198,7 +198,7 @@ class _Export:
         if self._settings.check:
             self._measure(
                 self._weights.model_class.from_pretrained(
-                    str(self._staging), dtype=self._policy.dtype, use_safetensors=True
+                    str(self._staging), dtype=self._policy.dtype, use_safetensors=True, trust_remote_code=False
                 ).eval()
             )
 
@@ -282,8 +282,8 @@ def _texts(file: Path | None) -> list[str]:
     if file is None:
         return [(stdlib_root() / f"{name}.py").read_text(encoding="utf-8") for name in _TEXTS]
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(file)
+    except (OSError, UnicodeError) as error:
         raise UsageError(f"the text cannot be read: {error}", where=f"--text {file}", hint="give a text file") from None
     return [text[start : start + 2000] for start in range(0, min(len(text), 16000), 2000)]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from homeground.base import hardware
 from homeground.base.errors import HomegroundError
 from homeground.base.files import read_jsonl
 from homeground.base.workspace import RunFolder
+from homeground.corpus.git import Repository
 from homeground.evaluate import Metrics, compare_rollouts, evaluate_rollouts, load_outcomes, write_metrics
 from homeground.evaluate.charts import report_png
 from homeground.evaluate.report import write_report
@@ -68,14 +68,8 @@ def machine() -> dict[str, Any]:
 
 def source_commit() -> str | None:
     """The commit of the source tree that runs; None for an installed package."""
-    source = Path(__file__).resolve().parent
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "--short=12", "HEAD"], cwd=source, capture_output=True, text=True, timeout=10
-        )
-        tracked = subprocess.run(
-            ["git", "ls-files", "--error-unmatch", __file__], cwd=source, capture_output=True, timeout=10
-        )
-    except OSError:
+    source = Path(__file__).resolve()
+    repository = Repository.around(source.parent)
+    if repository is None or source.relative_to(repository.top).as_posix() not in repository.tracked():
         return None
-    return done.stdout.strip() if done.returncode == 0 and tracked.returncode == 0 else None
+    return repository.head()[:12] or None

@@ -31,13 +31,13 @@ class OwnAgent:
 
     Attributes:
         run: the agent's function, for one that runs inline; None in a process.
-        reward: of (task, answer).
+        reward: of (task, answer); None where the agent posts its own.
         train, heldout: tasks; of look-up tasks those that are made already, else none yet.
         experts: traces of the tasks, if the recipe names any; read when the tasks are there.
     """
 
     run: Callable[..., Awaitable[Any]] | None
-    reward: Callable[[Task, Any], Awaitable[Reward]]
+    reward: Callable[[Task, Any], Awaitable[Reward]] | None
     train: list[Task] = field(default_factory=list)
     heldout: list[Task] = field(default_factory=list)
     experts: Experts | None = None
@@ -51,7 +51,9 @@ def own_agent(section: AgentSection) -> OwnAgent:
     """
     from homeground.agents.own_code import load_function, place_of, read_tasks, split_tasks
 
-    missing = [words for name, words in _OPTIONS.items() if not getattr(section, name)]
+    # A program may post its reward itself, to AGL_EVENT_URL.
+    needed = _OPTIONS if section.runner == "inline" else {name: _OPTIONS[name] for name in ("code", "tasks")}
+    missing = [words for name, words in needed.items() if not getattr(section, name)]
     if missing:
         raise UsageError(
             f"nothing says which {' and '.join(what for what, _ in missing)} to train with",
@@ -65,7 +67,7 @@ def own_agent(section: AgentSection) -> OwnAgent:
         run = _inline(load_function(section.code, "the agent"), section)
     else:
         place_of(section.code, "the agent")
-    reward = _rewards(section)
+    reward = _rewards(section) if section.rewards else None
     if section.tasks == LOOKUP:
         return OwnAgent(run, reward)
     tasks = read_tasks(section.tasks)

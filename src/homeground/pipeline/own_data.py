@@ -113,12 +113,11 @@ class OwnData:
         return iter(_shuffled([row for one in self._functions if (row := docstring_row(one)) is not None], self._seed))
 
     def _completions(self) -> Iterator[OwnRow]:
-        from transformers import AutoTokenizer
-
+        from homeground.base.model_files import read_tokenizer
         from homeground.base.weights import resolve_model
         from homeground.data.fim import fim_marks, safe
 
-        tokenizer = AutoTokenizer.from_pretrained(str(resolve_model(self._bench.recipe.model.name)))
+        tokenizer = read_tokenizer(resolve_model(self._bench.recipe.model.name))
         marks = fim_marks(tokenizer)
         rng = random.Random(self._seed)
         made = (completion_row(one, marks, rng, lambda text: safe(tokenizer, marks, text)) for one in self._functions)

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from homeground.base.errors import HomegroundError
@@ -15,7 +16,7 @@ from homeground.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PretrainedConfig
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
     from homeground.data import Example
     from homeground.policy import TokenPath
@@ -201,38 +202,47 @@ def rendered_work(recipe: Recipe, examples: Sequence[Example]) -> Work:
     Raises:
         HomegroundError: see `homeground.data.render_examples`.
     """
-    from transformers import AutoTokenizer
-
-    from homeground.base.weights import resolve_model
     from homeground.data import render_as_asked
     from homeground.policy.rope import longest_path
 
-    tokenizer = AutoTokenizer.from_pretrained(str(resolve_model(recipe.model.name)))
+    tokenizer = tokenizer_of(recipe)
     limit = longest_path(config_of(recipe))
     found = render_as_asked(recipe.sft, tokenizer, examples, limit=limit)
     lengths = tuple((len(path.ids), len(path.trained)) for path in found.paths)
     return Work(lengths, found.describe())
 
 
+def tokenizer_of(recipe: Recipe) -> PreTrainedTokenizerBase:
+    """The tokenizer of the recipe's model, without its weights."""
+    from homeground.base.model_files import read_tokenizer
+    from homeground.base.weights import resolve_model
+
+    return read_tokenizer(resolve_model(recipe.model.name))
+
+
+def tokenizer_here(recipe: Recipe) -> PreTrainedTokenizerBase | None:
+    """The same as far as nothing must be fetched; None where the hub's model is not on this machine."""
+    from huggingface_hub import try_to_load_from_cache
+    from transformers import AutoTokenizer
+
+    name = recipe.model.name
+    if name.count("/") != 1 or Path(name).expanduser().exists():
+        return tokenizer_of(recipe)
+    if not isinstance(try_to_load_from_cache(name, "tokenizer_config.json"), str):
+        return None
+    return AutoTokenizer.from_pretrained(name, local_files_only=True, trust_remote_code=False)
+
+
 def config_of(recipe: Recipe) -> PretrainedConfig:
     """The model's configuration.
 
     Raises:
-        HomegroundError: there is no such model.
+        HomegroundError: there is no such model, or it cannot be read.
     """
-    from transformers import AutoConfig
-
+    from homeground.base.model_files import read_config
     from homeground.base.weights import resolve_model
 
-    folder = resolve_model(recipe.model.name)
-    try:
-        return AutoConfig.from_pretrained(str(folder))
-    except (OSError, ValueError) as cause:
-        raise HomegroundError(
-            f"the model's configuration cannot be read: {str(cause).splitlines()[0]}",
-            where=str(folder),
-            hint="name a folder with config.json, or see `homeground weights`",
-        ) from cause
+    return read_config(resolve_model(recipe.model.name))
 
 
 def storage_of(recipe: Recipe, device: Target) -> Storage:

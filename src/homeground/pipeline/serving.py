@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from homeground.agents.answering import Answerer
-    from homeground.index import Filters, Hit, Index
+    from homeground.index import Explanation, Filters, Hit, Index
     from homeground.policy.shared_base import SharedBase
     from homeground.rollouts import Sampler
     from homeground.rollouts.conversation import Conversations
@@ -96,7 +96,11 @@ class Serving:
     ) -> None:
         self._open.close()
 
-    def search(self, query: str, k: int, filters: Filters | None = None) -> list[Hit]:
+    def search(self, query: str, k: int) -> list[Hit]:
+        """The hits that `explain` finds."""
+        return self.explain(query, k).hits
+
+    def explain(self, query: str, k: int, filters: Filters | None = None) -> Explanation:
         """Search while no model computes.
 
         Raises:
@@ -106,9 +110,9 @@ class Serving:
         from homeground.index import Tools
 
         with self.compute:
-            index = self.wanted_index()
+            index = self._there()
             try:
-                return Tools(index).hits(query, k, filters)
+                return index.at_newest(lambda: Tools(index).explain(query, k, filters))
             finally:
                 release_workers()
 
@@ -119,13 +123,17 @@ class Serving:
             UsageError: there is none.
             RestartNeededError: it was made anew with another embedder or chunker.
         """
+        index = self._there()
+        index.refresh()
+        return index
+
+    def _there(self) -> Index:
         if self.index is None:
             raise UsageError(
                 "there is no index here",
                 where=str(self.workspace.index),
                 hint="make one with 'homeground index', then start the server again",
             )
-        self.index.refresh()
         return self.index
 
     def answerers(self, conversations: Mapping[str, Conversations]) -> dict[str, Answerer]:

@@ -30,16 +30,21 @@ from homeground.data import (
     mix,
     read_examples,
     redact_examples,
+    refusal,
     shuffled,
 )
 from homeground.pipeline.workbench import TASKS_FILE
+from homeground.policy.chat import thoughts_of
 from homeground.recipe import DataSection
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from homeground.base.workspace import RunFolder, Workspace
     from homeground.tasks import LookupTask
 
 _SIDES = 1 << 32
+_SHOWN = 5
 
 
 @dataclass
@@ -114,12 +119,14 @@ def sft_data(
     seed: int = 0,
     tasks: Iterable[LookupTask] = (),
     strict: bool = False,
+    tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> SftData:
     """What the recipe's `data` section comes to.
 
     Args:
         section: of the recipe; names at least one source.
         progress: gets a line for each source.
+        tokenizer: rows that its chat template refuses are rejected; none are without it.
         seed: of what is drawn and of the order.
         tasks: held-out tasks of the run: their questions must not be trained on.
         strict: a rejected row is an error.
@@ -128,7 +135,7 @@ def sft_data(
         HomegroundError: a source cannot be read or is empty, the mixture cannot be made, or nothing is left.
     """
     data = SftData()
-    pools = [_read(one.source, one.read_rows, data, progress, strict) for one in section.sources]
+    pools = [_read(one.source, one.read_rows, data, progress, strict, tokenizer) for one in section.sources]
     # Rows are told apart by identity: two sources may hold files of one name.
     owner = {id(example): account for pool, account in zip(pools, data.sources, strict=True) for example in pool}
     alike = section.duplicates
@@ -138,7 +145,13 @@ def sft_data(
     for row in data.heldout:
         owner[id(row)].heldout += 1
     if section.heldout.source is not None:
-        data.heldout = _read_measured(section.heldout.source, progress)
+        data.heldout = _renderable(_read_measured(section.heldout.source, progress), data, strict, tokenizer)
+        if not data.heldout:
+            raise HomegroundError(
+                f"none of its rows can be measured: {data.rejected[-1]}",
+                where=section.heldout.source,
+                hint="mend the rows, or use a model whose chat template takes them",
+            )
     measured = [Measured.of(row) for row in data.heldout]
     for source in section.decontaminate:
         measured += [Measured.of(row) for row in _read_measured(source, progress)]
@@ -156,7 +169,7 @@ def sft_data(
     data.train = shuffled(taken, seed)
     if not data.train:
         raise HomegroundError(
-            f"nothing is left to train on: {data.describe()}",
+            f"nothing is left to train on: {data.describe()}" + "".join(f"; {row}" for row in data.rejected[:_SHOWN]),
             where=", ".join(one.source for one in section.sources),
             hint="look at the counts: see data.duplicates, data.heldout and data.decontaminate of the recipe",
         )
@@ -172,14 +185,41 @@ def heldout_tasks(run: RunFolder, workspace: Workspace) -> list[LookupTask]:
     return [] if file is None else TaskSet.load(file).heldout
 
 
-def _read(source: str, limit: int | None, data: SftData, progress: Progress, strict: bool) -> list[Example]:
+def _read(
+    source: str,
+    limit: int | None,
+    data: SftData,
+    progress: Progress,
+    strict: bool,
+    tokenizer: PreTrainedTokenizerBase | None,
+) -> list[Example]:
     reading = read_examples(source, limit=limit, strict=strict)
     progress.bar("reading examples").done(reading.describe())
     examples, secrets = redact_examples(reading.examples)
     data.rejected += reading.rejected
     data.secrets += secrets
-    data.sources.append(SourceAccount(source, reading.rows, len(reading.rejected), len(secrets)))
-    return examples
+    taken = _renderable(examples, data, strict, tokenizer)
+    rejected = reading.rows - len(taken)
+    data.sources.append(SourceAccount(source, reading.rows, rejected, len(secrets)))
+    return taken
+
+
+def _renderable(
+    examples: list[Example], data: SftData, strict: bool, tokenizer: PreTrainedTokenizerBase | None
+) -> list[Example]:
+    """The examples that the chat template takes; the others are rejected."""
+    if tokenizer is None:
+        return examples
+    taken: list[Example] = []
+    for example in examples:
+        reason = refusal(tokenizer, example)
+        if reason and strict:
+            raise HomegroundError(reason, where=example.place, hint="mend the row, or leave out --strict")
+        if reason:
+            data.rejected.append(Rejected(example.place, reason))
+        else:
+            taken.append(example)
+    return taken
 
 
 def _read_measured(source: str, progress: Progress) -> list[Example]:
@@ -227,4 +267,5 @@ def _count_shares(accounts: Sequence[SourceAccount], taken: Sequence[Sequence[Ex
 
 def _written(example: Example) -> int:
     """Characters that are trained, about: the tokenizer is not loaded yet."""
-    return len(example.text) + sum(len(m["content"]) for m in example.messages if m["role"] == "assistant")
+    trained = [m for m in example.messages if m["role"] == "assistant" and m.get("weight") != 0]
+    return len(example.text) + sum(len(thoughts_of(m)) + len(m["content"]) for m in trained)

@@ -11,7 +11,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from homeground.training.run import run_folder
 from homeground.training.sft import sft_steps, steps_of
 
 type Rows = Sequence[Mapping[str, Any]]
+_FORMATS = "see docs/data.md for the formats"
 
 
 @dataclass(frozen=True)
@@ -100,13 +101,17 @@ def train_sft(
 
 def _rendered(policy: Policy, rows: Rows, config: SftConfig) -> list[TokenPath]:
     # Training alone works where what reads data is not installed.
-    from homeground.data import RowError, example_of, render_as_asked
+    from homeground.data import RowError, example_of, render_as_asked, without_nulls
 
+    of_arrow = type(rows).__module__.partition(".")[0] == "datasets"
     examples = []
     for number, row in enumerate(rows, start=1):
         try:
-            examples.append(example_of(dict(row)))
+            example = example_of(without_nulls(row) if of_arrow else dict(row))
+            examples.append(replace(example, place=f"row {number}"))
         except RowError as error:
-            raise UsageError(str(error), where=f"row {number}", hint="see docs/data.md for the formats") from None
-    limit = longest_path(policy.model.config)
-    return render_as_asked(config, policy.tokenizer, examples, limit=limit).paths
+            raise UsageError(str(error), where=f"row {number}", hint=_FORMATS) from None
+    rendering = render_as_asked(config, policy.tokenizer, examples, limit=longest_path(policy.model.config))
+    if rendering.rejected:
+        raise UsageError(rendering.rejected[0].reason, where=rendering.rejected[0].place, hint=_FORMATS)
+    return rendering.paths

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
-from safetensors import safe_open
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel
 
 from homeground.base.errors import HomegroundError, UsageError
+from homeground.base.model_files import refuse_not_finite
 from homeground.policy import start
+from homeground.policy.adapter_files import TENSORS, check_whole, does_not_fit, read_adapter, with_adapter
 from homeground.policy.dora import begin_at_length
 from homeground.policy.originals import Originals, same_base
 from homeground.policy.quantize import Quantization
@@ -133,32 +134,19 @@ def saved_adapter(base: PreTrainedModel, folder: Path, originals: Originals) -> 
     Warns:
         AdapterWarning: whether it is another base's cannot be told.
     """
-    if not (folder / "adapter_config.json").is_file():
-        raise HomegroundError(
-            "no adapter there: adapter_config.json is missing",
-            where=str(folder),
-            hint="run `homeground sft` first, or name the adapter folder of a run",
-        )
-    record = _record(folder)
-    init = Init(record.get("start", Init.DEFAULT))
+    config = read_adapter(folder, base)
+    init = Init(_record(folder).get("start", Init.DEFAULT))
     begun: Start | None = None
-    try:
-        if init is Init.DEFAULT:
-            with _quiet():
-                peft = PeftModel.from_pretrained(base, str(folder), is_trainable=True, use_safetensors=True)
-        else:
-            config, tensors, begun = start.split(folder, init)
+    if init is Init.DEFAULT:
+        peft = with_adapter(base, folder, config, trainable=True)
+    else:
+        try:
+            tensors, begun = start.split(folder, init, config)
             peft = _wrapped(base, config)
             start.load(peft, tensors)
-        with safe_open(folder / "adapter_model.safetensors", "pt") as file:
-            saved = set(file.keys())
-    except (RuntimeError, ValueError, OSError) as cause:
-        raise _does_not_fit(str(cause).splitlines()[0], folder) from cause
-    assert isinstance(peft, PeftModel)
-    # PEFT only warns when a base has more or fewer layers than the adapter, and goes on with what is left.
-    if different := saved ^ set(get_peft_model_state_dict(peft)):
-        words = f"{len(different)} of its tensors are missing or left over, {min(different)} among them"
-        raise _does_not_fit(words, folder)
+        except (RuntimeError, ValueError, KeyError) as cause:
+            raise does_not_fit(str(cause).splitlines()[0], folder) from cause
+        check_whole(peft, folder)
     refuse_other_base(folder, originals)
     if begun is not None:
         start.move_base(peft, begun, originals)
@@ -178,6 +166,7 @@ def save(peft: PeftModel, folder: Path, begun: Start | None, name: str, original
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     peft.save_pretrained(str(staging))
+    _refuse_diverged(staging / TENSORS, folder)
     if begun is not None:
         start.convert(staging, begun)
     record = {
@@ -191,6 +180,18 @@ def save(peft: PeftModel, folder: Path, begun: Start | None, name: str, original
         folder.rename(previous)
     staging.rename(folder)
     shutil.rmtree(previous, ignore_errors=True)
+
+
+def _refuse_diverged(tensors: Path, folder: Path) -> None:
+    try:
+        refuse_not_finite([tensors])
+    except HomegroundError as error:
+        shutil.rmtree(tensors.parent)
+        raise HomegroundError(
+            f"the training has diverged, and its adapter is not saved: {error.message}",
+            where=str(folder),
+            hint="lower the learning rate and train again; what was saved there before is as it was",
+        ) from error
 
 
 def moves_base(folder: Path) -> bool:
@@ -229,10 +230,18 @@ def _record(folder: Path) -> dict[str, Any]:
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise HomegroundError(
-            f"the adapter's record is no JSON: {error}", where=str(file), hint="delete it to load the adapter unchecked"
-        ) from error
-    return record if isinstance(record, dict) else {}
+        raise _broken_record(file, f"is no JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise _broken_record(file, "is no JSON object")
+    if record.get("start", Init.DEFAULT) not in list(Init):
+        raise _broken_record(file, f"names no start that there is: {record['start']!r}")
+    return record
+
+
+def _broken_record(file: Path, why: str) -> HomegroundError:
+    return HomegroundError(
+        f"the adapter's record {why}", where=str(file), hint="delete it to load the adapter unchecked"
+    )
 
 
 def _check_base(record: dict[str, Any], folder: Path, originals: Originals) -> None:
@@ -244,13 +253,10 @@ def _check_base(record: dict[str, Any], folder: Path, originals: Originals) -> N
             AdapterWarning,
             stacklevel=3,
         )
-    elif not same_base(base["sample"], originals.sample()):
-        raise _does_not_fit(f"it was trained on '{base['name']}', whose weights are others", folder)
-
-
-def _does_not_fit(why: str, folder: Path) -> HomegroundError:
-    return HomegroundError(
-        f"the adapter does not fit this base model: {why}",
-        where=str(folder),
-        hint="an adapter loads only on the base that it was trained on",
-    )
+        return
+    try:
+        name, same = base["name"], same_base(base["sample"], originals.sample())
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise _broken_record(folder / RECORD, "does not say which base it was trained on") from error
+    if not same:
+        raise does_not_fit(f"it was trained on '{name}', whose weights are others", folder)

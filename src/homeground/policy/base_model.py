@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as hf_logging
 
 from homeground.base.errors import HomegroundError
 from homeground.base.heap import blocks_returned
+from homeground.base.model_files import (
+    NAME_A_MODEL,
+    loading,
+    read_config,
+    read_tokenizer,
+    refuse_not_finite,
+    weight_files,
+)
 from homeground.policy import attention
 from homeground.policy.quantize import BLOCKSIZE, Quantization, keep_trainable, quantization_config
 
@@ -36,33 +45,36 @@ def load_base(
 
     Raises:
         UsageError: a blocksize that cannot be.
-        HomegroundError: the model cannot be read.
+        HomegroundError: the model cannot be read, or has a weight that is not finite.
     """
     packing = quantization_config(quantization, dtype, double_quant=double_quant, blocksize=blocksize)
     attention.register()
     # Our own progress says what happens; the library's bars would draw over it.
     hf_logging.disable_progress_bar()
-    try:
-        config = AutoConfig.from_pretrained(str(folder))
-        tokenizer = AutoTokenizer.from_pretrained(str(folder))
-        # Each weight is read, converted and freed again: kept, the holes would stand in memory until the end.
-        with blocks_returned(at_least=RETURNED):
-            base = AutoModelForCausalLM.from_pretrained(
-                str(folder),
-                config=config,
-                dtype=dtype,
-                quantization_config=packing,
-                # A model of any kind knows it; the probe then finds out whether forest attention is heeded.
-                attn_implementation="eager",
-                use_safetensors=True,
-                device_map={"": device},
-            )
-    except (OSError, ValueError) as cause:
+    config, tokenizer = read_config(folder), read_tokenizer(folder)
+    refuse_not_finite(weight_files(folder))
+    # Each weight is read, converted and freed again: kept, the holes would stand in memory until the end.
+    with loading("the model", folder, NAME_A_MODEL), blocks_returned(at_least=RETURNED):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            config=config,
+            dtype=dtype,
+            quantization_config=packing,
+            # A model of any kind knows it; the probe then finds out whether forest attention is heeded.
+            attn_implementation="eager",
+            use_safetensors=True,
+            device_map={"": device},
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    base, info = loaded
+    if lacking := sorted(info["missing_keys"]):
+        # Transformers would fill them with random numbers, and only log it.
         raise HomegroundError(
-            f"the model cannot be loaded: {str(cause).splitlines()[0]}",
+            f"this model's files lack {len(lacking)} of its tensors, {lacking[0]} among them",
             where=str(folder),
-            hint="name a folder with config.json, model.safetensors and tokenizer.json, or see `homeground weights`",
-        ) from cause
+            hint="fetch the model again, or give another one",
+        )
     keep_trainable(base, dtype)
     _own_weights(base)
     base.config.use_cache = False

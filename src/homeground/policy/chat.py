@@ -9,8 +9,10 @@ Template marks inside message contents ("<|im_end|>" in an indexed file) are tex
 broken up before rendering, so that a document cannot end a turn or open one.
 
 What an assistant writes is read off the template: the text of the conversation with its message less the text that
-opens its turn. So tool calls, a trimmed content or an empty block of thoughts are trained as the template has them,
-whether or not it marks generated text.
+opens its turn. So tool calls, a trimmed content or a block of thoughts, be it empty, are trained as the template has
+them, whether or not it marks generated text. What a template leaves out is an error, never left out in silence.
+
+Begin marks: a conversation has those that its template writes; a plain text has what the tokenizer puts before one.
 """
 
 from __future__ import annotations
@@ -22,14 +24,24 @@ from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
+from homeground.base.chat_templates import bound_chat_templates
 from homeground.base.errors import HomegroundError
-from homeground.policy.tool_text import as_text, knows_tools
+from homeground.policy.tool_text import THOUGHTS, as_text, knows_tools
+
+bound_chat_templates()
 
 type Message = dict[str, Any]
-"""``role`` and ``content`` as OpenAI has them, perhaps ``tool_calls`` (arguments as an object) and ``tool_call_id``."""
+"""``role`` and ``content`` as OpenAI has them, perhaps ``tool_calls`` (arguments as an object) and ``tool_call_id``.
+
+An assistant's may have thoughts under one of the names of ``THOUGHTS``, and ``weight`` 0: context, not trained.
+"""
 
 type Tools = Sequence[dict[str, Any]]
 """JSON schemas of functions, which a template shows to the model."""
+
+
+class ConversationError(HomegroundError):
+    """One conversation that the chat template cannot show as it is, or of which nothing is trained."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +50,7 @@ class Rendered:
 
     Attributes:
         ids: token ids of the whole conversation up to the last assistant end token.
-        trained: indices of the tokens that assistants wrote, end tokens included.
+        trained: indices of the tokens that assistants wrote and that are trained, end tokens included.
     """
 
     ids: list[int]
@@ -51,7 +63,8 @@ def prompt_text(
     """The template's text of ``messages``; with ``open_turn`` it ends where the assistant starts to write.
 
     Raises:
-        HomegroundError: the tokenizer has no chat template, or the template refuses the messages.
+        HomegroundError: the tokenizer has no chat template.
+        ConversationError: the template refuses the messages.
     """
     if not tokenizer.chat_template:
         raise HomegroundError(
@@ -60,16 +73,20 @@ def prompt_text(
             hint="use an instruct model, or put a chat_template.jinja beside its tokenizer",
         )
     shown, native = (messages, tools) if knows_tools(tokenizer) else (as_text(messages, tools), ())
-    safe = [_defused(tokenizer, message) for message in shown]
+    safe = [_placed(tokenizer, _defused(tokenizer, message)) for message in shown]
+    return _applied(tokenizer, safe, native, open_turn)
+
+
+def _applied(tokenizer: PreTrainedTokenizerBase, safe: list[Message], native: Tools, open_turn: bool) -> str:
     try:
         text = tokenizer.apply_chat_template(
             safe, tools=list(native) or None, add_generation_prompt=open_turn, tokenize=False
         )
     except Exception as cause:  # jinja raises its own family for raise_exception() in templates
-        raise HomegroundError(
+        raise ConversationError(
             f"the chat template refuses these messages: {cause}",
             where=str(tokenizer.name_or_path),
-            hint=f"roles given: {[m['role'] for m in messages]}",
+            hint=f"roles given: {[m['role'] for m in safe]}",
         ) from cause
     assert isinstance(text, str)
     return text
@@ -80,6 +97,8 @@ def render(
 ) -> Rendered:
     """Token ids of a finished conversation and the assistant's share of them.
 
+    Weights change what is trained, never the ids. An answer before the first question answers nothing: it is context.
+
     Args:
         tokenizer: with a chat template.
         messages: ends with an assistant message.
@@ -87,18 +106,20 @@ def render(
         only_last: train the last assistant message alone; all of them otherwise.
 
     Raises:
-        HomegroundError: no assistant message to train on, a template that leaves tool calls out, or one that rewrites
-            earlier turns when later ones are added (ids of an earlier turn would then not be a prefix).
+        ConversationError: no assistant message to train on; a template that leaves out a message, thoughts, tools or
+            calls of them; or one that rewrites earlier turns when later ones are added (ids of an earlier turn would
+            then not be a prefix).
     """
     ids: list[int] = []
     trained: list[int] = []
-    before = ""
-    turns = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
+    before = opened = ""
+    asked = next((index for index, message in enumerate(messages) if message["role"] == "user"), len(messages))
+    turns = [index for index, message in enumerate(messages) if message["role"] == "assistant" and index > asked]
     for index in turns:
         opened = prompt_text(tokenizer, messages[:index], tools=tools)
         between = _behind(tokenizer, messages[:index], before, opened) if ids else opened
         if between is None:
-            raise HomegroundError(
+            raise ConversationError(
                 "the chat template rewrites earlier turns when a turn is added, so their ids would change",
                 where=str(tokenizer.name_or_path),
                 hint="split the conversation into examples with one assistant message each",
@@ -106,16 +127,27 @@ def render(
         ids += encode(tokenizer, between)
         text = _written(tokenizer, messages[: index + 1], opened, tools)
         written = [*encode(tokenizer, text), end_token(tokenizer)]
-        if not only_last or index == turns[-1]:
+        if messages[index].get("weight") != 0 and (not only_last or index == turns[-1]):
             trained += range(len(ids), len(ids) + len(written))
         ids += written
         before = opened
     if not trained:
-        raise HomegroundError(
-            "a conversation without an assistant message has nothing to train on",
+        raise ConversationError(
+            "a conversation without an assistant message that is trained has nothing to train on",
             where=f"roles {[m['role'] for m in messages]}",
             hint="end every example with an assistant message",
         )
+    for index, message in enumerate(messages[: turns[-1]]):
+        unchecked = message["role"] == "tool" or index in turns
+        if not unchecked and defuse(tokenizer, message["content"] or "").strip() not in opened:
+            raise ConversationError(
+                f"the chat template leaves out the {message['role']}'s message {index}",
+                where=str(tokenizer.name_or_path),
+                hint="write it into a user's message",
+            )
+    offered = [str((tool.get("function") or tool).get("name") or "") for tool in tools]
+    if missing := [name for name in offered if name not in opened]:
+        raise _left_out(tokenizer, f"the tool {missing[0]}", "use a model whose template shows tools")
     return Rendered(ids, trained)
 
 
@@ -148,6 +180,18 @@ def extend(
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Ids of ``text`` as it stands: no token is added."""
     return tokenizer(text, add_special_tokens=False)["input_ids"]  # type: ignore[no-any-return]
+
+
+def opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What this tokenizer puts before a plain text: most often nothing or one begin mark."""
+    bare, whole = encode(tokenizer, "a"), list(tokenizer("a")["input_ids"])
+    return next((whole[:i] for i in range(len(whole)) if whole[i : i + len(bare)] == bare), [])
+
+
+def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Ids of a plain text that begins as the tokenizer begins one, once: the text may have written the mark itself."""
+    ids, begin = encode(tokenizer, text), opening(tokenizer)
+    return ids if ids[: len(begin)] == begin else [*begin, *ids]
 
 
 def end_token(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -207,32 +251,106 @@ def _defused(tokenizer: PreTrainedTokenizerBase, message: Message) -> Message:
             return {key: safe(item) for key, item in cast("Mapping[str, Any]", value).items()}
         return [safe(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
 
-    return {key: value if key == "role" else safe(value) for key, value in message.items()}
+    return {key: value if key == "role" else safe(value) for key, value in message.items() if key != "weight"}
+
+
+_INLINE = ""
+_THINK, _THOUGHT = "<think>", "</think>"
+
+
+def thoughts_of(message: Mapping[str, Any]) -> str:
+    """What the assistant thought before it answered, under whichever name a message has it."""
+    return next((str(message[name]) for name in THOUGHTS if message.get(name)), "")
+
+
+def _placed(tokenizer: PreTrainedTokenizerBase, message: Message) -> Message:
+    """The message with its thoughts where the template looks for them."""
+    thoughts = thoughts_of(message)
+    if not thoughts:
+        return message
+    place = _place_of_thoughts(tokenizer, str(tokenizer.chat_template))
+    rest = {name: value for name, value in message.items() if name not in THOUGHTS}
+    if place is None:
+        return rest
+    if place == _INLINE:
+        return {**rest, "content": f"{_THINK}\n{thoughts}\n{_THOUGHT}\n\n{message['content'] or ''}"}
+    return {**rest, place: thoughts}
+
+
+@functools.lru_cache(maxsize=16)
+def _place_of_thoughts(tokenizer: PreTrainedTokenizerBase, template: str) -> str | None:
+    """The name under which the template shows thoughts; ``_INLINE`` when it knows their marks alone, else None."""
+    for name in THOUGHTS:
+        answer = {"role": "assistant", "content": "1", name: _PROBE}
+        try:
+            text = _applied(tokenizer, [{"role": "user", "content": "1"}, answer], (), False)
+        except ConversationError:
+            continue
+        if _PROBE in text:
+            return name
+    return _INLINE if _THOUGHT in template else None
+
+
+def _shows(text: str, content: str) -> bool:
+    """Whether a text has a content, perhaps with other space around the thoughts in it."""
+    thoughts, mark, answer = content.rpartition(_THOUGHT)
+    parts = (thoughts.replace(_THINK, "", 1).strip(), answer.strip())
+    return content.strip() in text or (bool(mark) and all(part in text for part in parts))
 
 
 def _written(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], opened: str, tools: Tools) -> str:
     """What the assistant writes in the last message, without its end token."""
-    message = messages[-1]
-    whole = prompt_text(tokenizer, messages, open_turn=False, tools=tools)
+    message, context = messages[-1], messages[-1].get("weight") == 0
+    message = _defused(tokenizer, {**message, "content": message["content"] or ""})
+    thoughts, content = thoughts_of(message), str(_placed(tokenizer, message)["content"])
+    shown = prompt_text(tokenizer, messages, open_turn=False, tools=tools)
     end = token_text(tokenizer, end_token(tokenizer))
-    written = whole.removeprefix(opened).rpartition(end)[0] if whole.startswith(opened) and end in whole else ""
+    rest = shown.removeprefix(opened) if shown.startswith(opened) else ""
+    # Some templates end an answer with the mark that opens the next question.
+    written = rest.rpartition(end)[0] if end in rest else rest.rstrip()
+    if not rest:
+        written = _continuing(tokenizer, opened, content)
     if calls := message.get("tool_calls"):
-        if missing := [name for call in calls if (name := call["function"]["name"]) not in written]:
-            raise HomegroundError(
-                f"the chat template leaves out the call of {missing[0]}",
-                where=str(tokenizer.name_or_path),
-                hint="use a model whose template knows tool calls, or write them into the message's content",
-            )
-        return written
-    content = defuse(tokenizer, message["content"] or "")
-    return written if content.strip() in written else content
+        names = [call["function"]["name"] for call in calls]
+        if missing := [name for name in names if written.count(name) < names.count(name)]:
+            raise _left_out(tokenizer, f"the call of {missing[0]}", "use a model whose template knows tool calls")
+        if not _shows(written, content):
+            raise _left_out(tokenizer, "the text beside a call", "leave it out, or train the call in a row of its own")
+    elif rest and not _shows(written, content):
+        written = content
+    # A block of thoughts that the template closes, or writes empty, before those that stand in the content.
+    closed = opened.rstrip().endswith(_THOUGHT) or written.count(_THINK) > content.count(_THINK)
+    if not context and ((closed and _THOUGHT in content) or thoughts.strip() not in written):
+        raise _left_out(tokenizer, "the thoughts of an answer", "use a model that was made to think, or leave them out")
+    return written
+
+
+def _continuing(tokenizer: PreTrainedTokenizerBase, opened: str, content: str) -> str:
+    """The content as it goes on from a prompt that the template does not repeat before it."""
+    if not opened.rstrip().endswith(_THINK):
+        return content
+    if not content.lstrip().startswith(_THINK):
+        raise ConversationError(
+            "the chat template opens every answer with thoughts, and this one has none",
+            where=str(tokenizer.name_or_path),
+            hint="add its thoughts as reasoning_content, or use a model whose template does not ask for them",
+        )
+    return content.lstrip().removeprefix(_THINK).removeprefix(opened.rpartition(_THINK)[2])
+
+
+def _left_out(tokenizer: PreTrainedTokenizerBase, what: str, hint: str) -> ConversationError:
+    return ConversationError(
+        f"the chat template leaves out {what}",
+        where=str(tokenizer.name_or_path),
+        hint=f"{hint}, or write it as content",
+    )
 
 
 def _behind(tokenizer: PreTrainedTokenizerBase, history: Sequence[Message], before: str, now: str) -> str | None:
     """What a longer prompt adds behind the end token of the last assistant message of ``history``.
 
-    A template may show an earlier turn otherwise than when it was the last (trimmed, without its thoughts); what was
-    written there keeps its ids.
+    A template may show an earlier turn otherwise than when it was the last (trimmed, without its thoughts or the mark
+    that opened them); what was written there keeps its ids.
 
     Args:
         before: the prompt of that turn.
@@ -241,10 +359,12 @@ def _behind(tokenizer: PreTrainedTokenizerBase, history: Sequence[Message], befo
     Returns:
         None when the longer prompt does not go on from there.
     """
+    if before.rstrip().endswith(_THINK):
+        before = before.rpartition(_THINK)[0]
     if not now.startswith(before):
         return None
     turn, end, behind = now.removeprefix(before).partition(token_text(tokenizer, end_token(tokenizer)))
     message = next(m for m in reversed(history) if m["role"] == "assistant")
-    shown = [defuse(tokenizer, message["content"] or "").strip()]
+    shown = [defuse(tokenizer, message["content"] or "").rpartition(_THOUGHT)[2].strip()]
     shown += [call["function"]["name"] for call in message.get("tool_calls") or []]
     return behind if end and all(text in turn for text in shown) else None

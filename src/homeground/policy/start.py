@@ -109,12 +109,19 @@ def convert(folder: Path, begun: Start) -> None:
         tensors[key_a] = torch.cat([tensors[key_a], a])
         tensors[key_b] = torch.cat([tensors[key_b], -b], 1)
     save_file(tensors, file, metadata={"format": "pt"})
-    _resize(folder, 2).save_pretrained(str(folder))
+    config = LoraConfig.from_pretrained(str(folder))
+    assert isinstance(config, LoraConfig)
+    _resize(config, 2)
+    config.save_pretrained(str(folder))
 
 
-def split(folder: Path, init: Init) -> tuple[LoraConfig, dict[str, Tensor], Start]:
-    """What :func:`convert` put together: the adapter's settings and tensors, and where it had started."""
-    config = _resize(folder, 0.5)
+def split(folder: Path, init: Init, config: LoraConfig) -> tuple[dict[str, Tensor], Start]:
+    """What :func:`convert` put together: the adapter's tensors, and where it had started.
+
+    Args:
+        config: of the folder; becomes that of the tensors.
+    """
+    _resize(config, 0.5)
     config.inference_mode = False
     tensors = load_file(folder / "adapter_model.safetensors")
     factors: dict[str, tuple[Tensor, Tensor]] = {}
@@ -123,7 +130,7 @@ def split(folder: Path, init: Init) -> tuple[LoraConfig, dict[str, Tensor], Star
         key_b = f"{_PREFIX}{name}{_B}"
         (tensors[key_a], a0), (tensors[key_b], b0) = tensors[key_a].chunk(2), tensors[key_b].chunk(2, 1)
         factors[name] = (a0.clone(), -b0)
-    return config, tensors, Start(init, factors)
+    return tensors, Start(init, factors)
 
 
 def load(peft: PeftModel, tensors: dict[str, Tensor]) -> None:
@@ -131,12 +138,9 @@ def load(peft: PeftModel, tensors: dict[str, Tensor]) -> None:
     set_peft_model_state_dict(peft, tensors)
 
 
-def _resize(folder: Path, factor: float) -> LoraConfig:
-    config = LoraConfig.from_pretrained(str(folder))
-    assert isinstance(config, LoraConfig)
+def _resize(config: LoraConfig, factor: float) -> None:
     config.r = int(config.r * factor)
     config.lora_alpha = config.lora_alpha * (math.sqrt(factor) if config.use_rslora else factor)  # type: ignore[assignment]
-    return config
 
 
 def _adapted(peft: PeftModel) -> dict[str, Any]:

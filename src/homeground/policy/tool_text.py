@@ -13,6 +13,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+THOUGHTS = ("reasoning_content", "thinking", "reasoning")
+"""Names under which an assistant's message has what it thought before it answered."""
 CALL, CALL_END = "<tool_call>", "</tool_call>"
 RESULT, RESULT_END = "<tool_response>", "</tool_response>"
 _OFFER = """You may call functions to help with the user's request. Their signatures are:
@@ -36,9 +38,10 @@ def as_text(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, 
     if not tools:
         return plain
     offer = _OFFER.format(tools="\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools))
-    first = plain[0]
+    at = next((index for index, message in enumerate(plain) if message["role"] != "assistant"), 0)
+    first = plain[at]
     parts = (first["content"], offer) if first["role"] == "system" else (offer, first["content"])
-    return [{**first, "content": "\n\n".join(parts)}, *plain[1:]]
+    return [*plain[:at], {**first, "content": "\n\n".join(parts)}, *plain[at + 1 :]]
 
 
 def call_text(name: str, arguments: Any) -> str:
@@ -50,7 +53,9 @@ def _plain(message: Mapping[str, Any]) -> dict[str, Any]:
     content = message.get("content") or ""
     if message["role"] == "tool":
         return {"role": "user", "content": f"{RESULT}\n{content}\n{RESULT_END}"}
+    thoughts = {name: message[name] for name in THOUGHTS if message.get(name)}
     if not (calls := message.get("tool_calls")):
-        return {"role": message["role"], "content": content}
+        return {"role": message["role"], "content": content, **thoughts}
     written = [call_text(call["function"]["name"], call["function"]["arguments"]) for call in calls]
-    return {"role": message["role"], "content": "\n".join([content, *written] if content else written)}
+    text = "\n".join([content, *written] if content else written)
+    return {"role": message["role"], "content": text, **thoughts}

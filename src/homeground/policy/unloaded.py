@@ -64,7 +64,7 @@ def outline(config: PretrainedConfig, storage: Storage) -> PeftModel:
     attention.register()
     with torch.device("meta"):
         base = AutoModelForCausalLM.from_config(
-            config, dtype=storage.dtype, attn_implementation=attention.IMPLEMENTATION
+            config, dtype=storage.dtype, attn_implementation=attention.IMPLEMENTATION, trust_remote_code=False
         )
     assert isinstance(base, PreTrainedModel)
     base.config.use_cache = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -14,7 +13,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import to_jsonable_python
 
 from homeground.base.errors import RecipeError
+from homeground.base.files import read_text
 from homeground.recipe.recipe import Recipe
+from homeground.recipe.yaml_text import Key, Written, dotted, parse, short, shown
 
 # What pydantic says in Python's words, in YAML's.
 _PLAIN_WORDS = {
@@ -30,29 +31,6 @@ _PLAIN_WORDS = {
 
 PROJECT_RECIPE = "homeground.yaml"
 """The recipe of a folder: `homeground init` writes it, verbs that run there read it."""
-
-type Key = tuple[str | int, ...]
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML whose floats are those people write (plain YAML 1.1 reads `5e-4` as text), without aliases.
-
-    Aliases can make a small file endless, and a recipe has nothing to share.
-    """
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(
-                problem="aliases (*name) are not allowed", problem_mark=self.peek_event().start_mark
-            )
-        return super().compose_node(parent, index)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\d[\d_]*(?:\.[\d_]*)?|\.\d[\d_]*)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
 
 
 def bundled_recipes() -> list[str]:
@@ -73,11 +51,11 @@ def load_recipe(path: Path | str | None = None, overrides: dict[str, Any] | None
             out of range. `where` is `FILE:LINE`, the message names the key.
     """
     values: dict[str, Any] = {}
-    lines: dict[Key, int] = {}
+    lines: dict[Key, Written] = {}
     source = "the overrides"
     if path is not None:
         text, source = _read(path)
-        values, lines = _parse(text, source)
+        values, lines = parse(text, source)
     given = _without_none(overrides or {})
     # A section whose keys are all commented out is read as null: it keeps its defaults.
     written = {name: value for name, value in values.items() if value is not None or _section((name,)) is None}
@@ -92,13 +70,13 @@ def _read(path: Path | str) -> tuple[str, str]:
     if not file.is_file() and str(path) in bundled_recipes():
         return (files("homeground") / "recipes" / f"{path}.yaml").read_text("utf-8"), f"{path} (bundled)"
     try:
-        return file.read_text("utf-8"), str(path)
+        return read_text(file), str(path)
     except FileNotFoundError:
         names = ", ".join(bundled_recipes())
         raise RecipeError(
             "the recipe does not exist", where=str(path), hint=f"give a YAML file, or a bundled recipe: {names}"
         ) from None
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise RecipeError("the recipe is not UTF-8 text", where=str(path), hint="save it as UTF-8") from None
     except OSError as error:
         raise RecipeError(
@@ -106,70 +84,31 @@ def _read(path: Path | str) -> tuple[str, str]:
         ) from None
 
 
-def _parse(text: str, source: str) -> tuple[dict[str, Any], dict[Key, int]]:
-    try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-        lines = dict(_key_lines(node, (), source))
-        values: object = loader.construct_document(node) if node is not None else {}
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise RecipeError(
-            f"the recipe is not valid YAML: {error.problem or error.context}",
-            where=f"{source}:{mark.line + 1}" if mark else source,
-            hint="check the indentation and the colons near that line",
-        ) from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise RecipeError(
-            f"the recipe is not valid YAML: {str(error).splitlines()[0]}",
-            where=source,
-            hint="a recipe is plain text: sections with keys below them",
-        ) from None
-    if not isinstance(values, dict):
-        raise RecipeError(
-            "a recipe is a mapping of sections", where=f"{source}:1", hint="start it with a section, such as 'sft:'"
-        )
-    return cast("dict[str, Any]", values), lines
-
-
-def _key_lines(node: yaml.Node | None, key: Key, source: str) -> Iterator[tuple[Key, int]]:
-    """The 1-based line on which each key (or list item) of the file stands."""
-    if isinstance(node, yaml.MappingNode):
-        seen: dict[str, int] = {}
-        for name_node, value in node.value:
-            name = str(name_node.value)
-            line = name_node.start_mark.line + 1
-            if name in seen:
-                raise RecipeError(
-                    f"the key '{_dotted((*key, name))}' is given twice, first on line {seen[name]}",
-                    where=f"{source}:{line}",
-                    hint="keep one of the two",
-                )
-            seen[name] = line
-            yield (*key, name), line
-            yield from _key_lines(value, (*key, name), source)
-    elif isinstance(node, yaml.SequenceNode):
-        for position, item in enumerate(node.value):
-            yield (*key, position), item.start_mark.line + 1
-            yield from _key_lines(item, (*key, position), source)
-
-
-def _explain(error: ValidationError, source: str, lines: dict[Key, int], given: dict[str, Any]) -> RecipeError:
+def _explain(error: ValidationError, source: str, lines: dict[Key, Written], given: dict[str, Any]) -> RecipeError:
     problems: dict[tuple[str, Key], tuple[str, str]] = {}
-    for problem in error.errors(include_url=False):
+    every = error.errors(include_url=False)
+    for problem in every:
         key = _known_part(problem["loc"], lines, given)
+        if problem["type"] == "too_short" and any(other["loc"][: len(key)] == key != other["loc"] for other in every):
+            continue  # its items are wrong, and none of them counts
         place = _place(key, source, lines, given)
         if problem["type"] == "extra_forbidden":
             text, hint = _unknown_key(key)
         elif problem["type"] == "missing":
             missing = (*key, problem["loc"][-1])
-            text, hint = f"'{_dotted(missing)}' is missing", _about(missing)
+            text, hint = f"'{dotted(missing)}' is missing", _about(missing)
         elif problem["type"] == "value_error":
-            text, hint = f"'{_dotted(key)}': {problem['msg'].removeprefix('Value error, ')}", "change one of them"
+            text, hint = f"'{dotted(key)}': {problem['msg'].removeprefix('Value error, ')}", "change one of them"
         else:
             wanted = problem["msg"].removeprefix("Input should be ").removesuffix(f" or instance of {_class_name(key)}")
             wanted = _PLAIN_WORDS.get(problem["type"], wanted)
-            text, hint = f"'{_dotted(key)}' must be {wanted}, not {problem['input']!r}", _about(key)
+            plain = None if key in _keys_of(given, ()) else lines.get(key, (0, None))[1]
+            found_there = short(
+                shown(problem["input"]) if plain is None or isinstance(problem["input"], str) else plain
+            )
+            text, hint = f"'{dotted(key)}' must be {wanted}, not {found_there}", _about(key)
+            if problem["type"] == "string_type" and plain is not None:
+                hint = f'quote it: "{short(plain)}"; {hint}'
         problems.setdefault((place, key), (text, hint))
     found = [(place, text, hint) for (place, _), (text, hint) in problems.items()]
     if len(found) == 1:
@@ -180,17 +119,17 @@ def _explain(error: ValidationError, source: str, lines: dict[Key, int], given: 
 
 
 def _unknown_key(key: Key) -> tuple[str, str]:
-    text = f"unknown key '{_dotted(key)}'"
+    text = f"unknown key '{dotted(key)}'"
     name = str(key[-1])
     section = _section(key[:-1])
     known = list(section.model_fields) if section is not None else []
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if near:
-        return text, f"did you mean '{_dotted((*key[:-1], near[0]))}'?"
-    elsewhere = [_dotted(other) for other in _all_keys(Recipe, ()) if other[-1] == name]
+        return text, f"did you mean '{dotted((*key[:-1], near[0]))}'?"
+    elsewhere = [dotted(other) for other in _all_keys(Recipe, ()) if other[-1] == name]
     if elsewhere:
         return text, f"did you mean '{"' or '".join(elsewhere)}'?"
-    anywhere = {str(other[-1]): _dotted(other) for other in _all_keys(Recipe, ())}
+    anywhere = {str(other[-1]): dotted(other) for other in _all_keys(Recipe, ())}
     near = difflib.get_close_matches(name, anywhere, n=1, cutoff=0.75)
     if near:
         return text, f"did you mean '{anywhere[near[0]]}'?"
@@ -201,6 +140,8 @@ def _about(key: Key) -> str:
     """What a key means, and its default."""
     section = _section(key[:-1])
     field = section.model_fields.get(str(key[-1])) if section is not None else None
+    if field is None and _section(key) is None and len(key) > 1:  # an item of a list or a mapping
+        return _about(key[:-1])
     if field is None or _section(key) is not None:
         return "give the section's keys below it, indented"
     if field.is_required():
@@ -238,7 +179,7 @@ def _all_keys(section: type[BaseModel], above: Key) -> Iterator[Key]:
             yield from _all_keys(field.annotation, (*above, name))
 
 
-def _known_part(location: Key, lines: dict[Key, int], given: dict[str, Any]) -> Key:
+def _known_part(location: Key, lines: dict[Key, Written], given: dict[str, Any]) -> Key:
     """The part of pydantic's location that the user wrote: it appends names of union members and validators."""
     overridden = _keys_of(given, ())
     for length in range(len(location), 0, -1):
@@ -247,10 +188,10 @@ def _known_part(location: Key, lines: dict[Key, int], given: dict[str, Any]) -> 
     return location
 
 
-def _place(key: Key, source: str, lines: dict[Key, int], given: dict[str, Any]) -> str:
+def _place(key: Key, source: str, lines: dict[Key, Written], given: dict[str, Any]) -> str:
     if key in _keys_of(given, ()):
         return "the overrides given on the command line"
-    return f"{source}:{lines[key]}" if key in lines else source
+    return f"{source}:{lines[key][0]}" if key in lines else source
 
 
 def _keys_of(values: dict[str, Any], above: Key) -> set[Key]:
@@ -280,7 +221,3 @@ def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         else:
             merged[name] = value
     return merged
-
-
-def _dotted(key: Key) -> str:
-    return ".".join(str(part) for part in key)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import yaml
 from pydantic import Field
 
 from homeground.base.config import Config
@@ -18,6 +17,7 @@ from homeground.recipe.serve import ServeSection
 from homeground.recipe.sft import SftSection
 from homeground.recipe.tasks import TasksSection
 from homeground.recipe.tune import TuneSection
+from homeground.recipe.yaml_text import dump
 
 
 class Recipe(Config):
@@ -40,4 +40,4 @@ class Recipe(Config):
 
     def to_yaml(self) -> str:
         """The recipe as YAML that `load_recipe` reads back to an equal one."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        return dump(self.model_dump(mode="json"))

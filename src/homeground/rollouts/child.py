@@ -22,10 +22,12 @@ from typing import Any
 
 import psutil
 
+from homeground.base import supervise
 from homeground.base.errors import HomegroundError
 
 START_SECONDS = 90
 STOP_SECONDS = 10
+_GRACE = str(STOP_SECONDS - 2)
 _SET_PARENT_DEATH_SIGNAL = 1
 # To Linux a child's parent is the thread that started it, so that thread must live as long as this process.
 _SPAWNER = ThreadPoolExecutor(1, thread_name_prefix="homeground-spawner")
@@ -45,6 +47,7 @@ class Child:
         config: what differs from its defaults.
         ready: a line that it prints when it is ready; its first group is what :meth:`start` returns.
         environment: of the process; None is this process's own.
+        supervised: on Linux whatever it has started ends with it (:mod:`homeground.base.supervise`).
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Child:
         *,
         ready: re.Pattern[str],
         environment: Mapping[str, str] | None = None,
+        supervised: bool = False,
     ) -> None:
         self._kind = kind
         self._program = program
@@ -63,6 +67,7 @@ class Child:
         self._config = config
         self._ready = ready
         self._environment = environment
+        self._supervised = supervised and sys.platform == "linux"
         self._process: subprocess.Popen[bytes] | None = None
         self.folder = Path()
 
@@ -87,9 +92,10 @@ class Child:
         self._log = self.folder / f"{self._kind}.log"
         with self._log.open("wb") as log:
             options = ["--config-path", str(self.folder), "--config-name", self._config_name, "hydra.run.dir=."]
+            supervisor = [sys.executable, "-I", "-S", supervise.FILE, _GRACE, "0"] if self._supervised else []
             self._process = _SPAWNER.submit(
                 subprocess.Popen,
-                [str(executable), *options],
+                [*supervisor, str(executable), *options],
                 cwd=self.folder,
                 env=None if self._environment is None else dict(self._environment),
                 stdin=subprocess.DEVNULL,
@@ -117,6 +123,18 @@ class Child:
                 self._process.wait()
         self._process = None
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def left_running(self) -> list[psutil.Process]:
+        """What a supervised process has started, or orphaned, and still runs; the program itself not."""
+        if not self._supervised or self._process is None:
+            return []
+        try:
+            supervisor = psutil.Process(self._process.pid)
+            # Orphans are its children too, but younger ones than the program.
+            program = min(supervisor.children(), key=psutil.Process.create_time, default=None)
+            return [process for process in supervisor.children(recursive=True) if process != program]
+        except psutil.NoSuchProcess:
+            return []
 
     def check(self) -> None:
         """Raise if the process has died.

@@ -47,7 +47,13 @@ class ControlledRunner(ABC):
         settings = self._settings()
         settings["agl_server"] = {"url": gateway.url, "key": gateway.key, **settings.get("agl_server", {})}
         self._controller = Child(
-            "controller", "agl-controller", "controller", settings, ready=_READY, environment=self._environment()
+            "controller",
+            "agl-controller",
+            "controller",
+            settings,
+            ready=_READY,
+            environment=self._environment(),
+            supervised=True,
         )
         self._controller.start()
         self._place = 0

@@ -23,7 +23,7 @@ from homeground.rollouts.engine import Engine, Generation
 from homeground.rollouts.messages import plain
 from homeground.rollouts.sampling import SamplingParams, call_seed
 from homeground.rollouts.stopping import cut
-from homeground.rollouts.tool_calls import ToolCall, find_calls
+from homeground.rollouts.tool_calls import ToolCall, begun_thinking, find_calls
 
 if TYPE_CHECKING:
     from homeground.rollouts.grammar import Grammar
@@ -31,8 +31,24 @@ if TYPE_CHECKING:
 REMEMBERED_TURNS = 4096
 DEFAULT_MAX_TOKENS = 256
 MOST_CHOICES = 128
-# What says who asks or how to file it, and the gateway's wish for something that only mixtures of experts have.
-WITHOUT_EFFECT = {"user", "metadata", "store", "safety_identifier", "prompt_cache_key", "return_routed_experts"}
+# What says who asks, how to file it and how fast to be, and the gateway's wish for something that only mixtures of
+# experts have.
+WITHOUT_EFFECT = {
+    "user", "metadata", "store", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
+    "prompt_cache_options", "prediction", "service_tier", "cache_salt", "request_id", "priority", "rid",
+    "return_routed_experts",
+}  # fmt: skip
+# Other values than null, false, 0 and empty ones that ask for what happens anyway, of OpenAI's parameters and of those
+# that vLLM, llama.cpp and their clients add.
+NEUTRAL: Mapping[str, tuple[Any, ...]] = {
+    "repetition_penalty": (1,), "repeat_penalty": (1,), "length_penalty": (1,), "typical_p": (1,), "tfs_z": (1,),
+    "best_of": (1,), "modalities": (["text"],), "function_call": ("auto", "none"), "verbosity": ("medium",),
+    "reasoning_effort": ("medium",), "skip_special_tokens": (True,), "spaces_between_special_tokens": (True,),
+    "add_generation_prompt": (True,), "include_reasoning": (True,), "detokenize": (True,), "cache_prompt": (True,),
+    "truncation": (True,), "normalize": (True,), "normalized": (True,), "truncate_prompt_tokens": (-1,),
+}  # fmt: skip
+# An empty object asks for the default search.
+NEVER_NEUTRAL = {"web_search_options"}
 
 
 @dataclass(frozen=True)
@@ -50,6 +66,7 @@ class Call:
         tools: schemas of the functions that an answer may call.
         grammar: what an answer has to follow (:mod:`homeground.rollouts.grammar`); empty is free.
         remembered: its answers may come back as a history.
+        one_call: an answer has one call at most; further ones are left out.
         listen: gets the number of an answer and each token of it as it is sampled, from the sampler's thread.
     """
 
@@ -63,6 +80,7 @@ class Call:
     grammar: str = ""
     listen: Callable[[int, int], None] | None = None
     remembered: bool = True
+    one_call: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,9 +170,11 @@ class Conversations:
             raise
         answers: list[Answer] = []
         for generation in generations:
-            answers.append(self._read(call, generation, end))
+            answer = self._read(call, generation, end)
             if call.remembered:
-                self._remember(call, answers[-1])
+                # Whole: a history that has fewer calls was not sampled like this, and is read as text.
+                self._remember(call, answer)
+            answers.append(replace(answer, calls=answer.calls[:1]) if call.one_call else answer)
         return answers
 
     def _grammar(self, text: str, end: int) -> Grammar | None:
@@ -172,9 +192,11 @@ class Conversations:
             # Some families mark calls with special tokens.
             marked = self.tokenizer.decode(written)
             assert isinstance(marked, str)
-            beside, calls = find_calls(marked, {tool["function"]["name"] for tool in call.tools})
-            if calls:
-                return Answer(cut(beside, call.stop), generation, calls)
+            # A grammar begins with the call, whatever the prompt has opened.
+            thinking = not call.grammar and begun_thinking(self.tokenizer, generation.prompt_ids)
+            found = find_calls(marked, {tool["function"]["name"] for tool in call.tools}, thinking=thinking)
+            if found.calls:
+                return Answer(cut(found.beside, call.stop), generation, found.calls)
         return Answer(cut(text, call.stop), generation)
 
     def _remember(self, call: Call, answer: Answer) -> None:
@@ -191,12 +213,14 @@ def refused(fields: Mapping[str, Any]) -> list[str]:
 
     A neutral value (a penalty of 0, an empty bias) asks for what happens anyway.
     """
-    asked: list[str] = []
-    for name, value in fields.items():
-        neutral = not value or name in WITHOUT_EFFECT or (name == "response_format" and value == {"type": "text"})
-        if not neutral:
-            asked.append(name)
-    return asked
+    return [
+        name
+        for name, value in fields.items()
+        if value is not None
+        and name not in WITHOUT_EFFECT
+        and (value or name in NEVER_NEUTRAL)
+        and value not in NEUTRAL.get(name, ())
+    ]
 
 
 def stop_strings(stop: str | Sequence[str] | None) -> list[str]:

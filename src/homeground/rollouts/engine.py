@@ -50,6 +50,11 @@ class Engine(Protocol):
         """How many times the policy was published."""
         ...
 
+    @property
+    def context(self) -> int:
+        """Tokens that prompt and answer may have together."""
+        ...
+
     def submit(
         self,
         prompt_ids: Sequence[int],

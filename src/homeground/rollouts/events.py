@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from homeground.base.errors import HomegroundError
-from homeground.rollouts.guarded import RolloutFailedError, checked_reward
+from homeground.rollouts.guarded import RolloutFailedError, checked_result
 from homeground.rollouts.lifecycle import PLACES, Attempt, Place
-from homeground.rollouts.trajectory import Failure, Trajectory, Turn
+from homeground.rollouts.trajectory import AgentResult, Failure, Trajectory, Turn
 
 
 def read_trajectory(
@@ -30,13 +31,17 @@ def read_trajectory(
     """
     calls = [event["data"] for event in events if event["event_type"] == "model_request"]
     answered = [call for call in calls if call["status"] == "ok"]
-    failure, error, reward = attempt.failure, attempt.error, None
+    failure, error, result = attempt.failure, attempt.error, attempt.result or AgentResult(None)
     if failure is None:
-        told = attempt.result.reward if attempt.result else None
         try:
-            reward = reward_of(events) if told is None else checked_reward(told)
+            if result.reward is None:
+                result = replace(result, reward=reward_of(events, attempt.task))
+            result = checked_result(result, "the agent", attempt.task)
         except RolloutFailedError as failed:
             failure, error = failed.failure, failed.words
+    reward = None
+    if failure is None:
+        reward = result.reward
     elif PLACES[failure] is Place.SCORED:
         reward = failure_reward
     return Trajectory(
@@ -44,8 +49,8 @@ def read_trajectory(
         attempt.who.task,
         list(itertools.chain.from_iterable(_turns(call["response"], attempt) for call in answered)),
         reward,
-        parts=attempt.result.parts if attempt.result else {},
-        outcome=attempt.result.outcome if attempt.result else None,
+        parts=result.parts if failure is None else {},
+        outcome=result.outcome,
         error=error,
         failure=failure,
         refused_calls=len(calls) - len(answered),
@@ -54,8 +59,8 @@ def read_trajectory(
     )
 
 
-def reward_of(events: Sequence[dict[str, Any]]) -> float:
-    """The last reward that was posted.
+def reward_of(events: Sequence[dict[str, Any]], task: Any) -> float:
+    """The last reward that was posted, as in Agent Lightning's own trainer.
 
     Raises:
         RolloutFailedError: there is none, or it is no finite number.
@@ -63,7 +68,9 @@ def reward_of(events: Sequence[dict[str, Any]]) -> float:
     posted = [event["data"] for event in events if event["event_type"] == "reward"]
     if not posted:
         raise RolloutFailedError(Failure.NO_REWARD, "nobody told a reward")
-    return checked_reward(posted[-1].get("value"))
+    result = checked_result(AgentResult(posted[-1].get("value")), "the event 'reward' that was posted", task)
+    assert result.reward is not None
+    return result.reward
 
 
 def _turns(response: dict[str, Any], attempt: Attempt) -> list[Turn]:

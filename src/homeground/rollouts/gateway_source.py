@@ -20,13 +20,14 @@ import httpx
 import openai
 
 from homeground.base.errors import HomegroundError
+from homeground.base.reward_number import function_name
 from homeground.base.threads import release_workers
 from homeground.rollouts.child import ServiceLostError
 from homeground.rollouts.client import Identity
 from homeground.rollouts.events import read_trajectory, reward_of
 from homeground.rollouts.gateway import Gateway
 from homeground.rollouts.gateway_client import GatewayClient
-from homeground.rollouts.guarded import RolloutFailedError, checked_reward
+from homeground.rollouts.guarded import RolloutFailedError, checked_result, words
 from homeground.rollouts.inline import InlineRunner, Runner
 from homeground.rollouts.lifecycle import Attempt, Happening, State
 from homeground.rollouts.server import ModelServer
@@ -251,22 +252,26 @@ class GatewaySource:
         Raises:
             RolloutFailedError: there is none, or it is no number.
         """
-        result = attempt.result or AgentResult(None)
+        result, who = attempt.result or AgentResult(None), "the agent"
         if result.reward is None and self._grade is not None:
-            result = await self._graded(attempt.task, result.outcome)
+            result, who = await self._graded(attempt.task, result.outcome), f"the grader {function_name(self._grade)}"
             attempt.result = result
         if result.reward is not None:
-            await self._client.post_reward(attempt.rollout_id, checked_reward(result.reward))
+            attempt.result = checked_result(result, who, attempt.task)
+            assert attempt.result.reward is not None
+            await self._client.post_reward(attempt.rollout_id, attempt.result.reward)
             return
         deadline = time.monotonic() + self._reward_s
         while True:
             posted = await self._client.events(attempt.rollout_id, "reward")
             if posted:
-                reward_of(posted)
+                reward_of(posted, attempt.task)
                 return
             if time.monotonic() >= deadline:
                 raise RolloutFailedError(
-                    Failure.NO_REWARD, f"nobody told a reward within {self._reward_s:.0f} s of the agent's end"
+                    Failure.NO_REWARD,
+                    "there is no reward: no function gives one (--reward), and within "
+                    f"{self._reward_s:.0f} s of its end the agent posted no event 'reward' to AGL_EVENT_URL",
                 )
             await asyncio.sleep(REWARD_POLL_S)
 
@@ -279,8 +284,9 @@ class GatewaySource:
             if inspect.isawaitable(graded):
                 graded = await graded
         except Exception as error:  # a grader that cannot read one answer says nothing about the others
+            ours = isinstance(error, HomegroundError)
             raise RolloutFailedError(
-                Failure.BAD_REWARD, f"the grader raised {type(error).__name__}: {error}"
+                Failure.BAD_REWARD, words(error) if ours else f"the grader raised {words(error)}"
             ) from error
         return graded if isinstance(graded, AgentResult) else AgentResult(graded, outcome=outcome)
 

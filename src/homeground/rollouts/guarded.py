@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 from collections.abc import Awaitable
+from dataclasses import replace
 from typing import Any
 
+from homeground.base.errors import HomegroundError
+from homeground.base.reward_number import reward_number, reward_parts
 from homeground.rollouts.trajectory import AgentResult, Failure
 
 GRACE_S = 2.0
@@ -51,18 +53,24 @@ async def _caught(work: Awaitable[Any]) -> Any:
     try:
         return await work
     except (Exception, SystemExit) as error:
-        raise RolloutFailedError(Failure.CRASHED, f"{type(error).__name__}: {error}") from error
+        raise RolloutFailedError(Failure.CRASHED, words(error)) from error
 
 
-def checked_reward(value: Any) -> float:
-    """A reward as a number.
+def checked_result(result: AgentResult, who: str, task: Any) -> AgentResult:
+    """A result whose reward and parts are numbers.
 
     Raises:
-        RolloutFailedError: it is none, or not finite.
+        RolloutFailedError: one of them is none, or not finite.
     """
-    number = value.item() if hasattr(value, "item") else value
-    if not isinstance(number, int | float):
-        raise RolloutFailedError(Failure.BAD_REWARD, f"the reward is no number but {value!r:.80}")
-    if not math.isfinite(number):
-        raise RolloutFailedError(Failure.BAD_REWARD, f"the reward is {number}, which is not finite")
-    return float(number)
+    try:
+        reward, parts = reward_number(result.reward, who, task), reward_parts(result.parts, who, task)
+    except HomegroundError as error:
+        raise RolloutFailedError(Failure.BAD_REWARD, words(error)) from None
+    return replace(result, reward=reward, parts=parts)
+
+
+def words(error: BaseException) -> str:
+    """An error on one line; one of ours says where, and needs no name."""
+    if isinstance(error, HomegroundError):
+        return error.message + (f" ({error.where})" if error.where else "")
+    return f"{type(error).__name__}: {error}"

@@ -8,28 +8,49 @@ from typing import Any, cast
 
 from homeground.base.errors import HomegroundError
 from homeground.policy import chat
+from homeground.policy.tool_text import THOUGHTS
 
-_ROLES = {"developer": "system", "function": "tool"}
+_ROLES = {
+    "system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool",
+    "function": "tool",
+}  # fmt: skip
+_TEXTS = {"text", "input_text", "output_text", "refusal"}
+"""Types of a message's parts that hold text."""
 
 
 def plain(message: Any) -> chat.Message:
     """A message given as a dictionary, or as a record of our client or of OpenAI's.
 
     Raises:
-        HomegroundError: content that is no text, or a malformed call.
+        HomegroundError: an unknown role, content that is no text, or a malformed call.
     """
     fields: Mapping[str, Any] = message if isinstance(message, Mapping) else message.model_dump()
-    role = str(fields["role"])
-    made: chat.Message = {"role": _ROLES.get(role, role), "content": _text(fields.get("content"), role)}
-    if calls := fields.get("tool_calls"):
+    role, content, calls = fields.get("role"), fields.get("content"), fields.get("tool_calls")
+    if not isinstance(role, str) or role not in _ROLES:
+        raise HomegroundError(
+            "role: a message needs a role" if role is None else f"role: there is no role {role!r:.40}",
+            where="a message",
+            hint=f"roles: {', '.join(_ROLES)}",
+        )
+    if role == "assistant":
+        # The older form of a call.
+        if not calls and (older := fields.get("function_call")):
+            calls = [{"function": older}]
+        if content is None:
+            content = fields.get("refusal")
+        elif calls and content == []:
+            content = None
+    made: chat.Message = {"role": _ROLES[role], "content": _text(content, role)}
+    if calls:
         if not isinstance(calls, Sequence) or isinstance(calls, str):
             raise HomegroundError("tool_calls: a list of calls is needed", where=f"a message of role {role!r}")
         made["tool_calls"] = [_call(call) for call in cast("Sequence[Any]", calls)]
-    elif role == "assistant" and fields.get("content") is None:
+    elif role == "assistant" and content is None:
         raise HomegroundError(
             "content: an assistant's message needs content or tool_calls", where=f"a message of role {role!r}"
         )
-    for name in ("tool_call_id", "name"):
+    # Thoughts of earlier turns are shown or left out by the chat template.
+    for name in ("tool_call_id", "name", *(THOUGHTS if role == "assistant" else ())):
         if fields.get(name):
             made[name] = str(fields[name])
     return made
@@ -41,14 +62,21 @@ def _text(content: Any, role: str) -> str:
     if isinstance(content, str):
         return content
     parts = cast("list[Any]", content) if isinstance(content, Sequence) else []
-    texts = [part["text"] for part in parts if isinstance(part, Mapping) and isinstance(part.get("text"), str)]
-    if not parts or len(texts) < len(parts):
+    texts = [_part(part) for part in parts]
+    if not texts or any(text is None for text in texts):
         raise HomegroundError(
             "content: a message holds text, or a list of parts of text",
             where=f"a message of role {role!r}",
             hint="leave images and other parts out: the model reads text only",
         )
-    return "".join(texts)
+    return "".join(text for text in texts if text is not None)
+
+
+def _part(part: Any) -> str | None:
+    """The text of a part of a message; None where it is of another kind."""
+    kind = part.get("type") or "text" if isinstance(part, Mapping) else None
+    text = part.get("refusal" if kind == "refusal" else "text") if kind in _TEXTS else None
+    return text if isinstance(text, str) else None
 
 
 def _call(call: Any) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """The runner `process`: each rollout is a program of its own, started by Agent Lightning's local controller.
 
-A program ends with its rollout: the controller kills its process group when its time is over, the kernel kills it when
-the controller is killed, and whatever it left running in the background is found by a mark in its environment: after
-each step, and when the trainer was killed by the next one that starts.
+A program ends with its rollout: the controller kills its process group when its time is over, and the kernel kills it
+when the controller is killed. On Linux whatever it has started ends with it too, in whatever session and environment:
+each program has a supervisor that its orphans become children of, and the controller has one for programs that are
+killed with theirs. Elsewhere, and where the supervisors were killed, what is left running is found by a mark in its
+environment: after each step, and when the trainer was killed by the next one that starts.
 """
 
 from __future__ import annotations
@@ -12,14 +14,14 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from homeground.base import agent_program
+from homeground.base import agent_program, supervise
 from homeground.rollouts.child import orphaned
 from homeground.rollouts.controller import ControlledRunner
 from homeground.rollouts.gateway import Gateway
@@ -41,7 +43,7 @@ class ProcessRunner(ControlledRunner):
         size: programs at a time.
 
     Attributes:
-        stragglers: processes that programs left behind, and that were killed.
+        stragglers: processes that outlived their programs' supervisors, and that were killed.
     """
 
     def __init__(self, program: Program, size: int = 8) -> None:
@@ -71,6 +73,7 @@ class ProcessRunner(ControlledRunner):
         """See :class:`Runner`; at the end of a step nothing of its programs runs."""
         async with super().rolling(client):
             yield
+        self.stragglers += _kill(self._controller.left_running if self._controller else list)
         self.stragglers += _sweep(self._records.name)
 
     def config(self, rollout_id: str, task: Any) -> dict[str, Any]:
@@ -82,6 +85,8 @@ class ProcessRunner(ControlledRunner):
             "words": self._words,
             "folder": str(self._program.folder.absolute()) if self._program.folder else "",
             "records": str(self._records),
+            "supervisor": supervise.FILE,
+            "most_output": MOST_OUTPUT,
             "names": [*self._program.passed(), *self._program.env],
         }
         variables = {
@@ -112,9 +117,14 @@ class ProcessRunner(ControlledRunner):
 
 
 def _sweep(mark: str) -> int:
-    """Kill what programs have left running; a fork of one may appear while we look, so look again."""
+    """Kill what programs have left running, as far as it bears a mark."""
+    return _kill(lambda: [process for process in psutil.process_iter() if _marked(process, mark)])
+
+
+def _kill(find: Callable[[], list[psutil.Process]]) -> int:
+    """Kill processes; a fork of one may appear while we look, so look again."""
     killed = 0
-    while found := [process for process in psutil.process_iter() if _marked(process, mark)]:
+    while found := find():
         killed += len(found)
         for process in found:
             with contextlib.suppress(psutil.NoSuchProcess):

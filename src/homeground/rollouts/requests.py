@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from homeground.base.errors import HomegroundError
+from homeground.base.errors import HomegroundError, clipped
 from homeground.policy import chat
 from homeground.rollouts.conversation import DEFAULT_MAX_TOKENS, MOST_CHOICES, Call, refused, stop_strings
 from homeground.rollouts.messages import plain
@@ -25,33 +25,65 @@ class ApiError(Exception):
     """An error in the form that OpenAI's clients understand."""
 
     def __init__(
-        self, status: int, message: str, code: str | None = None, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        message: str,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        param: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.status, self.message, self.code = status, message, code
+        self.status, self.message, self.code, self.param = status, message, code, param
         self.headers = dict(headers or {})
 
     def body(self) -> dict[str, Any]:
         """What is sent."""
         kind = "invalid_request_error" if self.status < 500 else "server_error"
-        return {"error": {"message": self.message, "type": kind, "param": None, "code": self.code}}
+        param = self.param and clipped(self.param, 100)
+        return {"error": {"message": clipped(self.message), "type": kind, "param": param, "code": self.code}}
 
 
-class StreamOptions(BaseModel):
+class Fields(BaseModel):
+    """An object of a request; null is how many clients leave a field out."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _given(cls, fields: Any) -> Any:
+        if not isinstance(fields, Mapping):
+            return fields
+        return {name: value for name, value in cast("Mapping[Any, Any]", fields).items() if value is not None}
+
+
+class Request(Fields):
+    """A request; fields that it does not name are refused unless they change nothing."""
+
+    model_config = ConfigDict(extra="allow")
+
+    def check_others(self) -> None:
+        """Refuse what we do not do.
+
+        Raises:
+            ApiError: names it.
+        """
+        if asked := refused(self.model_extra or {}):
+            message = f"this server does not support {', '.join(asked)} yet"
+            raise ApiError(400, message, "unsupported_parameter", param=asked[0])
+
+
+class StreamOptions(Fields):
     """What a stream tells beside its text."""
 
     include_usage: bool = False
 
 
-class Sampled(BaseModel):
-    """What both kinds of completion take; other fields are refused unless they change nothing."""
+class Sampled(Request):
+    """What both kinds of completion take."""
 
-    model_config = ConfigDict(extra="allow")
     model: str
     max_tokens: int | None = Field(default=None, ge=1)
     temperature: float = Field(default=1.0, ge=0, le=2)
     top_p: float = Field(default=1.0, gt=0, le=1)
-    top_k: int = Field(default=0, ge=0)
+    top_k: int = Field(default=0, ge=-1)
     min_p: float = Field(default=0.0, ge=0, le=1)
     seed: int | None = None
     n: int = Field(default=1, ge=1, le=MOST_CHOICES)
@@ -87,7 +119,8 @@ class Sampled(BaseModel):
     def params(self, seed: int) -> SamplingParams:
         """How its answers are sampled."""
         temperature = self.temperature if self.temperature >= COLDEST else 0.0
-        top_k = min(self.top_k, MOST_TOP_K)
+        # vLLM's -1 is off, as 0 is.
+        top_k = max(0, min(self.top_k, MOST_TOP_K))
         return SamplingParams(temperature, self.top_p, top_k, seed, self.min_p, self.likeliest or 0)
 
     def check(self, models: Sequence[str]) -> None:
@@ -101,9 +134,13 @@ class Sampled(BaseModel):
         """
         if self.model not in models:
             known = ", ".join(map(repr, models))
-            raise ApiError(404, f"the model {self.model!r} does not exist; this server has {known}", "model_not_found")
-        if asked := refused(self.model_extra or {}):
-            raise ApiError(400, f"this server does not support {', '.join(asked)} yet", "unsupported_parameter")
+            message = f"the model {self.model!r:.100} does not exist; this server has {known}"
+            raise ApiError(404, message, "model_not_found", param="model")
+        best_of = (self.model_extra or {}).get("best_of")
+        if best_of is not None and best_of == self.n and self.model_extra:
+            # The best n of n are all of them.
+            del self.model_extra["best_of"]
+        self.check_others()
 
 
 class ChatRequest(Sampled):
@@ -122,6 +159,12 @@ class ChatRequest(Sampled):
     def limit(self, default: int = DEFAULT_MAX_TOKENS) -> int:
         return self.max_completion_tokens or super().limit(default)
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.top_logprobs and not self.logprobs:
+            raise ValueError("top_logprobs needs logprobs: true")
+        return self
+
     @property
     def likeliest(self) -> int | None:
         return self.top_logprobs if self.logprobs else None
@@ -139,7 +182,7 @@ class ChatRequest(Sampled):
         """
         return Call(
             self.said(), self.limit(default_limit), stop=self.stops, n=self.n, owner=owner, tools=self.offered(),
-            grammar=self.grammar(),
+            grammar=self.grammar(), one_call=self.parallel_tool_calls is False,
         )  # fmt: skip
 
     def said(self) -> list[chat.Message]:
@@ -150,12 +193,10 @@ class ChatRequest(Sampled):
         """
         found: list[chat.Message] = []
         for number, message in enumerate(self.messages):
-            if not isinstance(message.get("role"), str):
-                raise ApiError(400, f"messages.{number}.role: a message needs a role")
             try:
                 found.append(plain(message))
             except HomegroundError as error:
-                raise ApiError(400, f"messages.{number}.{error.message}") from error
+                raise ApiError(400, f"messages.{number}.{error.message}", param=f"messages.{number}") from error
         return found
 
     def offered(self) -> list[dict[str, Any]]:
@@ -217,8 +258,14 @@ class ChatRequest(Sampled):
 class CompletionRequest(Sampled):
     """The part of OpenAI's completion request that this server does: text, or token ids, goes on."""
 
-    prompt: str | list[int] | list[str]
+    prompt: str | list[int] | list[str] | list[list[int]]
     logprobs: int | None = Field(default=None, ge=0, le=MOST_LIKELIEST)
+
+    @field_validator("logprobs", mode="before")
+    @classmethod
+    def _none(cls, asked: Any) -> Any:
+        """False, in the words of the chat's parameter, is none; to an integer it would be 0."""
+        return None if asked is False else asked
 
     @property
     def likeliest(self) -> int | None:
@@ -230,15 +277,15 @@ class CompletionRequest(Sampled):
         Raises:
             ApiError: several prompts, or none.
         """
-        prompt = self.prompt
-        if isinstance(prompt, list) and prompt and isinstance(prompt[0], str):
+        prompt: Any = self.prompt
+        if isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list):
             if len(prompt) > 1:
-                raise ApiError(400, "prompt: one at a time; send the others as requests of their own")
+                raise ApiError(400, "prompt: one at a time; send the others as requests of their own", param="prompt")
             prompt = prompt[0]
         if not prompt:
-            raise ApiError(400, "prompt: it is empty")
+            raise ApiError(400, "prompt: it is empty", param="prompt")
         if isinstance(prompt, str):
-            return chat.encode(tokenizer, prompt)
+            return chat.encode_text(tokenizer, prompt)
         ids = [int(token) for token in prompt]
         if any(not 0 <= token < len(tokenizer) for token in ids):
             raise ApiError(400, f"prompt: token ids lie between 0 and {len(tokenizer) - 1}")

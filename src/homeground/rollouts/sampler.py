@@ -63,7 +63,7 @@ class Sampler:
     ) -> None:
         self._policy = policy
         self._shell = shells.sampler_shell(policy.model, policy.dtype)
-        self._context = context_of(policy.model)
+        self.context = context_of(policy.model)
         self._limit = rows
         self._decoder = self._decoder_for(cache_mb << 20, rows_mb << 20, deterministic)
         self._inbox: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
@@ -139,7 +139,7 @@ class Sampler:
         Raises:
             ValueError: empty prompt, or prompt and answer do not fit the model's context.
         """
-        check_request(prompt_ids, max_tokens, stop, self._context)
+        check_request(prompt_ids, max_tokens, stop, self.context)
         watch = StopWatch(self._policy.tokenizer, stop) if stop else None
         row = Row(
             list(prompt_ids), params or SamplingParams(), max_tokens, frozenset(stop_ids), watch, Future(),

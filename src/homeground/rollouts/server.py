@@ -4,7 +4,7 @@ Responses carry what training needs: the prompt's ids as the model read them, th
 log-probabilities, and the version of the weights.
 
 The secret may come as a bearer token or, because the gateway forwards no headers, as the first part of the path:
-``http://127.0.0.1:PORT/SECRET/v1``.
+``http://127.0.0.1:PORT/SECRET/v1`` (:mod:`homeground.base.http_guard`).
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from dataclasses import replace
 from typing import Any
 
 import uvicorn
-from fastapi import Depends, FastAPI, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 from transformers import PreTrainedTokenizerBase
 
 from homeground.base.errors import HomegroundError
-from homeground.rollouts.conversation import Call, Conversations
+from homeground.base.http_guard import KEY_IN_PATH, HttpGuard
+from homeground.rollouts.conversation import DEFAULT_MAX_TOKENS, Call, Conversations
 from homeground.rollouts.engine import Engine
 from homeground.rollouts.requests import ApiError, ChatRequest, CompletionRequest, Sampled
 from homeground.rollouts.responses import Response
@@ -37,10 +38,11 @@ from homeground.rollouts.stream import Stream, events
 
 REMEMBERED_PROMPTS = 65536
 MOST_DIRECT = 256
+FAILED = ApiError(500, "the server failed at this request; its own output says why")
 GATEWAY_S = 290.0
 """The gateway waits for 300 seconds and then asks again."""
 EVENT_STREAM = "text/event-stream"
-WRONG_KEY = "missing or wrong key: send it as 'Authorization: Bearer KEY'"
+OPEN_PATHS = ("/healthz",)
 
 
 class ModelServer:
@@ -59,6 +61,7 @@ class ModelServer:
             equal prompts are told apart by nothing else: rollouts send seeds.
         most_direct: requests that may wait at once, of clients that send the key in a header; further ones get 429.
             The gateway's, with the key in their path, are never refused: it would give up on them.
+        gateway: requests with the key in their path are the gateway's. Else they count like the others.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class ModelServer:
         secret: str | None = None,
         seed: int = 0,
         most_direct: int = MOST_DIRECT,
+        gateway: bool = True,
     ) -> None:
         self.model = model
         self.secret = secret or secrets.token_urlsafe(24)
@@ -80,7 +84,7 @@ class ModelServer:
             name: Conversations(one, tokenizer) for name, one in {model: engine, **(also or {})}.items()
         }
         self._seed = seed
-        self._most_direct = most_direct
+        self._most_direct, self._gateway = most_direct, gateway
         self._direct = 0
         self._asked: OrderedDict[tuple[str, int, bytes], int] = OrderedDict()
         self.app = self._build()
@@ -132,7 +136,8 @@ class ModelServer:
     def _serve(self, port: int) -> None:
         self._socket = socket.create_server(("127.0.0.1", port))
         self._port: int = self._socket.getsockname()[1]
-        config = uvicorn.Config(self.app, log_level="warning", lifespan="off", timeout_keep_alive=120)
+        guarded = HttpGuard(self.app, self.secret, _refused_early, OPEN_PATHS)
+        config = uvicorn.Config(guarded, log_level="warning", lifespan="off", timeout_keep_alive=120)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="homeground-server", daemon=True
@@ -147,15 +152,13 @@ class ModelServer:
     def _build(self) -> FastAPI:
         app = FastAPI(title="Homeground model server", docs_url=None, redoc_url=None, openapi_url=None)
         app.add_api_route("/healthz", self._health)
-        # Before its body is looked at: who has no key is told nothing else.
-        guarded: dict[str, Any] = {"dependencies": [Depends(self.guard)], "response_model": None}
-        for prefix in ("/v1", "/{secret}/v1"):
-            app.add_api_route(f"{prefix}/models", self._models, **guarded)
-            app.add_api_route(f"{prefix}/chat/completions", self.chat, methods=["POST"], **guarded)
-            app.add_api_route(f"{prefix}/completions", self._complete, methods=["POST"], **guarded)
+        app.add_api_route("/v1/models", self._models, response_model=None)
+        app.add_api_route("/v1/chat/completions", self.chat, methods=["POST"], response_model=None)
+        app.add_api_route("/v1/completions", self._complete, methods=["POST"], response_model=None)
         app.add_exception_handler(ApiError, lambda _, error: _refusal(error))  # type: ignore[attr-defined, arg-type, return-value]
         app.add_exception_handler(RequestValidationError, _explain)
         app.add_exception_handler(HTTPException, _unreadable)
+        app.add_exception_handler(Exception, lambda _, error: _refusal(FAILED))
         return app
 
     async def _health(self) -> dict[str, Any]:
@@ -187,7 +190,7 @@ class ModelServer:
             body.model, self._tokenizer, chat=isinstance(body, ChatRequest), likeliest=body.likeliest,
             ids=body.return_token_ids,
         )  # fmt: skip
-        direct = "secret" not in request.path_params
+        direct = not (self._gateway and KEY_IN_PATH in request.scope)
         if direct:
             self.enter()
         if body.stream:
@@ -232,26 +235,18 @@ class ModelServer:
             prompt = self.conversations[body.model].prompt(call.messages, call.owner, call.tools)
         except HomegroundError as error:
             raise ApiError(400, error.message) from error
-        return replace(call, params=body.params(self._seed_of(body, prompt))), prompt
+        limit, params = self._limit(body, prompt), body.params(self._seed_of(body, prompt))
+        return replace(call, max_tokens=limit, params=params), prompt
 
     def _text_call(self, body: CompletionRequest) -> tuple[Call, list[int]]:
         prompt = body.ids(self._tokenizer)
         params = body.params(self._seed_of(body, prompt))
-        return Call([], body.limit(), params, body.stops, body.n, remembered=False), prompt
+        return Call([], self._limit(body, prompt), params, body.stops, body.n, remembered=False), prompt
 
-    def admits(self, request: Request) -> bool:
-        """Whether a request carries the key, in its header or as the first part of a path that has one."""
-        given = request.path_params.get("secret") or request.headers.get("authorization", "").removeprefix("Bearer ")
-        return secrets.compare_digest(given.encode(), self.secret.encode())
-
-    async def guard(self, request: Request) -> None:
-        """What every route depends on, and those of an app around this one may.
-
-        Raises:
-            ApiError: 401.
-        """
-        if not self.admits(request):
-            raise ApiError(401, WRONG_KEY, "invalid_api_key")
+    def _limit(self, body: Sampled, prompt: list[int]) -> int:
+        """Tokens of an answer; where the request names none, no more than the window has room for."""
+        room = self.conversations[body.model].engine.context - len(prompt)
+        return body.limit(max(1, min(DEFAULT_MAX_TOKENS, room)))
 
     def _seed_of(self, body: Sampled, prompt: list[int]) -> int:
         if body.seed is not None:
@@ -302,15 +297,24 @@ async def unless_gone[T](request: Request, result: asyncio.Task[T], limit_s: flo
 
 async def _explain(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
+    return _refusal(invalid(error))
+
+
+def invalid(error: RequestValidationError) -> ApiError:
+    """What is wrong with a request, by the name of the parameter."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"][1:]) or "the body"
-    return _refusal(ApiError(400, f"{where}: {first['msg']}"))
+    where = ".".join(str(part) for part in first["loc"][1:])
+    return ApiError(400, f"{where or 'the body'}: {first['msg']}", param=where or None)
 
 
 async def _unreadable(_: Request, error: Exception) -> JSONResponse:
     """A body that is no JSON, in the words of the framework."""
     assert isinstance(error, HTTPException)
     return _refusal(ApiError(error.status_code, str(error.detail)))
+
+
+def _refused_early(_: str, status: int, message: str, code: str | None) -> dict[str, Any]:
+    return ApiError(status, message, code).body()
 
 
 def _refusal(error: ApiError) -> JSONResponse:

@@ -10,16 +10,18 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from homeground.base.errors import HomegroundError
+from homeground.base.reward_number import function_name, reward_number
 from homeground.base.threads import release_workers
 from homeground.policy import chat
 from homeground.policy.load import Policy
 from homeground.rollouts.client import Identity, LocalClient
 from homeground.rollouts.conversation import Conversations
 from homeground.rollouts.engine import Engine
-from homeground.rollouts.guarded import RolloutFailedError, checked_reward, run_agent
+from homeground.rollouts.guarded import RolloutFailedError, checked_result, run_agent
 from homeground.rollouts.sampling import SamplingParams
 from homeground.rollouts.stopping import cut
 from homeground.rollouts.trajectory import AgentResult, Failure, Trajectory, Turn
@@ -103,6 +105,7 @@ class DirectSource:
         """See :class:`Source`.
 
         Raises:
+            HomegroundError: the reward function gave no finite number.
             whatever the reward function raises.
         """
         release_workers()
@@ -134,9 +137,10 @@ class DirectSource:
             completions.append(cut(completion, self._stop))
             scores.append(self._score(task, completions[-1]))
         rewards = run_async(_settle(scores)) if any(map(inspect.isawaitable, scores)) else scores
+        giver = f"the reward function '{function_name(self._reward)}'"
         return [
-            Trajectory(who.name, who.task, [turn], float(reward), outcome=completion)  # type: ignore[arg-type]
-            for (who, _, _), turn, completion, reward in zip(pending, turns, completions, rewards, strict=True)
+            Trajectory(who.name, who.task, [turn], reward_number(reward, giver, task), outcome=completion)
+            for (who, task, _), turn, completion, reward in zip(pending, turns, completions, rewards, strict=True)
         ]
 
     def _score(self, task: Prompt, completion: str) -> float | Awaitable[float]:
@@ -152,8 +156,7 @@ class DirectSource:
 
         async def one(who: Identity) -> Trajectory:
             client = LocalClient(conversations, who, temperature=self._temperature, max_tokens=self.max_tokens)
-            result: AgentResult | None = None
-            reward: float | None = None
+            result = AgentResult(None)
             failed: RolloutFailedError | None = None
             async with gate:
                 try:
@@ -163,16 +166,16 @@ class DirectSource:
                         raise RolloutFailedError(
                             Failure.NO_REWARD, f"the agent returned {returned}: return an AgentResult with a reward"
                         )
-                    reward = checked_reward(result.reward)
+                    result = checked_result(result, f"the agent '{function_name(agent)}'", tasks[who.task])
                 except RolloutFailedError as error:
-                    failed = error
+                    result, failed = replace(result, reward=None, parts={}), error
             return Trajectory(
                 who.name,
                 who.task,
                 client.turns,
-                reward,
-                parts=result.parts if result else {},
-                outcome=result.outcome if result else None,
+                result.reward,
+                parts=result.parts,
+                outcome=result.outcome,
                 error=failed.words if failed else None,
                 failure=failed.failure if failed else None,
             )

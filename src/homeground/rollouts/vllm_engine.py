@@ -53,7 +53,7 @@ class VllmEngine:
             ) from cause
         self._vllm: Any = vllm
         self._policy = policy
-        self._context = context_of(policy.model)
+        self.context = context_of(policy.model)
         self._folder = Path(tempfile.mkdtemp(prefix="homeground-vllm-"))
         self._numbers = itertools.count()
         self._version = 0
@@ -100,7 +100,7 @@ class VllmEngine:
         Raises:
             ValueError: as the sampler, or a truncation: vLLM reports log-probabilities after it, not the policy's.
         """
-        check_request(prompt_ids, max_tokens, stop, self._context)
+        check_request(prompt_ids, max_tokens, stop, self.context)
         params = params or SamplingParams()
         if params.truncates or grammar is not None:
             raise ValueError(

@@ -5,20 +5,24 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from homeground import __version__
+from homeground.base.http_guard import HttpGuard
 from homeground.rollouts import ModelServer
 from homeground.rollouts.requests import ApiError, ChatRequest
 from homeground.serve.answers import IndexAnswers
 from homeground.serve.metrics import Measured, Metrics
 from homeground.serve.page import page_routes
-from homeground.serve.refusals import explain_errors
+from homeground.serve.refusals import explain_errors, refusal
 from homeground.serve.retrieval import embedder_name, ranker_name, retrieval_routes
 
 if TYPE_CHECKING:
     from homeground.pipeline.serving import Serving
+
+OPEN_PATHS = ("/healthz", "/", "/page/files/")
+"""That need no token: whether it lives, and the page without anything to show."""
 
 
 def create_app(serving: Serving, token: str) -> FastAPI:
@@ -37,27 +41,28 @@ def create_app(serving: Serving, token: str) -> FastAPI:
         secret=token,
         seed=serving.recipe.seed,
         most_direct=serving.recipe.serve.waiting,
+        gateway=False,
     )
     app = FastAPI(title="Homeground", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     metrics = Metrics(serving.engines, lambda: models.waiting)
     explain_errors(app)
-    guarded = [Depends(models.guard)]
     answerers = serving.answerers(models.conversations)
     answers = IndexAnswers(answerers, models)
-    app.include_router(_model_routes(serving, models, answers), dependencies=guarded)
-    app.include_router(retrieval_routes(serving), dependencies=guarded)
+    app.include_router(_model_routes(serving, models, answers))
+    app.include_router(retrieval_routes(serving))
 
     async def told() -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
-    app.add_api_route("/metrics", told, dependencies=guarded, response_class=Response)
+    app.add_api_route("/metrics", told, response_class=Response)
 
     async def described() -> dict[str, Any]:
         return description(app, models.app)
 
-    app.add_api_route("/openapi.json", described, dependencies=guarded)
-    app.include_router(page_routes(serving.workspace, serving.index, models.guard, answerers, models.place))
+    app.add_api_route("/openapi.json", described)
+    app.include_router(page_routes(serving.workspace, serving.index, answerers, models.place))
     app.mount("/", models.app)
+    app.add_middleware(HttpGuard, key=token, refusal=refusal, open_paths=OPEN_PATHS)
     app.add_middleware(Measured, metrics=metrics, paths=description(app, models.app)["paths"])
     return app
 
@@ -83,7 +88,7 @@ def _model_routes(serving: Serving, models: ModelServer, answers: IndexAnswers) 
         for model in listed():
             if model["id"] == name:
                 return model
-        raise ApiError(404, f"the model {name!r} does not exist", "model_not_found")
+        raise ApiError(404, f"the model {name!r:.100} does not exist", "model_not_found")
 
     @routes.post("/chat/completions", response_model=None)
     async def chat(request: Request, body: ChatRequest) -> Any:  # pyright: ignore[reportUnusedFunction]
@@ -96,14 +101,13 @@ def _model_routes(serving: Serving, models: ModelServer, answers: IndexAnswers) 
 
 
 def description(app: FastAPI, mounted: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document of an app and of one mounted on its root; the way for gateways is left out."""
+    """The OpenAPI document of an app and of one mounted on its root."""
     own, inner = app.openapi(), mounted.openapi()
-    paths = {path: what for path, what in inner["paths"].items() if not path.startswith("/{secret}")}
     schemas = {**inner["components"]["schemas"], **own["components"]["schemas"]}
     bearer = {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}}
     return {
         **own,
-        "paths": {**paths, **own["paths"]},
+        "paths": {**inner["paths"], **own["paths"]},
         "components": {"schemas": schemas, **bearer},
         "security": [{"token": []}],
     }

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from homeground.base.threads import release_workers
 from homeground.index import Filters
-from homeground.index.tools import MOST_HITS
-from homeground.rollouts.requests import ApiError
+from homeground.index.tools import MOST_HITS, MOST_NAME
+from homeground.rollouts.requests import ApiError, Fields, Request
 
 if TYPE_CHECKING:
     from homeground.index import Index
@@ -28,13 +28,12 @@ if TYPE_CHECKING:
 MOST_TEXTS = 2048
 AT_ONCE = 32
 
-type Several = Annotated[list[str], Query(max_length=100)]
+type Several = Annotated[list[Annotated[str, Field(max_length=MOST_NAME)]], Query(max_length=100)]
 
 
-class EmbeddingRequest(BaseModel):
+class EmbeddingRequest(Request):
     """OpenAI's request for embeddings."""
 
-    model_config = ConfigDict(extra="ignore")
     model: str
     input: str | list[str] | list[int] | list[list[int]]
     encoding_format: Literal["float", "base64"] = "float"
@@ -53,17 +52,15 @@ class EmbeddingRequest(BaseModel):
         return _checked(texts, "input")
 
 
-class Document(BaseModel):
+class Document(Fields):
     """A text in an object of its own."""
 
-    model_config = ConfigDict(extra="ignore")
     text: str
 
 
-class RerankRequest(BaseModel):
+class RerankRequest(Request):
     """The request that Jina's, Cohere's and vLLM's clients send."""
 
-    model_config = ConfigDict(extra="ignore")
     query: str
     documents: list[str | Document]
     model: str | None = None
@@ -96,12 +93,13 @@ def retrieval_routes(serving: Serving) -> APIRouter:
     ) -> dict[str, Any]:
         """Hits for words, code or a name; filters as `homeground search` has them, each any number of times."""
         filters = Filters(tuple(path), tuple(language), tuple(kind), tuple(symbol))
-        hits = await run_in_threadpool(serving.search, q, k, filters)
-        return {"query": q, "hits": [hit.to_json() for hit in hits]}
+        found = await run_in_threadpool(serving.explain, q, k, filters)
+        return found.document(q)
 
     @routes.post("/v1/embeddings")
     async def embeddings(body: EmbeddingRequest) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
         """Unit vectors of texts; what is longer than the embedder reads is cut."""
+        body.check_others()
         index = await run_in_threadpool(serving.wanted_index)
         name = embedder_name(index)
         _same(body.model, name)
@@ -118,6 +116,7 @@ def retrieval_routes(serving: Serving) -> APIRouter:
     @routes.post("/v1/rerank")
     async def rerank(body: RerankRequest) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
         """Documents by relevance to a query: the index's reranker, or else the similarity of its embedder."""
+        body.check_others()
         index = await run_in_threadpool(serving.wanted_index)
         name, score = _scorer(index, body.query)
         if body.model is not None:
@@ -174,13 +173,12 @@ def _checked(texts: list[str], field: str) -> list[str]:
         raise ApiError(400, f"{field}: there is none")
     if len(texts) > MOST_TEXTS:
         raise ApiError(400, f"{field}: at most {MOST_TEXTS} at a time")
-    # Half of a surrogate pair is no text to a tokenizer.
-    return [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+    return texts
 
 
 def _same(asked: str, name: str) -> None:
     if asked != name:
-        raise ApiError(404, f"the model {asked!r} does not exist here; this one is {name!r}", "model_not_found")
+        raise ApiError(404, f"the model {asked!r:.100} does not exist here; this one is {name!r}", "model_not_found")
 
 
 def _written(vector: np.ndarray[Any, Any], form: str) -> list[float] | str:

@@ -7,6 +7,7 @@ import secrets
 from pathlib import Path
 
 from homeground.base.errors import UsageError
+from homeground.base.files import read_text
 
 SHORTEST = 16
 
@@ -26,8 +27,8 @@ def token_of(file: Path) -> str:
         if not file.exists():
             with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as made:
                 made.write(fresh_token() + "\n")
-        token = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+        token = read_text(file).strip()
+    except (OSError, UnicodeError) as error:
         raise UsageError(
             f"the token file cannot be used: {error}", where=str(file), hint="name a file that you can read and write"
         ) from None

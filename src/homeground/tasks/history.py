@@ -1,26 +1,26 @@
 """Commit tasks: a commit's subject asks for the definitions that the commit changed.
 
-Read with git itself, and only read: nothing of a repository's own configuration that could run a program is used.
+The history is read by `homeground.corpus.git`, which runs nothing that a repository configures.
 """
 
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from homeground.corpus import Chunk, chunk_lines, digest, language_of
+from homeground.corpus import Chunk, below, chunk_lines, digest, language_of, language_of_head
+from homeground.corpus.git import Repository, git_installed
+from homeground.corpus.languages import HEAD_BYTES
 from homeground.tasks.queries import QueryKind, SearchTask, answer_of
 
 _DEFINITIONS = ("function", "method", "class")
 _MOST_CHANGED = 5
 _LEAST_WORDS = 3
 _COMMITS = 400
-_TIMEOUT_S = 60
+_LOG_SECONDS = 60
 _NO_QUESTION = re.compile(r"(merge|revert|bump|release|fixup|squash|wip)\b", re.IGNORECASE)
 _HUNK = re.compile(r"@@ -\S+ \+(\d+)(?:,(\d+))? @@")
 
@@ -37,7 +37,7 @@ class _Commit:
 
 def is_repository(root: Path) -> bool:
     """Whether git knows the folder's history."""
-    return shutil.which("git") is not None and root.is_dir() and bool(_git(root, "rev-parse", "--git-dir"))
+    return git_installed() and Repository.around(root) is not None
 
 
 def commit_tasks(root: Path, chunks: Iterable[Chunk], before: str = "") -> list[SearchTask]:
@@ -55,7 +55,11 @@ def commit_tasks(root: Path, chunks: Iterable[Chunk], before: str = "") -> list[
         if chunk.kind in _DEFINITIONS:
             known[chunk.path, chunk.symbol].append(chunk)
     paths = {path for path, _ in known}
-    commits = list(_commits(root))
+    repository = Repository.around(root)
+    if repository is None:
+        return []
+    way = below(repository.top, root)
+    commits = list(_commits(repository, way))
     times = Counter(commit.subject.lower() for commit in commits)
     found: list[SearchTask] = []
     for commit in commits:
@@ -65,7 +69,7 @@ def commit_tasks(root: Path, chunks: Iterable[Chunk], before: str = "") -> list[
             (before + path, symbol)
             for path, spans in commit.lines.items()
             if before + path in paths
-            for symbol in _changed_symbols(root, commit.hash, path, spans)
+            for symbol in _changed_symbols(repository, commit.hash, way + path, spans)
         }
         answers = [answer_of(known[one], *one) for one in sorted(changed) if one in known]
         if answers and len(changed) <= _MOST_CHANGED:
@@ -78,11 +82,16 @@ def _asks(subject: str) -> bool:
     return len(subject.split()) >= _LEAST_WORDS and not _NO_QUESTION.match(subject)
 
 
-def _commits(root: Path) -> Iterator[_Commit]:
-    """The newest commits with the lines that they added or changed."""
-    text = _git(
-        root, "log", "--no-merges", f"--max-count={_COMMITS}", "--relative", "--format=%x00%H%x00%s%x00", "--patch",
-        "--unified=0", "--no-color", "--no-ext-diff", "--no-textconv", "--no-show-signature", "--no-renames", "--", ".",
+def _commits(repository: Repository, way: str) -> Iterator[_Commit]:
+    """The newest commits with the lines that they added or changed in a folder, whose path ends in "/"."""
+    head = repository.head()
+    if not head:
+        return
+    inside = [f"--relative={way}", head, "--", way] if way else [head, "--"]
+    text = repository.read(
+        "log", "--no-merges", f"--max-count={_COMMITS}", "--format=%x00%H%x00%s%x00", "--patch", "--unified=0",
+        "--no-color", "--no-ext-diff", "--no-textconv", "--no-show-signature", "--no-renames", *inside,
+        errors="replace", seconds=_LOG_SECONDS,
     )  # fmt: skip
     _, *parts = text.split("\0")
     for at in range(0, len(parts) - 2, 3):
@@ -97,9 +106,9 @@ def _commits(root: Path) -> Iterator[_Commit]:
         yield commit
 
 
-def _changed_symbols(root: Path, commit: str, path: str, spans: Sequence[tuple[int, int]]) -> set[str]:
-    language = language_of(path)
-    source = _git(root, "show", f"{commit}:./{path}")
+def _changed_symbols(repository: Repository, commit: str, path: str, spans: Sequence[tuple[int, int]]) -> set[str]:
+    source = repository.read("cat-file", "blob", f"{commit}:{path}", errors="replace")
+    language = language_of(path) or language_of_head(source[:HEAD_BYTES].encode())
     if language is None or not source:
         return set()
     return {
@@ -107,15 +116,3 @@ def _changed_symbols(root: Path, commit: str, path: str, spans: Sequence[tuple[i
         for chunk in chunk_lines(path, source.split("\n"), language)
         if chunk.kind in _DEFINITIONS and any(chunk.start <= last and first <= chunk.end for first, last in spans)
     }
-
-
-def _git(root: Path, *arguments: str) -> str:
-    """What a git command prints; nothing when it fails."""
-    # A repository may name programs to run in its own settings: these are the ones that these commands would start.
-    safe: Mapping[str, str] = {"core.fsmonitor": "false", "core.quotePath": "false", "core.pager": "cat"}
-    command = ["git", "-C", str(root), *(part for pair in safe.items() for part in ("-c", "=".join(pair))), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=_TIMEOUT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""

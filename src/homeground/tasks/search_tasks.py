@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from homeground.base.errors import HomegroundError
-from homeground.corpus import Chunk, below, digest
+from homeground.corpus import Chunk, below, digest, own_name
 from homeground.index import Index
 from homeground.tasks.headings import heading_tasks
 from homeground.tasks.history import commit_tasks, is_repository
@@ -99,11 +99,11 @@ def docstring_tasks(tasks: Sequence[LookupTask], chunks: Iterable[Chunk]) -> lis
 def identifier_tasks(chunks: Iterable[Chunk], held: Iterable[Chunk]) -> list[SearchTask]:
     """A task for each definition whose bare name no other has: the name, as someone types it who has read it."""
     parts = _by_symbol(chunk for chunk in chunks if chunk.kind in _DEFINITIONS)
-    times = Counter(symbol.rpartition(".")[2] for _, symbol in parts)
+    times = Counter(own_name(symbol) for _, symbol in parts)
     asked = dict.fromkeys((chunk.path, chunk.symbol) for chunk in held)
     found: list[SearchTask] = []
     for path, symbol in asked:
-        name = symbol.rpartition(".")[2]
+        name = own_name(symbol)
         if (path, symbol) in parts and times[name] == 1 and len(name) >= _LEAST_NAME:
             answer = answer_of(parts[path, symbol], path, symbol)
             found.append(SearchTask(digest(QueryKind.IDENTIFIER, path, symbol), QueryKind.IDENTIFIER, name, (answer,)))

@@ -12,6 +12,7 @@ import os
 import warnings
 from hashlib import sha256
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from homeground.base.errors import HomegroundError
 from homeground.base.fulldisk import is_full
 from homeground.base.hardware import free_disk_mb
+from homeground.base.model_files import is_finite
 
 KEPT = 2
 """The newest so many checkpoints stay: the last one, and one to fall back on."""
@@ -59,6 +61,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             ) from error
         staging.rename(target)
 
+    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
+        """See Lightning; nothing but tensors and plain values is ever read.
+
+        Raises:
+            HomegroundError: the file holds other objects, or weights that are not finite.
+        """
+        del weights_only
+        return _read(Path(path), map_location)
+
 
 def step_file(folder: Path, step: int) -> Path:
     """Where the checkpoint of a step lies."""
@@ -96,7 +107,25 @@ def adapter_at(checkpoint: Path) -> dict[str, torch.Tensor] | None:
     """The adapter that a checkpoint holds; None when it is missing or damaged."""
     if not is_whole(checkpoint):
         return None
-    return torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    return _read(checkpoint)["state_dict"]
+
+
+def _read(checkpoint: Path, map_location: Any = "cpu") -> dict[str, Any]:
+    hint = "delete it: --resume then goes on from the checkpoint before, or from the start"
+    try:
+        found: dict[str, Any] = torch.load(checkpoint, map_location=map_location, weights_only=True)
+        adapter: dict[str, torch.Tensor] = found["state_dict"]
+    except (UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+        raise HomegroundError(
+            f"this checkpoint cannot be read: {str(error).splitlines()[0]}", where=str(checkpoint), hint=hint
+        ) from error
+    if spoilt := [name for name, tensor in adapter.items() if not is_finite(tensor)]:
+        raise HomegroundError(
+            f"the tensor '{spoilt[0]}' has values that are not finite (NaN or infinity)",
+            where=str(checkpoint),
+            hint=hint,
+        )
+    return found
 
 
 def done_steps(folder: Path) -> int:

@@ -112,6 +112,11 @@ class PolicyModule(lightning.LightningModule):
         optimizer.step()
         optimizer.zero_grad()
         moved = torch.stack([(p.detach() - b).norm() for p, b in zip(parameters, before, strict=True)]).norm()
+        if not torch.isfinite(moved):
+            raise HomegroundError(
+                f"the training has diverged: step {self.global_step} made the adapter's weights not finite",
+                hint="lower the learning rate and train again; the last checkpoint is untouched",
+            )
         return {
             "grad_norm": float(norm),
             "weight_change": float(moved),

@@ -34,6 +34,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from homeground.base.errors import UsageError
+from homeground.base.files import read_text
 from homeground.policy import chat
 from homeground.rollouts.trajectory import Trajectory, Turn
 
@@ -124,8 +125,8 @@ def load_traces(file: Path, tasks: Sequence[Any]) -> Experts:
         UsageError: the file is missing, a line of it is no trace, or none is of these tasks.
     """
     try:
-        lines = file.read_text("utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(file).split("\n")
+    except (OSError, UnicodeError) as error:
         raise UsageError(f"the traces cannot be read: {error}", where=str(file), hint=_HINT) from None
     found: dict[str, list[ExpertTrace]] = {}
     for number, line in enumerate(lines, start=1):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from homeground.base.files import staged_folder
+from homeground.base.model_files import loading, refuse_not_finite, weight_files
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -100,7 +101,9 @@ def train_retriever(
     from transformers import PrinterCallback
 
     torch.manual_seed(settings.seed)
-    model, loss, parts = _PARTS[kind](base, settings)
+    refuse_not_finite(weight_files(base))
+    with loading(f"the encoder that the {kind} is trained from", base, "give a sentence-transformers encoder"):
+        model, loss, parts = _PARTS[kind](base, settings)
     with tempfile.TemporaryDirectory() as scratch:
         trainer = parts.trainer(
             model=model,

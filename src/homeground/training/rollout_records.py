@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from homeground.base.rolloutlog import Group
 from homeground.policy.chat import end_token
-from homeground.rollouts.tool_calls import find_calls
+from homeground.rollouts.tool_calls import begun_thinking, find_calls
 from homeground.rollouts.trajectory import Trajectory, Turn
 from homeground.training.off_policy import Guide, Origin
 
@@ -85,12 +85,14 @@ def _turn(tokenizer: PreTrainedTokenizerBase, turn: Turn, before: list[int]) -> 
     prompt = list(turn.prompt_ids)
     continues = prompt[: len(before)] == before
     ended = bool(turn.ids) and turn.ids[-1] == end_token(tokenizer)
-    _, calls = find_calls(_text(tokenizer, turn.ids[:-1] if ended else turn.ids), None)
+    text, thinking = _text(tokenizer, turn.ids[:-1] if ended else turn.ids), begun_thinking(tokenizer, prompt)
+    found = find_calls(text, None, thinking=thinking)
     return {
         "read": _kept(_text(tokenizer, prompt[len(before) :] if continues else prompt)),
         "wrote": _kept(_text(tokenizer, turn.ids)),
         # As OpenAI has them: arguments are a text.
-        "tool_calls": [{"name": call.name, "arguments": json.dumps(call.arguments)} for call in calls],
+        "tool_calls": [{"name": call.name, "arguments": json.dumps(call.arguments)} for call in found.calls],
+        "malformed_calls": found.malformed,
         "prompt_tokens": len(prompt),
         "tokens": len(turn.ids),
         "finish_reason": turn.finish_reason,

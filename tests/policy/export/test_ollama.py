@@ -90,6 +90,66 @@ def test_a_template_that_does_more_is_refused_where_it_parts():
     assert "export 'gguf'" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "{",
+        "{{",
+        "{{{",
+        "}}",
+        "{{ .Content }}",
+        "{{ end }}",
+        '"""',
+        '"' * 4,
+        '"' * 5,
+        "{%",
+        "{# x #}",
+        "\\",
+        "-",
+        "`",
+        '{"a": {}}',
+    ],
+)
+def test_braces_and_quotes_of_a_template_are_text(words, tmp_path):
+    tokenizer = tiny.tokenizer()
+    literal = "{{ " + repr(words) + " }}"
+    tokenizer.chat_template = (
+        tiny.CHATML.replace("Be brief.", literal)
+        .replace("{{ m['content'] }}", literal + "{{ m['content'] }}" + literal)
+        .replace("assistant\n{% endif %}", "assistant\n" + literal + "{% endif %}")
+    )
+    go = chat_form(tokenizer).go()
+    for messages in ([SYSTEM, *TURNS], TURNS[:1], TURNS):
+        assert rendered(go, messages) == prompt_text(tokenizer, messages)
+    # As Go's lexer reads it: an action begins with the first two braces, and ends with the next two outside of texts.
+    actions = re.findall(r'\{\{(?:"(?:[^"\\]|\\.)*"|.)*?\}\}', go, re.DOTALL)
+    assert all(re.fullmatch(r'\{\{ (?:"(?:[^"\\]|\\.)*"|[^{}"]|"\w+")+ \}\}', action) for action in actions)
+    write_modelfile(tmp_path / "Modelfile", "a.gguf", tokenizer, GenerationConfig())
+    text = (tmp_path / "Modelfile").read_text()
+    assert text.split('"""')[1] == go
+    assert text.count('"""') == 2
+
+
+@pytest.mark.parametrize("date", ["{{ strftime_now('%d %b %Y') }}", "{{ ['a', 'b'] | random }}"])
+def test_a_template_that_writes_the_date_is_refused(date):
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = tiny.CHATML.replace("Be brief.", f"Today Date: {date}")
+    with pytest.raises(HomegroundError, match="changes with each rendering") as caught:
+        chat_form(tokenizer)
+    assert "export 'gguf'" in caught.value.hint
+
+
+@pytest.mark.parametrize("mark", ['<|"end"|>', "<\\end>", "<end>\n"])
+def test_a_stop_that_cannot_be_written_is_refused(mark, tmp_path):
+    tokenizer = tiny.tokenizer()
+    tokenizer.add_special_tokens({"eos_token": mark})
+    tokenizer.chat_template = tiny.CHATML.replace("<|im_end|>", "{{ eos_token }}")
+    with pytest.raises(HomegroundError, match="no way to write quotes, backslashes and line breaks") as caught:
+        write_modelfile(tmp_path / "Modelfile", "a.gguf", tokenizer, GenerationConfig())
+    assert "export 'gguf'" in caught.value.hint
+    assert not (tmp_path / "Modelfile").exists()
+
+
 def test_the_modelfile_names_file_template_and_stops(tmp_path):
     tokenizer = FAMILIES["Llama 3"].tokenizer()
     write_modelfile(tmp_path / "Modelfile", "a.gguf", tokenizer, GenerationConfig(eos_token_id=tokenizer.eos_token_id))

@@ -7,7 +7,13 @@
   declarator: (function_declarator declarator: (qualified_identifier) @name))) @method
 (function_definition declarator: (reference_declarator
   (function_declarator declarator: (qualified_identifier) @name))) @method
+(function_definition declarator: (qualified_identifier name: (operator_cast)) @name) @method
 (function_definition declarator: [
+  (operator_cast) @name
+  (pointer_declarator declarator: (pointer_declarator declarator: (pointer_declarator
+    declarator: (function_declarator declarator: (identifier) @name))))
+  (function_declarator declarator: (parenthesized_declarator (pointer_declarator
+    declarator: (function_declarator declarator: (identifier) @name))))
   (function_declarator declarator: (_) @name)
   (pointer_declarator declarator: (function_declarator declarator: (_) @name))
   (pointer_declarator declarator: (pointer_declarator declarator: (function_declarator declarator: (_) @name)))
@@ -28,6 +34,33 @@
   (pointer_declarator declarator: (function_declarator declarator: (_) @name))
   (reference_declarator (function_declarator declarator: (_) @name))
 ]) @member
+
+(field_declaration_list (declaration declarator: (operator_cast) @name) @member)
+(translation_unit (declaration declarator: [
+  (function_declarator declarator: [(identifier) (destructor_name) (operator_name)] @name)
+  (pointer_declarator declarator: (function_declarator declarator: [(identifier) (destructor_name) (operator_name)] @name))
+  (reference_declarator (function_declarator declarator: [(identifier) (destructor_name) (operator_name)] @name))
+]) @member)
+(declaration_list (declaration declarator: [
+  (function_declarator declarator: [(identifier) (destructor_name) (operator_name)] @name)
+  (pointer_declarator declarator: (function_declarator declarator: [(identifier) (destructor_name) (operator_name)] @name))
+  (reference_declarator (function_declarator declarator: [(identifier) (destructor_name) (operator_name)] @name))
+]) @member)
+(field_declaration_list (declaration declarator: [
+  (function_declarator declarator: [(identifier) (destructor_name) (operator_name)] @name)
+  (pointer_declarator declarator: (function_declarator declarator: [(identifier) (destructor_name) (operator_name)] @name))
+  (reference_declarator (function_declarator declarator: [(identifier) (destructor_name) (operator_name)] @name))
+]) @member)
+(preproc_if (declaration declarator: [
+  (function_declarator declarator: [(identifier) (destructor_name) (operator_name)] @name)
+  (pointer_declarator declarator: (function_declarator declarator: [(identifier) (destructor_name) (operator_name)] @name))
+  (reference_declarator (function_declarator declarator: [(identifier) (destructor_name) (operator_name)] @name))
+]) @member)
+(preproc_ifdef (declaration declarator: [
+  (function_declarator declarator: [(identifier) (destructor_name) (operator_name)] @name)
+  (pointer_declarator declarator: (function_declarator declarator: [(identifier) (destructor_name) (operator_name)] @name))
+  (reference_declarator (function_declarator declarator: [(identifier) (destructor_name) (operator_name)] @name))
+]) @member)
 
 (call_expression function: (identifier) @call)
 (call_expression function: (field_expression argument: (_) @qualifier field: (_) @call))

@@ -15,6 +15,9 @@
 (assignment_expression
   left: [(identifier) (member_expression)] @name
   right: [(arrow_function) (function_expression) (generator_function)]) @function
+(assignment_expression
+  left: (subscript_expression object: (_) @owner index: (_) @name)
+  right: [(arrow_function) (function_expression) (generator_function)]) @function
 (pair key: (_) @name value: [(arrow_function) (function_expression)]) @function
 
 (call_expression function: (identifier) @call)

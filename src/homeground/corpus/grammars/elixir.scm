@@ -13,6 +13,21 @@
 ])) @function
   (#any-of? @_word "def" "defp" "defdelegate" "defguard" "defguardp"))
 ((call target: (identifier) @_word (arguments . [
+  (binary_operator left: (identifier) @name operator: "when")
+  (binary_operator operator: _ @name)
+  (binary_operator left: (binary_operator operator: _ @name) operator: "when")
+  (unary_operator operator: _ @name)
+])) @function
+  (#any-of? @_word "def" "defp")
+  (#not-match? @name "^(when|[\\\\]+)$"))
+((call target: (identifier) @_word (arguments . [
+  (binary_operator operator: _ @name)
+  (binary_operator left: (binary_operator operator: _ @name) operator: "when")
+  (unary_operator operator: _ @name)
+])) @macro
+  (#any-of? @_word "defmacro" "defmacrop")
+  (#not-match? @name "^(when|[\\\\]+)$"))
+((call target: (identifier) @_word (arguments . [
   (identifier) @name
   (call target: (identifier) @name)
   (binary_operator left: (call target: (identifier) @name))

@@ -4,14 +4,20 @@
 (instance_declarations (signature) @lead)
 
 (declarations (function name: (_) @name) @function)
-(declarations (bind name: (variable) @name) @function)
+(declarations (bind name: [(variable) (prefix_id)] @name) @function)
 (instance_declarations (function name: (_) @name) @function)
-(instance_declarations (bind name: (variable) @name) @function)
+(instance_declarations (bind name: [(variable) (prefix_id)] @name) @function)
 (class_declarations (function name: (_) @name) @function)
-(data_type name: (_) @name) @type
+(declarations (function [
+  (infix operator: (_) @name)
+  (function_head_parens (infix operator: (_) @name))
+]) @function)
+(instance_declarations (function (infix operator: (_) @name)) @function)
+(class_declarations (function (infix operator: (_) @name)) @function)
+(data_type [name: (_) @name (infix operator: (_) @name)]) @type
 (newtype name: (_) @name) @type
-(type_synonym name: (_) @name) @type
-(class name: (_) @name) @interface
+(type_synonym [name: (_) @name (infix operator: (_) @name)]) @type
+(class [name: (_) @name (infix operator: (_) @name)]) @interface
 (instance name: (_) @name patterns: (_) @name) @impl
 
 (class_declarations (signature name: (_) @name) @member)

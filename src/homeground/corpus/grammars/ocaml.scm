@@ -1,7 +1,8 @@
 (comment) @comment
 
-(value_definition (let_binding pattern: (value_name) @name . (parameter))) @function
-(value_definition (let_binding pattern: (value_name) @name body: [(function_expression) (fun_expression)])) @function
+(value_definition (let_binding
+  pattern: [(value_name) (parenthesized_operator)] @name . (abstract_type)* . (parameter))) @function
+(value_definition (let_binding pattern: [(value_name) (parenthesized_operator)] @name body: [(function_expression) (fun_expression)])) @function
 (type_definition . (type_binding name: (_) @name)) @type
 (exception_definition (constructor_declaration (constructor_name) @name)) @type
 (module_definition (module_binding (module_name) @name body: (structure))) @module
@@ -9,9 +10,9 @@
 (module_type_definition (module_type_name) @name) @interface
 (class_definition . (class_binding (class_name) @name)) @class
 (method_definition (method_name) @name) @method
-(external (value_name) @name) @function
+(external [(value_name) (parenthesized_operator)] @name) @function
 
-(value_specification (value_name) @name) @function
+(value_specification [(value_name) (parenthesized_operator)] @name) @function
 
 (application_expression function: (value_path . (value_name) @call))
 (application_expression function: (value_path (module_path) @qualifier (value_name) @call))

@@ -8,13 +8,15 @@
 (class_declaration "enum" name: (_) @name) @enum
 (class_declaration "extension" name: (_) @name) @impl
 (protocol_declaration name: (_) @name) @interface
-(function_declaration name: (simple_identifier) @name) @function
+(function_declaration "func" . name: _ @name) @function
+(protocol_body (subscript_declaration "subscript" @name) @member)
+(subscript_declaration "subscript" @name) @method
 (init_declaration "init" @name) @method
 (deinit_declaration "deinit" @name) @method
 (property_declaration name: (pattern bound_identifier: (_) @name) computed_value: (_)) @method
 (typealias_declaration name: (type_identifier) @name) @type
 
-(protocol_function_declaration name: (simple_identifier) @name) @member
+(protocol_function_declaration "func" . name: _ @name) @member
 
 (call_expression . (simple_identifier) @call)
 (call_expression . (navigation_expression

@@ -65,8 +65,8 @@ class GeneralOutcome:
 
 @cache
 def probe_id() -> str:
-    """A hash of the probe's content: outcomes compare only within one."""
-    return digest(_read("prose.txt"), _read("reasoning.jsonl"))[:12]
+    """A hash of the probe's content and of how it is rendered: outcomes compare only within one."""
+    return digest(_read("prose.txt"), _read("reasoning.jsonl"), "behind the tokenizer's begin mark")[:12]
 
 
 def run_general_probe(policy: Policy, on_done: Callable[[int], None] = lambda _: None) -> GeneralOutcome:

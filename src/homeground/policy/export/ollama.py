@@ -25,6 +25,8 @@ from homeground.policy.export.gguf_tokenizer import added_beginning
 from homeground.policy.export.merged import end_tokens
 
 _SYSTEM, _USER, _ASSISTANT = "Qsystemq", "Quserq", "Qassistantq"
+_CHANGING = re.compile(r"\bstrftime_now\b|\|\s*random\b")
+_INSTEAD = "export 'gguf' and use it with llama.cpp, which reads the model's own template"
 _ROLES = {"system": _SYSTEM, "user": _USER, "assistant": _ASSISTANT}
 
 
@@ -86,8 +88,15 @@ def chat_form(tokenizer: PreTrainedTokenizerBase) -> ChatForm:
     """The form of a tokenizer's chat template.
 
     Raises:
-        HomegroundError: it has none, or does more than put texts around contents.
+        HomegroundError: it has none, writes a date, or does more than put texts around contents.
     """
+    if (found := _CHANGING.search(tokenizer.get_chat_template() if tokenizer.chat_template else "")) is not None:
+        raise HomegroundError(
+            f"this chat template writes what changes with each rendering ({found[0]}), such as today's date, which a "
+            "Modelfile would keep as it is today",
+            where=str(tokenizer.name_or_path),
+            hint=_INSTEAD,
+        )
     form = _read(tokenizer)
     for messages in _samples(with_system="system" in form.before or form.folded is not None):
         expected, ours = prompt_text(tokenizer, messages), form.text(messages)
@@ -135,10 +144,17 @@ def write_modelfile(path: Path, gguf: str, tokenizer: PreTrainedTokenizerBase, c
         config: names the end tokens.
 
     Raises:
-        HomegroundError: the chat template has another kind of form.
+        HomegroundError: the chat template has another kind of form, or an answer ends in what cannot be written.
     """
     form = chat_form(tokenizer)
-    stops = [f"PARAMETER stop {json.dumps(text, ensure_ascii=False)}" for text in stop_texts(tokenizer, config)]
+    texts = stop_texts(tokenizer, config)
+    if odd := [text for text in texts if not text.isprintable() or '"' in text or "\\" in text]:
+        raise HomegroundError(
+            f"answers stop at {odd[0]!r}, and a Modelfile has no way to write quotes, backslashes and line breaks",
+            where=str(tokenizer.name_or_path),
+            hint=_INSTEAD,
+        )
+    stops = [f'PARAMETER stop "{text}"' for text in texts]
     lines = [f"FROM ./{gguf}", f'TEMPLATE """{form.go()}"""', *stops]
     atomic_write_text(path, "\n".join(lines) + "\n")
     return form
@@ -185,8 +201,11 @@ def _behind_common(tokenizer: PreTrainedTokenizerBase, text: str, other: str) ->
 
 
 def _go(text: str) -> str:
-    """A text inside a Go template in a Modelfile: neither its braces nor its quotes mean anything there."""
-    return text.replace("{{", '{{ "{{" }}').replace('"""', '""{{ "\\"" }}')
+    """A text inside a Go template in a Modelfile: neither its braces nor its quotes mean anything there.
+
+    A single brace is put in a string too: with the braces of an action behind it, it would be another beginning.
+    """
+    return re.sub(r'\{+|"{3,}', lambda found: f"{{{{ {json.dumps(found[0])} }}}}", text)
 
 
 def _other(tokenizer: PreTrainedTokenizerBase, expected: str, ours: str) -> HomegroundError:
@@ -197,5 +216,5 @@ def _other(tokenizer: PreTrainedTokenizerBase, expected: str, ours: str) -> Home
         "this chat template does more than put texts around contents, which an Ollama template cannot follow: "
         f"it gives {expected[place : place + 40]!r} where texts give {ours[place : place + 40]!r}",
         where=str(tokenizer.name_or_path),
-        hint="export 'gguf' and use it with llama.cpp, which reads the model's own template",
+        hint=_INSTEAD,
     )

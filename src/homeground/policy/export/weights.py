@@ -12,19 +12,19 @@ not the model twice.
 from __future__ import annotations
 
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel, get_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import ModulesToSaveWrapper
 from safetensors import safe_open
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from homeground.base.errors import HomegroundError
+from homeground.base.model_files import is_finite, read_config
+from homeground.policy.adapter_files import read_adapter, with_adapter
 from homeground.policy.load import Policy
 from homeground.policy.quantize import dequantized, quantized_layers
 
@@ -45,11 +45,12 @@ class MergedWeights:
 
     def __init__(self, base: Path, adapter: Path | None = None, quantized: Policy | None = None) -> None:
         self.base = base
-        self.config: PreTrainedConfig = AutoConfig.from_pretrained(str(base))
+        self.config: PreTrainedConfig = read_config(base)
         self._files = _files_by_tensor(base)
         self._model = _hollow(self.config)
         self._check_names()
-        self._peft = _with_adapter(self._model, adapter) if adapter is not None else None
+        if adapter is not None:
+            with_adapter(self._model, adapter, read_adapter(adapter, self._model), trainable=False)
         self._rounded = quantized_layers(quantized.model) if quantized is not None else {}
         self._began = quantized.start.factors if quantized is not None and quantized.start is not None else {}
         self._modules = dict(self._model.named_modules())
@@ -75,7 +76,21 @@ class MergedWeights:
             return file.get_slice(self._stored(name))[:0].dtype
 
     def tensor(self, name: str) -> Tensor:
-        """A tensor of the merged model on the CPU, float32 where the adapter changed it, else as it is stored."""
+        """A tensor of the merged model on the CPU, float32 where the adapter changed it, else as it is stored.
+
+        Raises:
+            HomegroundError: a value of it is NaN or infinite.
+        """
+        merged = self._tensor(name)
+        if not is_finite(merged):
+            raise HomegroundError(
+                f"the tensor '{name}' has values that are not finite (NaN or infinity)",
+                where=str(self.base),
+                hint="fetch the model again, or take an earlier checkpoint of the training",
+            )
+        return merged
+
+    def _tensor(self, name: str) -> Tensor:
         path, _, parameter = name.rpartition(".")
         module = self._modules.get(path)
         if isinstance(module, ModulesToSaveWrapper):
@@ -151,7 +166,7 @@ def _files_by_tensor(folder: Path) -> dict[str, Path]:
 def _hollow(config: PreTrainedConfig) -> PreTrainedModel:
     """The model's modules, each parameter one zero shown in its shape: PEFT sees a CPU model that takes no memory."""
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             setattr(module, name, _without_values(parameter))
@@ -161,33 +176,6 @@ def _hollow(config: PreTrainedConfig) -> PreTrainedModel:
 
 def _without_values(parameter: Tensor) -> nn.Parameter:
     return nn.Parameter(torch.zeros((), dtype=torch.float32).expand(parameter.shape), requires_grad=False)
-
-
-def _with_adapter(model: PreTrainedModel, adapter: Path) -> PeftModel:
-    file = adapter / "adapter_model.safetensors"
-    if not file.is_file():
-        raise HomegroundError("no adapter there", where=str(adapter), hint="run `homeground sft` first")
-    hint = "an adapter fits only the base that it was trained on"
-    try:
-        with warnings.catch_warnings():
-            # PEFT asks transformers a question under its old name, and warns of tied embeddings, which are untied here.
-            warnings.simplefilter("ignore")
-            peft = PeftModel.from_pretrained(model, str(adapter), low_cpu_mem_usage=True, use_safetensors=True)
-        with safe_open(file, "pt") as tensors:
-            different = set(tensors.keys()) ^ set(get_peft_model_state_dict(peft))
-    except (RuntimeError, ValueError) as cause:
-        why = str(cause).splitlines()[0]
-        raise HomegroundError(
-            f"the adapter does not fit this base model: {why}", where=str(adapter), hint=hint
-        ) from cause
-    if different:
-        raise HomegroundError(
-            f"the adapter does not fit this base model: {len(different)} tensors are missing or left over, "
-            f"{min(different)} among them",
-            where=str(adapter),
-            hint=hint,
-        )
-    return peft
 
 
 def _trained_bias(base: nn.Module, parameter: str, stored: Tensor) -> Tensor:

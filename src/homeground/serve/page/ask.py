@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from homeground.base.errors import HomegroundError, UsageError
+from homeground.rollouts.requests import Fields
 
 if TYPE_CHECKING:
     from homeground.agents.answering import Answerer
@@ -20,7 +21,7 @@ MOST_MESSAGES = 200
 MOST_CHARACTERS = 200_000
 
 
-class Said(BaseModel):
+class Said(Fields):
     """One message of a conversation."""
 
     model_config = ConfigDict(extra="forbid")
@@ -28,7 +29,7 @@ class Said(BaseModel):
     content: str = Field(max_length=MOST_CHARACTERS)
 
 
-class Asked(BaseModel):
+class Asked(Fields):
     """A conversation whose last message wants an answer."""
 
     model_config = ConfigDict(extra="forbid")
@@ -68,7 +69,7 @@ def _named(models: Mapping[str, Answerer], name: str | None) -> Answerer:
     if not models:
         raise UsageError("no model is served", where="model", hint="train one, then start homeground serve again")
     if name is not None and name not in models:
-        raise UsageError(f"no model is called '{name}'", where="model", hint=f"there are: {', '.join(models)}")
+        raise UsageError(f"no model is called {name!r:.100}", where="model", hint=f"there are: {', '.join(models)}")
     return next(iter(models.values())) if name is None else models[name]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from homeground.corpus import Skip
+from homeground.corpus import Skip, nfc
 from homeground.index import Index
 
 PAGE = 200
@@ -17,6 +17,7 @@ WHY = {
     Skip.UNSUPPORTED: "of a kind that is not read",
     Skip.TOO_LARGE: "too large (corpus.max_file_kb)",
     Skip.BINARY: "binary",
+    Skip.UNDECODABLE: "text in no known encoding",
     Skip.MINIFIED: "minified",
     Skip.GENERATED: "generated",
     Skip.LOCK_FILE: "a lock file",
@@ -65,9 +66,11 @@ def facts(index: Index) -> dict[str, Any]:
 
 def files(index: Index, like: str, language: str, skip: int) -> dict[str, Any]:
     """`{"files", "total"}`: those whose path holds `like`, in any case of letters, from the `skip`-th on."""
-    wanted = like.casefold()
+    wanted = nfc(like).casefold()
     found = [
-        one for one in index.listed() if wanted in one.path.casefold() and (not language or one.language == language)
+        one
+        for one in index.listed()
+        if wanted in nfc(one.path).casefold() and (not language or one.language == language)
     ]
     return {"files": [one._asdict() for one in found[skip : skip + PAGE]], "total": len(found)}
 
@@ -77,11 +80,11 @@ def left_out(index: Index, like: str, reason: str, skip: int) -> dict[str, Any]:
     kept = index.left_out()
     if kept is None:
         return {"left_out": [], "total": 0, "whole": False}
-    wanted = like.casefold()
+    wanted = nfc(like).casefold()
     found = [
         {"root": root, "path": path, "reason": why}
         for root, path, why in kept.listed
-        if wanted in path.casefold() and (not reason or why == reason)
+        if wanted in nfc(path).casefold() and (not reason or why == reason)
     ]
     whole = len(kept.listed) == sum(kept.counts.values())
     return {"left_out": found[skip : skip + PAGE], "total": len(found), "whole": whole}

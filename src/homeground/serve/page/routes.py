@@ -1,17 +1,18 @@
-"""The routes of the page. Everything but its files wants the key."""
+"""The routes of the page; the guard of the app around them lets only its files be read without the key."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from starlette.concurrency import run_in_threadpool
 
 from homeground.base.errors import UsageError
 from homeground.base.run_list import named_runs
 from homeground.base.workspace import RunFolder, Workspace
 from homeground.index import Index, Tools
+from homeground.index.tools import MOST_NAME
 from homeground.serve.page import indexed, runs
 from homeground.serve.page.ask import ask_routes
 from homeground.serve.page.static import file_routes
@@ -21,22 +22,21 @@ if TYPE_CHECKING:
 
 type Skipped = Annotated[int, Query(ge=0, le=2**53)]
 """Rows, or bytes of a file, that were given before."""
+type Name = Annotated[str, Query(max_length=MOST_NAME)]
 type Step = Annotated[int, Query(ge=0, le=10**9)]
 
 
 def page_routes(
     workspace: Workspace,
     index: Index | None,
-    guard: Callable[..., Any],
     models: Mapping[str, Answerer],
     place: Callable[..., Any],
 ) -> APIRouter:
-    """The page's files, for anyone, and what they show, for those with the key.
+    """The page's files, and what they show.
 
     Args:
         workspace: whose runs are shown.
         index: what is listed and read; None where nothing is indexed.
-        guard: a dependency that refuses requests without the key.
         models: who answers questions, by name, the one to ask first; may be empty.
         place: a dependency that an answer holds until it ends; refuses where too many run.
 
@@ -45,7 +45,7 @@ def page_routes(
     """
     router = APIRouter()
     router.include_router(file_routes())
-    shown = APIRouter(prefix="/page", dependencies=[Depends(guard)], tags=["page"])
+    shown = APIRouter(prefix="/page", tags=["page"])
     for routes in (_run_routes(workspace), _index_routes(index), ask_routes(models, place)):
         shown.include_router(routes)
     router.include_router(shown)
@@ -54,7 +54,6 @@ def page_routes(
 
 def _index_routes(index: Index | None) -> APIRouter:
     router = APIRouter()
-    tools = Tools(index) if index is not None else None
 
     def there() -> Index:
         if index is None:
@@ -63,27 +62,28 @@ def _index_routes(index: Index | None) -> APIRouter:
         return index
 
     def lines(path: str, start: int, end: int | None) -> dict[str, Any]:
-        return (tools or Tools(there())).read(path, start, end)
+        index = there()
+        return index.at_newest(lambda: Tools(index).read(path, start, end))
 
     @router.get("/read")
-    async def read(path: str, start: int = 1, end: int | None = None) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
+    async def read(path: Name, start: int = 1, end: int | None = None) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
         """Lines of an indexed file, as the index holds them; at most 400."""
         return await run_in_threadpool(lines, path, start, end)
 
     @router.get("/index")
     async def facts() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
         """What is indexed, and how many files were left out why."""
-        return await run_in_threadpool(lambda: indexed.facts(there()))
+        return await run_in_threadpool(there().at_newest, lambda: indexed.facts(there()))
 
     @router.get("/index/files")
-    async def files(like: str = "", language: str = "", skip: Skipped = 0) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
+    async def files(like: Name = "", language: Name = "", skip: Skipped = 0) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
         """Indexed files, a page of them at a time."""
-        return await run_in_threadpool(lambda: indexed.files(there(), like, language, skip))
+        return await run_in_threadpool(there().at_newest, lambda: indexed.files(there(), like, language, skip))
 
     @router.get("/index/left-out")
-    async def left_out(like: str = "", reason: str = "", skip: Skipped = 0) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
+    async def left_out(like: Name = "", reason: Name = "", skip: Skipped = 0) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
         """What was left out and why, a page at a time."""
-        return await run_in_threadpool(lambda: indexed.left_out(there(), like, reason, skip))
+        return await run_in_threadpool(there().at_newest, lambda: indexed.left_out(there(), like, reason, skip))
 
     return router
 

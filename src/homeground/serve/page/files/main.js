@@ -16,7 +16,7 @@ function route() {
   const hash = location.hash;
   if (hash && !hash.startsWith("#/")) return; // the link that skips to the content
   const [path, query] = hash.slice(2).split("?");
-  const [name, ...parts] = path.split("/").map(decodeURIComponent);
+  const [name, ...parts] = path.split("/").map(decoded);
   const parameters = new URLSearchParams(query);
   if (!hasKey()) return wantKey();
   if (name === "file") {
@@ -27,7 +27,16 @@ function route() {
   code.hide();
   if (hash === address) return; // back from the code: the view stands as it was left, focus and all
   address = hash;
-  show(name in VIEWS ? name : "ask", parts, parameters);
+  show(Object.hasOwn(VIEWS, name) ? name : "ask", parts, parameters);
+}
+
+// An address may come from anywhere: what is not encoded as it should be stands for itself.
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 function show(name, parts, parameters) {

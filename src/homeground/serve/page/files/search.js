@@ -41,7 +41,7 @@ async function search() {
   try {
     const found = await get("search", { q: fields.q.value, k: fields.k.value, ...filters }, request.signal);
     const seconds = ((performance.now() - began) / 1000).toFixed(2);
-    status.textContent = `${found.hits.length} ${found.hits.length === 1 ? "hit" : "hits"} in ${seconds} s`;
+    status.textContent = `${found.hits.length} ${found.hits.length === 1 ? "hit" : "hits"} in ${seconds} s${(found.warnings ?? []).map((one) => `; ${one}`).join("")}`;
     byId("hits").replaceChildren(...listed(found.hits));
   } catch (error) {
     if (error.name === "AbortError") return;
