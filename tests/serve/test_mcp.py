@@ -198,7 +198,7 @@ def call(place):
     return ask_it
 
 
-@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize("tool", sorted(TOOLS))
 def test_null_is_an_argument_that_is_not_given(call, tool):
     failed, _ = call(tool, NULLS[tool])
     assert not failed
