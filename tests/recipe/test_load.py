@@ -83,6 +83,21 @@ def test_overrides_win_and_none_means_not_given(tmp_path):
     assert (recipe.seed, recipe.sft.examples, recipe.sft.epochs) == (1, 4, 2)
 
 
+def test_recipes_of_earlier_versions_load(tmp_path):
+    file = tmp_path / "old.yaml"
+    file.write_text("rl: {loss: gspo, scale: none}")
+    rl = load_recipe(file).rl
+    assert (rl.objective, rl.advantage) == ("gspo", "none")
+
+
+def test_former_names_of_keys_are_told_of(refused):
+    error, _ = refused("rl: {loss: gsp}")
+    assert error.message.startswith("'rl.loss' must be 'grpo'")
+    assert "dapo (2503.14476)" in error.hint
+    error, _ = refused("rl: {loss: gspo, objective: grpo}")
+    assert error.message == "'rl.loss' is the former name of 'rl.objective', which is given too"
+
+
 def test_recipes_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         Recipe().sft.examples = 3
