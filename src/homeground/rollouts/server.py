@@ -29,7 +29,7 @@ from starlette.exceptions import HTTPException
 from transformers import PreTrainedTokenizerBase
 
 from homeground.base.errors import HomegroundError
-from homeground.base.http_guard import KEY_IN_PATH, HttpGuard
+from homeground.base.http_guard import KEY_IN_PATH, BoundedHttp, HttpGuard
 from homeground.rollouts.conversation import DEFAULT_MAX_TOKENS, Call, Conversations
 from homeground.rollouts.engine import Engine
 from homeground.rollouts.requests import ApiError, ChatRequest, CompletionRequest, Sampled
@@ -137,7 +137,7 @@ class ModelServer:
         self._socket = socket.create_server(("127.0.0.1", port))
         self._port: int = self._socket.getsockname()[1]
         guarded = HttpGuard(self.app, self.secret, _refused_early, OPEN_PATHS)
-        config = uvicorn.Config(guarded, log_level="warning", lifespan="off", timeout_keep_alive=120)
+        config = uvicorn.Config(guarded, http=BoundedHttp, log_level="warning", lifespan="off", timeout_keep_alive=120)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="homeground-server", daemon=True
