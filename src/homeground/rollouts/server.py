@@ -32,7 +32,7 @@ from homeground.base.errors import HomegroundError
 from homeground.base.http_guard import KEY_IN_PATH, BoundedHttp, HttpGuard
 from homeground.rollouts.conversation import DEFAULT_MAX_TOKENS, Call, Conversations
 from homeground.rollouts.engine import Engine
-from homeground.rollouts.requests import ApiError, ChatRequest, CompletionRequest, Sampled
+from homeground.rollouts.requests import ApiError, ChatRequest, CompletionRequest, Sampled, in_words
 from homeground.rollouts.responses import Response
 from homeground.rollouts.stream import Stream, events
 
@@ -234,11 +234,15 @@ class ModelServer:
             call = body.call(body.prompt_cache_key or "")
             prompt = self.conversations[body.model].prompt(call.messages, call.owner, call.tools)
         except HomegroundError as error:
-            raise ApiError(400, error.message) from error
+            raise _unanswerable(error) from error
         limit, params = self._limit(body, prompt), body.params(self._seed_of(body, prompt))
         return replace(call, max_tokens=limit, params=params), prompt
 
     def _text_call(self, body: CompletionRequest) -> tuple[Call, list[int]]:
+        try:
+            self.conversations[body.model].check_size(body.prompt)
+        except HomegroundError as error:
+            raise _unanswerable(error) from error
         prompt = body.ids(self._tokenizer)
         params = body.params(self._seed_of(body, prompt))
         return Call([], self._limit(body, prompt), params, body.stops, body.n, remembered=False), prompt
@@ -265,10 +269,13 @@ async def _asked[T](work: Awaitable[T]) -> T:
     """Wait for an answer; what the engine cannot do is the client's mistake."""
     try:
         return await work
-    except ValueError as error:
-        raise ApiError(400, str(error), "context_length_exceeded" if "context" in str(error) else None) from error
-    except HomegroundError as error:
-        raise ApiError(400, error.message) from error
+    except (ValueError, HomegroundError) as error:
+        raise _unanswerable(error) from error
+
+
+def _unanswerable(error: ValueError | HomegroundError) -> ApiError:
+    words = in_words(error) if isinstance(error, HomegroundError) else str(error)
+    return ApiError(400, words, "context_length_exceeded" if "context of" in words else None)
 
 
 async def unless_gone[T](request: Request, result: asyncio.Task[T], limit_s: float | None) -> T:
