@@ -102,6 +102,8 @@ def test_what_is_no_call_stays_text(text):
     '<tool_call>{"name": ["add"], "arguments": {}}</tool_call>',
     '<tool_call>{"name": "add", "arguments": {"a": NaN}}</tool_call>',
     '<tool_call>{"name": "add", "arguments": {"a": "\\ud800"}}</tool_call>',
+    '<tool_call>{"name": "add", "arguments": {"a": 1e999}}</tool_call>',
+    '<tool_call>{"name": "add", "arguments": {"a": ' + "[" * 300 + "]" * 300 + "}}</tool_call>",
     '<tool_call>{"name": "add", "arguments": {"a": ' + "9" * 5000 + "}}</tool_call>",
     '<tool_call>{"name": "add", "arguments": {"a": 1}}}</tool_call>',
     '<tool_call>{"name": "add", "arguments": {"a": "b',

@@ -19,6 +19,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, cast
 
+from pydantic_core import from_json
 from transformers import PreTrainedTokenizerBase
 
 from homeground.policy.tool_text import CALL, CALL_END
@@ -226,9 +227,9 @@ def _call(found: Any, offered: Collection[str] | None) -> ToolCall | None:
     if offered is not None and name not in offered:
         return None
     try:
-        # JSON can hold halves of characters, which no answer can.
-        json.dumps([name, arguments], ensure_ascii=False).encode()
-    except (UnicodeEncodeError, RecursionError):
+        # JSON can hold halves of characters, infinities and depths that no answer can.
+        from_json(json.dumps([name, arguments], ensure_ascii=False, allow_nan=False).encode())
+    except (ValueError, RecursionError):
         return None
     return ToolCall(name, cast("dict[str, Any]", arguments))
 
