@@ -105,6 +105,7 @@ def test_a_mention_is_words_that_are_the_same(said, wanted):
     ("12:05", "5"), ("5 %", "5"), ("5 percent", "5"), ("5 million", "5"), ("5 / 2", "5"),
     ("2 * 5", "5"), ("2 ** 5", "2"),
     ("5 × 10^3", "5"), ("5 - 3", "3"), ("2^5", "5"), ("caffe", "café"),
+    ("It costs 5 €.", "$5"), ("It costs € 5 now", "5 $"), ("It costs 5 £/month", "$5"),
 ])  # fmt: skip
 def test_no_mention_is_part_of_a_word_or_number(said, wanted):
     assert not mentioned(said, wanted)

@@ -39,6 +39,14 @@ def test_code_may_import_the_standard_library_and_nothing_else():
     assert "numpy" in ran("return 1", head="import numpy").error
 
 
+@pytest.mark.parametrize(
+    "line", ["import sqlite3.__main__", "from ensurepip import __main__", "from venv.__main__ import x"]
+)
+def test_no_program_of_the_standard_library_runs_before_the_lock(line):
+    assert not [name for name in sandbox_child.imported(line) if "__main__" in name]
+    assert run_calls(f"{line}\ndef f(x): return x", "f", [[1]]).calls[0].error
+
+
 def test_code_that_cannot_be_loaded_fails_every_call():
     assert run_calls("def f(x: return", "f", [[1], [2]]).error.startswith("SyntaxError")
     assert "defines no function g" in run_calls("def f(x): return x", "g", [[1]]).calls[0].error

@@ -66,6 +66,16 @@ def test_broken_json_names_file_and_line(tmp_path, content):
     assert caught.value.where == f"{path}:{2 if b'{' in content else 1}"
 
 
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 100_000])
+def test_numbers_and_depths_that_python_does_not_read_are_named(tmp_path, value):
+    path = tmp_path / "x.json"
+    path.write_text(f'{{"a": {value}}}\n')
+    with pytest.raises(HomegroundError, match="not valid JSON"):
+        read_json(path)
+    with pytest.raises(HomegroundError, match="not valid JSON"):
+        read_jsonl(path)
+
+
 def test_missing_json_names_the_file(tmp_path):
     with pytest.raises(HomegroundError, match="does not exist") as caught:
         read_json(tmp_path / "x.json")

@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 
 from homeground.base import http_guard
-from homeground.base.http_guard import HttpGuard, bearer
+from homeground.base.http_guard import BoundedHttp, HttpGuard, bearer
 
 KEY = "a-key-for-tests-only"
 GOOD = (b"authorization", f"Bearer {KEY}".encode())
@@ -224,7 +224,7 @@ def test_more_posts_than_may_wait_are_refused_and_streams_do_not_count():
 def listening():
     app = Echo()
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(HttpGuard(app, KEY, refusal), log_level="warning", lifespan="off")
+        config = uvicorn.Config(HttpGuard(app, KEY, refusal), http=BoundedHttp, log_level="warning", lifespan="off")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
@@ -262,3 +262,47 @@ def test_over_a_socket_a_caller_without_the_key_is_answered_at_once(listening, h
         said = client.recv(65536)
     assert said.startswith((b"HTTP/1.1 401", b"HTTP/1.1 400"))
     assert app.calls == 0
+
+
+def send_often(client, piece):
+    for _ in range(500):
+        client.sendall(piece)
+
+
+@pytest.mark.parametrize(("head", "more"), [
+    (b"POST /v1/x HTTP/1.1\r\nX: ", b"a" * 65536),
+    (b"POST /v1/x HTTP/1.1\r\n", b"X-A: b\r\n" * 8192),
+    (b"GET /", b"a" * 65536),
+    (b"POST /v1/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5;", b"a" * 65536),
+    (b"POST /v1/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n[\r\n0\r\n", b"X-A: b\r\n" * 8192),
+])  # fmt: skip
+def test_heads_and_trailers_without_an_end_are_cut_off(listening, head, more):
+    address, app = listening
+    with socket.create_connection(address, timeout=10) as client:
+        client.sendall(head)
+        # Far more than what the sockets' own buffers hold.
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            send_often(client, more)
+    assert app.calls == 0
+
+
+@pytest.mark.parametrize("before", [
+    b"", b"GET /v1/x HTTP/1.1\r\n", b"POST /v1/x HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n",
+    b"GET /v1/x HTTP/1.1\r\nHost: x\r\n\r\nGET /v1/x HT",
+])  # fmt: skip
+def test_who_dawdles_with_a_head_or_the_rest_of_a_refused_body_is_cut_off(listening, before, monkeypatch):
+    monkeypatch.setattr(http_guard, "HEAD_S", 0.3)
+    address, _ = listening
+    with socket.create_connection(address, timeout=0.05) as client:
+        client.sendall(before)
+        began, ended = time.monotonic(), False
+        while not ended and time.monotonic() < began + 4:
+            try:
+                ended = client.recv(65536) == b""
+                if before:
+                    client.sendall(b"a")
+            except TimeoutError:
+                client.sendall(b"a" if before else b"")
+            except ConnectionError:
+                ended = True
+        assert ended

@@ -38,6 +38,21 @@ def test_plain_lines_say_how_far_it_is_and_how_long_it_will_take(capsys, monkeyp
     ]
 
 
+def test_the_time_left_is_not_told_from_almost_nothing_done(capsys, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    with Progress() as progress:
+        bar = progress.bar("embedding", total=902)
+        for kilobytes in (4, 296):
+            now[0] += 20
+            bar.advance(kilobytes)
+    assert capsys.readouterr().err.splitlines() == [
+        "embedding ... (902)",
+        "embedding 4/902, 0:20 gone",
+        "embedding 300/902, 0:40 gone, about 1:20 left",
+    ]
+
+
 def test_quiet_shows_nothing(capsys):
     with Progress(quiet=True) as progress:
         bar = progress.bar("training", total=2)

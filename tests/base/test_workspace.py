@@ -76,8 +76,10 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     assert caught.value.where == str(tmp_path / "file" / "below")
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../out", "a/b", ".hidden", "a\\b", "nul\0"])
-def test_a_run_cannot_lie_outside_its_folder(here, name):
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../out", "a/b", ".hidden", "a\\b", "nul\0", "two\nlines", "\ud800", "a" * 300]
+)
+def test_a_run_has_a_name_that_a_folder_can_have(here, name):
     with pytest.raises(UsageError, match="cannot be a run's name"):
         open_workspace().run(name)
 

@@ -155,6 +155,12 @@ def test_a_long_line_leaves_no_file_out(tmp_path, name, text):
     assert reasons(tmp_path, name, text) == ([name], {})
 
 
+@pytest.mark.parametrize("data", ["const icon = '" + "QUJD" * 20_000 + "';\n", "const t = [" + "1," * 40_000 + "1];\n"])
+def test_data_in_one_line_leaves_no_script_out_that_a_person_wrote(tmp_path, data):
+    code = "export function bake(loaf) {\n  const heat = loaf.heat + 1;\n  return heat;\n}\n\n"
+    assert reasons(tmp_path, "oven.js", code * 8 + data) == (["oven.js"], {})
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

@@ -389,6 +389,18 @@ def test_a_pipe_in_the_place_of_a_file_of_git_does_not_stop_a_walk(top, name):
     assert time.monotonic() - begun < 5
 
 
+@pytest.mark.parametrize("told", ["a\0b", "x" * 5000, "../nowhere"])
+def test_a_common_folder_that_no_system_has_is_not_looked_for(top, told):
+    (top / ".git" / "commondir").write_text(told)
+    assert {file.path for file in Walk(top)} >= {"src/oven.py", "src/deep/bread.py"}
+
+
+def test_objects_that_lead_to_themselves_are_none(top):
+    shutil.rmtree(top / ".git" / "objects")
+    (top / ".git" / "objects").symlink_to("objects")
+    assert {file.path for file in Walk(top)} >= {"src/oven.py", "src/deep/bread.py"}
+
+
 def test_a_git_file_without_an_end_is_read_in_part(tmp_path):
     (tmp_path / "a.py").write_text("x = 1\n")
     (tmp_path / ".git").symlink_to("/dev/zero")

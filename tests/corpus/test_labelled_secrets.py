@@ -39,8 +39,13 @@ def drawn(kind, length, rng):
         ])  # fmt: skip
     if kind == "phrase":
         return " ".join(rng.sample(WORDS, int(length)))
+    if kind == "words":
+        words = [*rng.sample(WORDS, 3), str(rng.randrange(10, 99))]
+        return " ".join(rng.choice([words, [word.title() for word in words]]))
     if kind == "django":
         return "django-insecure-" + drawn("punctuated", length, rng)
+    if kind == "signature":
+        return drawn("b62", 43, rng) + "%3D"
     if kind == "padded":
         return drawn("b64", int(length) - 1, rng) + "="
     if kind == "uuid":

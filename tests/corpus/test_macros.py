@@ -183,3 +183,18 @@ def test_hostile_macros_take_linear_time(text):
     began = time.process_time()
     outline(["int f( {", *text.split("\n")], language_of("a.cpp"))
     assert time.process_time() - began < 6
+
+
+def test_kotlins_bodies_of_one_line_cost_nothing_beside_them():
+    lines = [
+        "class Jar(val grams: Int) { fun full() = grams > 3 }",
+        "class Lid { class Knob { fun turn() {} } }",
+        'enum class Size { S { override fun label() = "${ 1 } {" }, L; open fun label() = "l" }',
+        "object Rack { fun put() { if (free) { add() } else { grow() } } } // { }",
+        "fun last() = 1",
+    ]
+    found = outline(lines, language_of("a.kt")).definitions
+    assert [one.symbol for one in found if one.kind != "member"] == [
+        "Jar", "Jar.full", "Lid", "Lid.Knob", "Lid.Knob.turn", "Size", "Size.label", "Size.label", "Rack", "Rack.put",
+        "last",
+    ]  # fmt: skip

@@ -88,6 +88,7 @@ def test_a_text_stays_a_text():
     ({"chosen": "b", "rejected": "c"}, "the pair has no prompt"),
     ({"prompt": "a", "chosen": "b", "rejected": "b"}, "are the same"),
     ({"chosen": [ASK, ANSWER], "rejected": [{**ASK, "content": "z"}, ANSWER]}, "do not answer the same prompt"),
+    ({"prompt": [ASK], "completion": [ANSWER], "reasoning": "t"}, "'reasoning' stands beside a list of messages"),
 ])  # fmt: skip
 def test_what_fits_no_format_is_refused_with_the_reason(row, words):
     with pytest.raises(RowError) as caught:

@@ -142,6 +142,7 @@ def test_patterns_of_paths_mean_what_they_mean_to_git(patterns, expected):
     (("!test/",), "the path '!test/' excludes nothing; nearest: 'tests/'"),
     (("!tests/", "*.py"), "the path '!tests/' excludes nothing: a later pattern decides; put it last"),
     (("src/", "!docs/"), "the path '!docs/' excludes nothing: no other pattern takes it in"),
+    (("!docs/", "src/"), "the path '!docs/' excludes nothing: no other pattern takes it in"),
     (("src/", "scr/app.py"), "the path 'scr/app.py' adds nothing; nearest: 'src/app.py'"),
     (("src/", "./src/app.py"), "the path './src/app.py' adds nothing; nearest: 'src/app.py'"),
     (("src/", "app.py/"), "the path 'app.py/' adds nothing; nearest: 'src/app.py'"),

@@ -327,3 +327,23 @@ def test_what_is_remembered_of_prompts_is_bounded(served, monkeypatch):
         for i in range(6):
             complete(served, [{"role": "user", "content": str(i % 5)}], client=client, max_tokens=1)
         assert len(server._asked) == 3
+
+
+@pytest.mark.parametrize("place", ["messages", "tools", "prompt"])
+def test_what_is_far_too_long_is_refused_before_it_is_tokenized(served, place):
+    words = "word " * 2_000_000
+    tool = {"type": "function", "function": {"name": "f", "description": words}}
+    chat_of = {
+        "messages": {"messages": [{"role": "user", "content": words}]},
+        "tools": {"messages": ASK, "tools": [tool]},
+    }
+    sent, client, started = chat_of.get(place, {"prompt": words}), served.client(), time.monotonic()
+    create = client.completions.create if place == "prompt" else client.chat.completions.create
+    with pytest.raises(openai.BadRequestError, match="characters exceeds the context of 256 tokens") as caught:
+        create(model="policy", **sent)
+    assert caught.value.code == "context_length_exceeded"
+    assert time.monotonic() - started < 2  # tokenizing takes four times as long
+
+
+def test_a_refused_role_comes_with_those_that_there_are(served):
+    assert "roles: system, developer" in str(refusal(served, messages=[{"role": "wizard", "content": "x"}]))

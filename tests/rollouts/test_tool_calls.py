@@ -86,7 +86,9 @@ def test_where_nobody_knows_what_was_offered_marks_make_a_call(text, calls):
     f"<think>{CALL}</think>", f"<think>{CALL}", f"hm {CALL} no</think>", f"[THINK]{CALL}[/THINK]",
     f"<think>\n{CALL}\n</think>\n\nI call nothing.", '<think>x</think>words {"name": "add"}',
     f"Like so:\n```xml\n{CALL}\n```\nor not.", f"```\n{CALL}", f"write `{CALL}`",
-    f"```json\n{{}}\n```\nthen\n```\n{CALL}\n```",
+    f"```json\n{{}}\n```\nthen\n```\n{CALL}\n```", f"Like so:\n~~~\n{CALL}\n~~~",
+    f"<thought>{CALL}</thought>", f"<reasoning>{CALL}</reasoning>no", f"<seed:think>{CALL}",
+    f"<|START_THINKING|>{CALL}<|END_THINKING|>",
 ])  # fmt: skip
 def test_what_is_no_call_stays_text(text):
     assert find_calls(text, OFFERED) == Found(text)
@@ -100,6 +102,8 @@ def test_what_is_no_call_stays_text(text):
     '<tool_call>{"name": ["add"], "arguments": {}}</tool_call>',
     '<tool_call>{"name": "add", "arguments": {"a": NaN}}</tool_call>',
     '<tool_call>{"name": "add", "arguments": {"a": "\\ud800"}}</tool_call>',
+    '<tool_call>{"name": "add", "arguments": {"a": 1e999}}</tool_call>',
+    '<tool_call>{"name": "add", "arguments": {"a": ' + "[" * 300 + "]" * 300 + "}}</tool_call>",
     '<tool_call>{"name": "add", "arguments": {"a": ' + "9" * 5000 + "}}</tool_call>",
     '<tool_call>{"name": "add", "arguments": {"a": 1}}}</tool_call>',
     '<tool_call>{"name": "add", "arguments": {"a": "b',

@@ -14,6 +14,7 @@ import httpx
 import openai
 import uvicorn
 
+from homeground.base.http_guard import BoundedHttp
 from homeground.base.workspace import Workspace, open_workspace
 from homeground.index import Index
 from homeground.pipeline.serving import Serving
@@ -68,7 +69,8 @@ class Server:
 def running(serving: Serving) -> Iterator[Server]:
     """Serve in a thread, on a free port."""
     with serving, socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(create_app(serving, TOKEN), log_level="warning", lifespan="off"))
+        app = create_app(serving, TOKEN)
+        server = uvicorn.Server(uvicorn.Config(app, http=BoundedHttp, log_level="warning", lifespan="off"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         while not server.started:

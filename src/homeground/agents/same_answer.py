@@ -70,9 +70,10 @@ _OPENING, _CLOSING = "([{\"'`*¿¡", ")]}\"'`*" + _STOPS
 _SIGNS = {"minus": "-", "negative": "-"}
 _SIGN_APART = re.compile(rf"(?<!\S)(minus|negative|[-<>≤≥≈~±]=?|[!=]=)\s+(?=[{_CURRENCIES}]?[\d.])", re.IGNORECASE)
 _GROUPED_BY_SPACES = re.compile(r"(?<![\w.,-])[1-9]\d{0,2}(?: \d{3})+(?![\w])")
-# Spaces inside a percentage, a multiple or a term, which are numbers other than the one they begin with.
+# Spaces inside an amount of money, a percentage, a multiple or a term, none of which is the number in it.
 _BELONGS = re.compile(
-    r"(?<=\d)\ (?=(?:[%‰]|per\ ?cent\b|(?:hundred|thousand|million|billion|trillion)\b|[-+*/^×·÷]+\ ?\d))"
+    rf"(?<=\d)\ (?=[{_CURRENCIES}](?![\w.]))|(?<=[{_CURRENCIES}])\ (?=[\d.])"
+    r"|(?<=\d)\ (?=(?:[%‰]|per\ ?cent\b|(?:hundred|thousand|million|billion|trillion)\b|[-+*/^×·÷]+\ ?\d))"
     r"|(?<=\d[-+*/^×·÷])\ (?=\d)|(?<=\d\ [-+*/^×·÷])\ (?=\d)|(?<=\*\*)\ (?=\d)",
     re.IGNORECASE,
 )

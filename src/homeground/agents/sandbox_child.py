@@ -140,7 +140,9 @@ def imported(code: str) -> list[str]:
                 names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     if {"datetime", "time"} & set(names):
         names.append("_strptime")
-    return [name for name in names if name.partition(".")[0] in sys.stdlib_module_names - UNLOADED]
+    loaded = sys.stdlib_module_names - UNLOADED
+    # A package's __main__ is a program, which would run before the lock.
+    return [name for name in names if name.partition(".")[0] in loaded and "__main__" not in name.split(".")]
 
 
 def limit(seconds: int, memory_bytes: int) -> None:

@@ -101,7 +101,7 @@ def read_json(path: Path) -> Any:
         return json.loads(read_text(path))
     except FileNotFoundError:
         raise HomegroundError("the file does not exist", where=str(path)) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also for numbers and depths that Python does not read
         line = error.lineno if isinstance(error, json.JSONDecodeError) else 1
         raise HomegroundError(f"not valid JSON: {error}", where=f"{path}:{line}") from None
 
@@ -135,7 +135,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines[:-1], start=1):
         try:
             row = json.loads(line)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise HomegroundError(f"not valid JSON: {error}", where=f"{path}:{number}") from None
         if not isinstance(row, dict):
             raise HomegroundError("a line of this file must be a JSON object", where=f"{path}:{number}")

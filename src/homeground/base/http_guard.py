@@ -1,7 +1,7 @@
 """The guard in front of every HTTP app: the key first, then a body of bounded size that is JSON.
 
 A request without the key is refused before its body is read; what still comes of it is thrown away.
-Plain ASGI, outermost: no route can be forgotten.
+Plain ASGI, outermost: no route can be forgotten. `BoundedHttp` bounds what comes before a request can be refused.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import secrets
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from typing import Any
 
+import h11
 from pydantic_core import from_json
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MOST_BODY = 16 * 2**20
 """Bytes of a body: 2048 texts for the embedder of 8 kB each, or a conversation of four million tokens."""
@@ -22,6 +24,8 @@ BODY_S = 60.0
 WRONG_KEY = "missing or wrong key: send it as 'Authorization: Bearer KEY'"
 LINGER_S = 2.0
 """For which the rest of a refused body is thrown away, so that a client that sends it all first gets its answer."""
+HEAD_S = 30.0
+"""Within which the head of a request, or the rest of a body that is answered already, has to be there."""
 KEY_IN_PATH = "homeground.key_in_path"
 """Set in the scope of a request whose key was the first part of its path."""
 _JSON = (b"content-type", b"application/json")
@@ -31,6 +35,40 @@ type _Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 type _Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 type Refusal = Callable[[str, int, str, str | None], Mapping[str, Any]]
 """Path, status, message and code of a refusal, as the document that says it."""
+
+
+class BoundedHttp(H11Protocol):
+    """uvicorn's protocol for heads of 64 KiB at most, and not for long: httptools, its other one, has no bound."""
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._late is not None:
+            self._late.cancel()
+
+    def send_400_response(self, msg: str) -> None:
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:  # it is answered already
+            self.transport.close()
+
+    def _watch(self) -> None:
+        head, rest = self.conn.their_state is h11.IDLE, self.conn.our_state is h11.DONE
+        if not head and not rest:
+            if self._late is not None:
+                self._late.cancel()
+            self._late = None
+        elif self._late is None:
+            self._late = self.loop.call_later(HEAD_S, self.timeout_keep_alive_handler)
 
 
 class HttpGuard:

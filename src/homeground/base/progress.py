@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 PLAIN_INTERVAL_S = 10.0
+LEAST_SHARE = 0.02  # done before the time left is told: until then most of the time went into loading a model
 
 
 class Progress:
@@ -142,8 +143,9 @@ class _PlainBar(Bar):
         elapsed = now - self.started
         text = f"{self.title} {self.completed}"
         if self.total:
-            left = elapsed * (self.total - self.completed) / max(self.completed, 1)
-            text += f"/{self.total}, {clock(elapsed)} gone, about {clock(left)} left"
+            text += f"/{self.total}, {clock(elapsed)} gone"
+            if self.completed / self.total >= LEAST_SHARE:
+                text += f", about {clock(elapsed * (self.total - self.completed) / self.completed)} left"
         self._say(f"{text}  {note}".rstrip())
 
     def _finish(self, result: str) -> None:

@@ -25,6 +25,7 @@ from homeground.base.files import atomic_write_json, atomic_write_text, read_jso
 FOLDER = ".homeground"
 SCHEMA = 1
 _VERSION_FILE = "version.json"
+_LONGEST_NAME = 200  # bytes of a run's name; a file takes 255, and some have the name with something behind it
 
 
 @dataclass(frozen=True)
@@ -163,10 +164,15 @@ class Workspace:
         """The run called `name`, whether it exists yet or not.
 
         Raises:
-            UsageError: the name would leave the folder of runs.
+            UsageError: the name would leave the folder of runs, cannot be shown, or is too long for a file.
         """
-        if not name or name.startswith(".") or "/" in name or "\\" in name or "\0" in name:
-            raise UsageError(f"{name!r} cannot be a run's name", where="--run", hint="use letters, digits, - and _")
+        leaves = not name or name.startswith(".") or "/" in name or "\\" in name
+        if leaves or not name.isprintable() or len(name.encode()) > _LONGEST_NAME:
+            raise UsageError(
+                f"{name[:60]!r} cannot be a run's name",
+                where="--run",
+                hint=f"use letters, digits, - and _, at most {_LONGEST_NAME}",
+            )
         return RunFolder(self.runs / name)
 
     def newest_run(self, stage: str | None = None) -> RunFolder:

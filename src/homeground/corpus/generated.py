@@ -19,6 +19,8 @@ _PREPROCESSED = frozenset({"c", "cpp", "csharp"})
 _PACKED = frozenset({"javascript", "css"})
 _LONG_ON_AVERAGE = 110  # characters; linguist's limit
 _LEAST_BLANKS = 0.15  # of the characters: prose has more, and so has code that a person wrote
+_INDENTED = re.compile(rb"(?m)^[ \t]+[^\s*/].{0,119}$")
+_BY_HAND = 10  # so many short indented lines, and a third of all: single long lines make the average
 _BLOCKS = (("/*", "*/"), ("<!--", "-->"), ("(*", "*)"), ("{-", "-}"), ("--[[", "]]"))
 _LINE = re.compile(r"//+!?|#+|--+|;+")
 _BESIDE = re.compile(
@@ -77,7 +79,12 @@ def written_by_a_program(data: bytes, language: Language) -> Skip | None:
     """GENERATED or MINIFIED for source that no person wrote; None for all other."""
     if language.name in _PACKED:
         blanks = sum(map(data.count, (b" ", b"\t", b"\n", b"\r")))
-        if len(data) > _LONG_ON_AVERAGE * (data.count(b"\n") + 1) and blanks < _LEAST_BLANKS * len(data):
+        lines = data.count(b"\n") + 1
+        if (
+            len(data) > _LONG_ON_AVERAGE * lines
+            and blanks < _LEAST_BLANKS * len(data)
+            and len(_INDENTED.findall(data)) < max(_BY_HAND, lines / 3)
+        ):
             return Skip.MINIFIED
         if _MAPPED.search(data, max(0, len(data) - _HEAD)):
             return Skip.GENERATED

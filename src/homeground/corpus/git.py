@@ -68,7 +68,8 @@ class Repository:
     def common(self) -> Path:
         """The git directory of the first work tree, with which a second one shares objects and settings."""
         try:
-            return self.folder / _beginning(self.folder / "commondir").strip()
+            found = self.folder / _beginning(self.folder / "commondir").strip()
+            return found if found.is_dir() else self.folder
         except (OSError, ValueError):
             return self.folder
 
@@ -117,7 +118,7 @@ class Repository:
             (folder / "refs").mkdir()
             (folder / "HEAD").write_text("ref: refs/heads/none\n")
             (folder / "config").write_text(f"[core]\n\tbare = true\n{format_lines}")
-            (folder / "objects").symlink_to((self.common / "objects").resolve())
+            (folder / "objects").symlink_to(os.path.realpath(self.common / "objects"))
             for file in shared:
                 if file.is_file():
                     (folder / file.name).symlink_to(file.resolve())

@@ -26,7 +26,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from homeground.corpus.languages import LANGUAGE_BY_NAME, Language
-from homeground.corpus.macros import HEADS, STEPS, spans, without
+from homeground.corpus.macros import ALWAYS, STEPS, spans
 from homeground.corpus.mend import Mender
 from homeground.corpus.names import clean_name, without_noise
 
@@ -137,7 +137,9 @@ def parse(lines: Sequence[str], language: Language, *, calls: bool = False) -> S
     """
     if language.grammar is None:
         return None
-    source = without("\n".join(lines).encode("utf-8", "replace"), HEADS.get(language.name, ()))
+    source = "\n".join(lines).encode("utf-8", "replace")
+    if (always := ALWAYS.get(language.name)) is not None:
+        source = always(source)
     tree = _tree(source, language)
     if tree is not None and language.fallback is not None:
         other, certain = LANGUAGE_BY_NAME[language.fallback], _CPP.search(source) is not None

@@ -2,6 +2,7 @@
 
 A class whose head has an export macro in it is no error to the grammar: it is a function of the macro's type. So such
 heads are always mended. The other steps are tried where the grammar finds errors, and kept where they leave fewer.
+Kotlin's grammar wants an end of a line or a semicolon before the brace that closes a body: one is always put there.
 """
 
 from __future__ import annotations
@@ -40,6 +41,11 @@ _BEFORE = _pattern(
     r"(?=[ \t\n]+[A-Za-z_~:*&](?:[\w:<>,*& \t~]{0,200}[\w)>])?[ \t]*[({;=])"
 )
 _DIRECTIVE = re.compile(rb"[ \t]*#[ \t]*(if|ifdef|ifndef|elif|elifdef|elifndef|else|endif)\b[ \t]*([^\n]*)")
+
+_STATEMENT_END = _pattern(
+    r"\"{3}[\s\S]*?\"{3}|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|//[^\n]*|/\*[\s\S]*?\*/"
+    r"|(?P<end>(?<=[^\s{;,(])[ \t])(?=[ \t]*\})"
+)
 
 
 def without(source: bytes, patterns: Sequence[re.Pattern[bytes]]) -> bytes:
@@ -96,7 +102,12 @@ _C = (
     _leaves_out(_BEFORE, _BEHIND),
 )
 
-HEADS = {"c": (_HEADS,), "cpp": (_HEADS,)}
+
+def _with_ends(source: bytes) -> bytes:
+    return _STATEMENT_END.sub(lambda found: b";" if found["end"] else found[0], source)
+
+
+ALWAYS = {"c": _leaves_out(_HEADS), "cpp": _leaves_out(_HEADS), "kotlin": _with_ends}
 STEPS: dict[str, tuple[Callable[[bytes], bytes], ...]] = {"c": _C, "cpp": (_leaves_out(_MODULES), *_C)}
 
 

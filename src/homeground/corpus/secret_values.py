@@ -35,7 +35,7 @@ _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _IDENTIFIER = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-."
 
 _NAME = re.compile(
-    r"(?P<name>(?i:key|pass(?:word|wd|phrase|code)?|pwd?|secret|token|credential|contrase(?:\u00f1|n)a)[sS]?)"
+    r"(?P<name>(?i:key|pass(?:wor[dt]|wd|phrase|code)?|pwd?|secret|token|credential|contrase(?:\u00f1|n)a)[sS]?)"
     r"(?!(?<=[a-z])[a-z]|(?<=[A-Z])[A-Z])(?P<after>[\w.-]{0,40})"
 )
 _QUOTED = re.compile(
@@ -44,8 +44,9 @@ _QUOTED = re.compile(
     r"|:\s{0,60}+(?:&?(?:'\w{1,20}\s)?[A-Za-z_][\w.<>?]{0,40}\s?=)?"  # ... : "x", token: &str = "x"
     r"|\(|(?P<comma>(?<=[\"'\]]),)"  # secret("x"), set("password", "x")
     r"|(?i:string|str)\s{0,9}+=|\bvalue\s{0,9}+[:=]"  # var token string = "x", <add key="..." value="x">
+    r"|\)?\s{0,60}+(?:\|\||\?\?|\bor\b)"  # os.getenv("...") or "x", process.env.TOKEN || "x"
     r")\s{0,60}+|(?P<space>[ \t]{1,60}+)(?:is:?[ \t]{1,9}+)?)"
-    r"(?:@|[bBrRuU]|String::from\()?(?P<quote>\\?[\"'`])(?P<value>[^\"'`\\\n]{6,2000})(?P=quote)"
+    r"(?:@|[bBrRuU]|(?:(?:\[\])?[A-Za-z_][\w.:]{0,40})?\()?(?P<quote>\\?[\"'`])(?P<value>[^\"'`\\\n]{6,2000})(?P=quote)"
 )
 _PLAIN = re.compile(
     r"[\"'\]]{0,2}(?:(?P<sign>[ \t]{0,60}+(?:={1,3}|:=?)[ \t]{0,60}+|>|\s{1,60}+value:[ \t]{0,9}+)|[ \t]{1,60}+)"
@@ -62,6 +63,7 @@ _CONTEXTS = tuple(
             ("earer ", "asic ", "EARER ", "oken "),
             r"\b(?:[Bb]earer|BEARER|[Bb]asic|[Tt]oken)[ \t]+(?P<random>[\w.~+/=-]{12,4096})",
         ),
+        ("Azure Storage Signature", ("sig=",), r"(?:[?&]|&amp;)sig=(?P<random>[\w%+/=-]{20,200})"),
         (
             "Basic Auth Credentials",
             ("://",),
@@ -85,6 +87,8 @@ _CONTEXTS = tuple(
                 "mysql": r"\bmysql\w{0,9}[ \t][^\n|;]{0,200}?(?<=\s)-p",
                 "docker login": r"\b(?:docker|podman|helm)\b[^\n]{0,60} login\b[^\n]{0,200}?\s-p[ =]?",
                 "redis-cli": r"\bredis-cli\b[^\n]{0,200}?\s-a[ =]?",
+                "openssl": r"\bopenssl\b[^\n]{0,200}?\s(?:-k\s{1,9}|-pass(?:in|out)?\s{1,9}pass:)",
+                "ldap": r"\bldap\w{3,12}\b[^\n]{0,200}?\s-w\s{1,9}",
                 "netrc password": r"\blogin\s{1,9}\S{1,100}\s{1,9}password\s{1,9}",
             }.items()
         ),
@@ -213,6 +217,8 @@ def is_random(value: str) -> bool:
     digits = sum(piece.isdigit() for piece in pieces)
     if digits == 0 or digits == len(pieces) or sum(map(len, pieces)) < _SHORTEST_RANDOM or len(set(value)) < 6:
         return False
+    if digits == 1 and _COMMON.search(value) is not None:
+        return False  # JWTTokenV2
     longest = max(map(len, re.findall(r"[A-Za-z0-9]+", value)))
     if longest < 8:
         return len(set(_MARKS.findall(value))) >= 4
@@ -231,7 +237,8 @@ def _is_password(value: str, *, quoted: bool) -> bool:
             and len(words) >= 3
             and _PROSE.search(value) is None
             and (
-                all(len(word) > 2 and word.isalnum() and word.islower() for word in words)
+                all((len(word) > 2 and word.isalpha() and word.islower()) or word.isdigit() for word in words)
+                or (all(map(str.isalnum, words)) and any(map(str.isdigit, words)) and len(words) >= 4)
                 or is_random("".join(words))
                 or (_MARKS.search(value) is not None and any(map(str.isdigit, value)))
             )

@@ -218,6 +218,8 @@ def _context(one: Message) -> Message:
 def _answer(row: Row, name: str) -> list[Message]:
     """The answer that a field has, with what the row says of thoughts beside it."""
     if not isinstance(row[name], str):
+        if beside := next((one for one in THOUGHTS if row.get(one)), None):
+            raise RowError(f"'{beside}' stands beside a list of messages: put it into the message that it belongs to")
         return turns(row[name], name)
     (made,) = turns([{"role": "assistant", "content": row[name], **{one: row.get(one) for one in THOUGHTS}}], name)
     return [made]

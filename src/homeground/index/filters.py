@@ -118,9 +118,10 @@ class Filters:
         pattern = self.paths[number]
         if not pattern.startswith("!"):
             return f"the path {pattern!r} adds nothing{_nearest(pattern, paths)}"
-        if Filters((pattern.removeprefix("!"),)).passing(paths)[0]:
-            later = any(not one.startswith("!") for one in self.paths[number:])
-            why = "a later pattern decides; put it last" if later else "no other pattern takes it in"
+        if hidden := Filters((pattern.removeprefix("!"),)).passing(paths)[0]:
+            later = tuple(one for one in self.paths[number:] if not one.startswith("!"))
+            overruled = later and Filters(later).passing(hidden)[0]
+            why = "a later pattern decides; put it last" if overruled else "no other pattern takes it in"
             return f"the path {pattern!r} excludes nothing: {why}"
         return f"the path {pattern!r} excludes nothing{_nearest(pattern, paths)}"
 

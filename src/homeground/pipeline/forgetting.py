@@ -203,7 +203,7 @@ def _probe(bench: Workbench, stage: str, *, cached: bool = False) -> GeneralOutc
         return GeneralOutcome.from_json(read_json(kept))
     bar = bench.progress.bar(f"general probe: {stage}", total=len(paragraphs()) + len(questions()))
     outcome = run_general_probe(policy, bar.advance)
-    bar.done(f"general probe scored: {stage}")
+    bar.done(f"{len(paragraphs())} texts and {len(questions())} questions scored")
     if cached:
         atomic_write_json(kept, outcome.to_json())
     return outcome

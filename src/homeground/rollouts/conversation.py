@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedTokenizerBase
 
+from homeground.base.errors import HomegroundError
 from homeground.policy import chat
 from homeground.rollouts.engine import Engine, Generation
 from homeground.rollouts.messages import plain
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 REMEMBERED_TURNS = 4096
 DEFAULT_MAX_TOKENS = 256
 MOST_CHOICES = 128
+MOST_OF_A_TOKEN = 128
+"""Characters of a token at most: of spaces, in the vocabularies of families."""
 # What says who asks, how to file it and how fast to be, and the gateway's wish for something that only mixtures of
 # experts have.
 WITHOUT_EFFECT = {
@@ -132,14 +135,31 @@ class Conversations:
         """Prompt ids of a conversation; its last answered turn keeps its sampled ids.
 
         Raises:
-            HomegroundError: the chat template refuses the messages.
+            HomegroundError: the chat template refuses the messages, or they are far too long.
         """
+        self.check_size([messages, tools])
         last = max((i for i, m in enumerate(messages) if m["role"] == "assistant"), default=None)
         if last is not None and (known := self._turns.get(_key(owner, messages[: last + 1]))) is not None:
             extended = chat.extend(self.tokenizer, messages[: last + 1], known.tolist(), messages, tools)
             if extended is not None:
                 return extended
         return chat.encode(self.tokenizer, chat.prompt_text(self.tokenizer, messages, tools=tools))
+
+    def check_size(self, prompt: Any) -> None:
+        """Refuse what cannot fit before it is rendered and tokenized, which takes a second a megabyte.
+
+        Args:
+            prompt: a text, or what one will be made from.
+
+        Raises:
+            HomegroundError: it has more characters than any tokenizer packs into the context.
+        """
+        size = len(prompt if isinstance(prompt, str) else str(prompt))
+        if size > MOST_OF_A_TOKEN * self.engine.context:
+            raise HomegroundError(
+                f"a prompt of {size:,} characters exceeds the context of {self.engine.context} tokens",
+                where="prompt", hint="send less",
+            )  # fmt: skip
 
     async def answer(self, call: Call, prompt: list[int]) -> list[Answer]:
         """Sample the answers of a call; cancelling the task ends their requests.

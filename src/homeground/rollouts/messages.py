@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
+
+from pydantic_core import from_json
 
 from homeground.base.errors import HomegroundError
 from homeground.policy import chat
@@ -75,7 +76,7 @@ def _text(content: Any, role: str) -> str:
 def _part(part: Any) -> str | None:
     """The text of a part of a message; None where it is of another kind."""
     kind = part.get("type") or "text" if isinstance(part, Mapping) else None
-    text = part.get("refusal" if kind == "refusal" else "text") if kind in _TEXTS else None
+    text = part.get("refusal" if kind == "refusal" else "text") if isinstance(kind, str) and kind in _TEXTS else None
     return text if isinstance(text, str) else None
 
 
@@ -86,8 +87,9 @@ def _call(call: Any) -> dict[str, Any]:
     arguments: Any = function.get("arguments")
     if isinstance(arguments, str):
         try:
-            arguments = json.loads(arguments) if arguments.strip() else {}
-        except json.JSONDecodeError as error:
+            # As in a body: no halves of characters, no numbers or depths that nothing could read.
+            arguments = from_json(arguments.encode(), allow_inf_nan=False) if arguments.strip() else {}
+        except ValueError as error:
             raise HomegroundError(
                 f"tool_calls: arguments are not JSON: {error}", where=f"a call of {function['name']}"
             ) from None

@@ -43,6 +43,11 @@ class ApiError(Exception):
         return {"error": {"message": clipped(self.message), "type": kind, "param": param, "code": self.code}}
 
 
+def in_words(error: HomegroundError) -> str:
+    """What was wrong with a request and what to do, for a form that has one place for both."""
+    return f"{error.message} ({error.hint})" if error.hint else error.message
+
+
 class Fields(BaseModel):
     """An object of a request; null is how many clients leave a field out."""
 
@@ -196,7 +201,7 @@ class ChatRequest(Sampled):
             try:
                 found.append(plain(message))
             except HomegroundError as error:
-                raise ApiError(400, f"messages.{number}.{error.message}", param=f"messages.{number}") from error
+                raise ApiError(400, f"messages.{number}.{in_words(error)}", param=f"messages.{number}") from error
         return found
 
     def offered(self) -> list[dict[str, Any]]:

@@ -29,10 +29,10 @@ from starlette.exceptions import HTTPException
 from transformers import PreTrainedTokenizerBase
 
 from homeground.base.errors import HomegroundError
-from homeground.base.http_guard import KEY_IN_PATH, HttpGuard
+from homeground.base.http_guard import KEY_IN_PATH, BoundedHttp, HttpGuard
 from homeground.rollouts.conversation import DEFAULT_MAX_TOKENS, Call, Conversations
 from homeground.rollouts.engine import Engine
-from homeground.rollouts.requests import ApiError, ChatRequest, CompletionRequest, Sampled
+from homeground.rollouts.requests import ApiError, ChatRequest, CompletionRequest, Sampled, in_words
 from homeground.rollouts.responses import Response
 from homeground.rollouts.stream import Stream, events
 
@@ -137,7 +137,7 @@ class ModelServer:
         self._socket = socket.create_server(("127.0.0.1", port))
         self._port: int = self._socket.getsockname()[1]
         guarded = HttpGuard(self.app, self.secret, _refused_early, OPEN_PATHS)
-        config = uvicorn.Config(guarded, log_level="warning", lifespan="off", timeout_keep_alive=120)
+        config = uvicorn.Config(guarded, http=BoundedHttp, log_level="warning", lifespan="off", timeout_keep_alive=120)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="homeground-server", daemon=True
@@ -234,11 +234,15 @@ class ModelServer:
             call = body.call(body.prompt_cache_key or "")
             prompt = self.conversations[body.model].prompt(call.messages, call.owner, call.tools)
         except HomegroundError as error:
-            raise ApiError(400, error.message) from error
+            raise _unanswerable(error) from error
         limit, params = self._limit(body, prompt), body.params(self._seed_of(body, prompt))
         return replace(call, max_tokens=limit, params=params), prompt
 
     def _text_call(self, body: CompletionRequest) -> tuple[Call, list[int]]:
+        try:
+            self.conversations[body.model].check_size(body.prompt)
+        except HomegroundError as error:
+            raise _unanswerable(error) from error
         prompt = body.ids(self._tokenizer)
         params = body.params(self._seed_of(body, prompt))
         return Call([], self._limit(body, prompt), params, body.stops, body.n, remembered=False), prompt
@@ -265,10 +269,13 @@ async def _asked[T](work: Awaitable[T]) -> T:
     """Wait for an answer; what the engine cannot do is the client's mistake."""
     try:
         return await work
-    except ValueError as error:
-        raise ApiError(400, str(error), "context_length_exceeded" if "context" in str(error) else None) from error
-    except HomegroundError as error:
-        raise ApiError(400, error.message) from error
+    except (ValueError, HomegroundError) as error:
+        raise _unanswerable(error) from error
+
+
+def _unanswerable(error: ValueError | HomegroundError) -> ApiError:
+    words = in_words(error) if isinstance(error, HomegroundError) else str(error)
+    return ApiError(400, words, "context_length_exceeded" if "context of" in words else None)
 
 
 async def unless_gone[T](request: Request, result: asyncio.Task[T], limit_s: float | None) -> T:

@@ -19,14 +19,19 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, cast
 
+from pydantic_core import from_json
 from transformers import PreTrainedTokenizerBase
 
 from homeground.policy.tool_text import CALL, CALL_END
 
 _MISTRAL, _LLAMA = "[TOOL_CALLS]", "<|python_tag|>"
-_THOUGHTS = {"<think>": "</think>", "<thinking>": "</thinking>", "[THINK]": "[/THINK]"}
-_FENCE = "```"
-_MARK = re.compile("|".join(map(re.escape, [CALL, _MISTRAL, _LLAMA, *_THOUGHTS, *_THOUGHTS.values(), _FENCE])))
+_THOUGHTS = {
+    **{f"<{name}>": f"</{name}>" for name in ("think", "thinking", "thought", "reasoning", "seed:think")},
+    "[THINK]": "[/THINK]",
+    "<|START_THINKING|>": "<|END_THINKING|>",
+}
+_FENCES = ("```", "~~~")
+_MARK = re.compile("|".join(map(re.escape, [CALL, _MISTRAL, _LLAMA, *_THOUGHTS, *_THOUGHTS.values(), *_FENCES])))
 _MISTRAL_HEAD = re.compile(r"\s*([\w.:/-]+)\s*(?:\[CALL_ID\][^\[{]*)?(\[ARGS\])?\s*")
 _SPACE = re.compile(r"\s*")
 
@@ -105,9 +110,9 @@ class _Reader:
             elif mark in _THOUGHTS.values():
                 # The prompt had opened them: all before was thought.
                 self._forget(place)
-            elif mark == _FENCE:
-                closing = self._text.find(f"\n{_FENCE}", place) if self._begins_line(start) else start
-                place = len(self._text) if closing < 0 else max(place, closing + 1 + len(_FENCE))
+            elif mark in _FENCES:
+                closing = self._text.find(f"\n{mark}", place) if self._begins_line(start) else start
+                place = len(self._text) if closing < 0 else max(place, closing + 1 + len(mark))
             elif not self._text.endswith("`", 0, start):
                 place = self._marked(mark, start, place)
 
@@ -222,9 +227,9 @@ def _call(found: Any, offered: Collection[str] | None) -> ToolCall | None:
     if offered is not None and name not in offered:
         return None
     try:
-        # JSON can hold halves of characters, which no answer can.
-        json.dumps([name, arguments], ensure_ascii=False).encode()
-    except (UnicodeEncodeError, RecursionError):
+        # JSON can hold halves of characters, infinities and depths that no answer can.
+        from_json(json.dumps([name, arguments], ensure_ascii=False, allow_nan=False).encode())
+    except (ValueError, RecursionError):
         return None
     return ToolCall(name, cast("dict[str, Any]", arguments))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import uvicorn
 
 from homeground.base.errors import HomegroundError
+from homeground.base.http_guard import BoundedHttp
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -53,7 +54,9 @@ def serve_forever(
             if self.started:
                 announce(f"http://{_reachable(host)}:{listener.getsockname()[1]}")
 
-    config = uvicorn.Config(app, log_level="warning", lifespan=lifespan, timeout_graceful_shutdown=grace_s)
+    config = uvicorn.Config(
+        app, http=BoundedHttp, log_level="warning", lifespan=lifespan, timeout_graceful_shutdown=grace_s
+    )
     with listener:
         Announced(config).run(sockets=[listener])
 
