@@ -83,9 +83,7 @@ def train_ours(puzzles: Sequence[Puzzle], seed: int, seconds: float) -> dict[str
     """Reward of each step and when it ended."""
     from benchmarks.sides.ours import bench_policy
     from homeground.rollouts import DirectSource, Sampler
-    from homeground.training import GrpoSettings, train_grpo_steps
-    from homeground.training.losses import Objective
-    from homeground.training.module import OptimizerSettings
+    from homeground.training import GrpoConfig, train_grpo_steps
 
     policy = bench_policy(MODEL)
     of_prompt = {puzzle.prompt: puzzle for puzzle in puzzles}
@@ -97,14 +95,13 @@ def train_ours(puzzles: Sequence[Puzzle], seed: int, seconds: float) -> dict[str
         if steps[-1]["seconds"] > seconds:
             raise _TimeOver
 
-    settings = GrpoSettings(
+    settings = GrpoConfig(
         steps=MAX_STEPS,
         tasks_per_step=TASKS_PER_STEP,
         group_size=GROUP,
-        optimizer=OptimizerSettings(LEARNING_RATE),
-        objective=Objective(kl_coef=BETA),
+        learning_rate=LEARNING_RATE,
+        kl_coef=BETA,
         checkpoint_every=10**9,
-        seed=seed,
     )
     with Sampler(policy) as sampler, tempfile.TemporaryDirectory() as folder:
         source = DirectSource(
@@ -116,7 +113,7 @@ def train_ours(puzzles: Sequence[Puzzle], seed: int, seconds: float) -> dict[str
         )
         began = time.perf_counter()
         with contextlib.suppress(_TimeOver):
-            train_grpo_steps(policy, sampler, source, list(of_prompt), settings, Path(folder), note)
+            train_grpo_steps(policy, sampler, source, list(of_prompt), settings, Path(folder), note, seed=seed)
     return {"steps": steps}
 
 

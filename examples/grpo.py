@@ -5,7 +5,7 @@ Run: python examples/grpo.py
 The reward wants answers that are short and end with a full stop. A 135M model on a CPU takes a few minutes.
 """
 
-from homeground import Policy, train_grpo
+from homeground import GrpoConfig, Policy, train_grpo
 
 PROMPTS = [f"Explain {thing} in one sentence." for thing in ("rain", "a prime number", "bread", "a queue", "the moon")]
 
@@ -16,5 +16,5 @@ def reward(prompt: str, completion: str) -> float:
 
 
 if __name__ == "__main__":
-    run = train_grpo(Policy.load(), PROMPTS, reward, steps=20, group_size=6, max_tokens=48)
+    run = train_grpo(Policy.load(), PROMPTS, reward, GrpoConfig(steps=20, group_size=6), max_tokens=48)
     print(f"reward {run.history[0]['reward_mean']:.2f} -> {run.history[-1]['reward_mean']:.2f}; {run.adapter}")

@@ -12,8 +12,8 @@ import typer
 import yaml
 from pydantic import BaseModel
 
-from homeground.base.recipe import Recipe, load_recipe
 from homeground.cli.verb import app
+from homeground.recipe import Recipe, load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

@@ -4,7 +4,7 @@ import os
 import jsonschema
 import pytest
 
-from homeground import train_grpo
+from homeground import GrpoConfig, train_grpo
 from homeground.base.rolloutlog import RolloutLog
 from homeground.base.workspace import RunFolder, open_workspace
 from homeground.cli import main
@@ -115,7 +115,7 @@ def test_a_group_without_a_difference_says_that_it_taught_nothing(run, tmp_path)
 def test_what_train_grpo_tried_can_be_read(run, tmp_path):
     policy = tiny.policy_of(tiny.build(tmp_path / "model", tiny.llama_config()))
     train_grpo(
-        policy, ["one", "two"], lambda prompt, text: float(len(text)), steps=2, group_size=3, max_tokens=4,
+        policy, ["one", "two"], lambda prompt, text: float(len(text)), GrpoConfig(steps=2, group_size=3), max_tokens=4,
         folder=tmp_path / "run", quiet=True,
     )  # fmt: skip
     found = document(run, tmp_path / "run", "--step", 2)

@@ -8,11 +8,11 @@ import pytest
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from homeground.base.recipe import AgentSection, Recipe
 from homeground.base.workspace import open_workspace
 from homeground.cli import main
 from homeground.cli.entry import piped, prompt_session
 from homeground.index import Embedder, Index
+from homeground.recipe import AgentSection, Recipe
 from tests.index.fake import fake_embedding
 from tests.test_cli import SCHEMAS
 
@@ -208,7 +208,7 @@ def test_a_session_goes_on_after_a_mistake_and_after_ctrl_c(run, monkeypatch):
 @pytest.fixture
 def seeker(home):
     """A run that has learned look-ups, with an adapter of random values."""
-    from homeground.base.recipe import load_recipe
+    from homeground.recipe import load_recipe
 
     recipe = load_recipe(str(home.path.parent / "mine.yaml"))
     run = home.run("look").create()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from homeground.policy import Policy, TokenPath
-from homeground.training import OptimizerSettings, SftSettings, train_sft
+from homeground.training import SftConfig, train_sft
 from homeground.training.heldout import HeldOut
 
 FOREST_TOKENS = 2048
@@ -23,15 +23,14 @@ def train_epoch(
     policy: Policy, rows: Sequence[TokenPath], *, batch_size: int, learning_rate: float, seed: int
 ) -> list[float]:
     """Train the adapter on every row once; the loss of each step. Nothing is kept on disk."""
-    settings = SftSettings(
+    settings = SftConfig(
         epochs=1,
         batch_size=batch_size,
-        optimizer=OptimizerSettings(learning_rate),
+        learning_rate=learning_rate,
         checkpoint_every=10**9,
         forest_tokens=FOREST_TOKENS,
-        seed=seed,
     )
     log: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        train_sft(policy, rows, settings, Path(folder), log.append)
+        train_sft(policy, rows, settings, Path(folder), log.append, seed=seed)
     return [row["loss"] for row in log if "loss" in row]

@@ -18,7 +18,6 @@ from benchmarks.sides.epoch import judge_of, train_epoch
 from benchmarks.sides.workload import LORA_ALPHA, LORA_R, MODEL
 from homeground.base.hardware import usable_cores
 from homeground.base.progress import Progress
-from homeground.base.recipe import load_recipe
 from homeground.base.workspace import RunFolder, Workspace
 from homeground.data import read_examples, render_examples
 from homeground.evaluate.general import run_general_probe
@@ -26,6 +25,7 @@ from homeground.pipeline.replay import write_replay
 from homeground.pipeline.workbench import Workbench
 from homeground.policy import LoraSettings, Policy, TokenPath, load_policy
 from homeground.policy.quantize import Quantization
+from homeground.recipe import load_recipe
 
 OWN, HELD_OUT = 192, 64
 OWN_A_STEP = 8

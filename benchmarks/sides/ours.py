@@ -35,9 +35,7 @@ from homeground.base.hardware import usable_cores
 from homeground.policy import LoraSettings, Policy, TokenForest, load_policy
 from homeground.policy.quantize import Quantization
 from homeground.rollouts import Sampler, Source, Trajectory, sampled_paths
-from homeground.training import GrpoSettings, train_grpo_steps
-from homeground.training.losses import Objective
-from homeground.training.optimizers import OptimizerSettings
+from homeground.training import GrpoConfig, train_grpo_steps
 
 
 def main() -> None:
@@ -145,12 +143,12 @@ def run_steps(
             log.pop()
 
     total = 1 + steps + (profile is not None)
-    settings = GrpoSettings(
+    settings = GrpoConfig(
         steps=total,
         tasks_per_step=1,
         group_size=setting.group,
-        optimizer=OptimizerSettings(LEARNING_RATE),
-        objective=Objective(kl_coef=BETA),
+        learning_rate=LEARNING_RATE,
+        kl_coef=BETA,
         checkpoint_every=10**9,
         forest_tokens=setting.forest_tokens,
     )

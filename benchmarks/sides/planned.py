@@ -18,14 +18,13 @@ import torch
 from benchmarks.sides.memory import PeakAboveModel
 from benchmarks.sides.workload import LORA_ALPHA, LORA_R
 from homeground.base import hardware
-from homeground.base.recipe import Recipe
 from homeground.pipeline.planning import Work, paths_of
 from homeground.pipeline.workbench import CACHE_MB
 from homeground.policy import LoraSettings, Policy, load_policy
 from homeground.policy.quantize import Quantization
+from homeground.recipe import Recipe
 from homeground.rollouts import DirectSource, Sampler
-from homeground.training import GrpoSettings, OptimizerSettings, SftSettings, train_grpo_steps, train_sft
-from homeground.training.losses import Objective
+from homeground.training import SftConfig, train_grpo_steps, train_sft
 
 IMPORTED = ("bitsandbytes", "lightning", "transformers.models.llama.modeling_llama")
 
@@ -108,7 +107,9 @@ def _sft(policy: Policy, case: Case, folder: Path) -> None:
     work = case.work()
     assert work is not None
     examples = paths_of(work.lengths, policy.model.config.vocab_size)
-    settings = SftSettings(1, case.batch, OptimizerSettings(1e-4), 10**9, case.forest_tokens)
+    settings = SftConfig(
+        batch_size=case.batch, learning_rate=1e-4, checkpoint_every=10**9, forest_tokens=case.forest_tokens
+    )
     train_sft(policy, examples, settings, folder, lambda _: None)
 
 
@@ -116,10 +117,7 @@ def _rl(policy: Policy, case: Case, folder: Path) -> None:
     rl = case.recipe().rl
     drawn = paths_of([(300, 1)] * (case.steps * rl.tasks_per_step), policy.model.config.vocab_size)
     prompts = [str(policy.tokenizer.decode(list(path.ids))) for path in drawn]
-    settings = GrpoSettings(
-        rl.steps, rl.tasks_per_step, rl.group_size, OptimizerSettings(1e-4), Objective(kl_coef=0.01),
-        checkpoint_every=10**9, forest_tokens=rl.forest_tokens,
-    )  # fmt: skip
+    settings = rl.model_copy(update={"checkpoint_every": 10**9})
     with Sampler(policy, rows=8, cache_mb=CACHE_MB) as sampler:
         limit = rl.max_query_tokens + rl.max_answer_tokens
         source = DirectSource(policy, sampler, lambda _, completion: float(len(completion)), max_tokens=limit)

@@ -20,10 +20,10 @@ from benchmarks.sides.search import RESAMPLES, task_of
 from benchmarks.sides.search_corpora import STDLIB, is_train, masked_tree
 from homeground.base.hardware import usable_cores
 from homeground.base.progress import Progress
-from homeground.base.recipe import TuneSection
 from homeground.corpus import digest
 from homeground.index import Index, IndexSettings
 from homeground.pipeline.tune import Tuner, TuneTasks
+from homeground.recipe import TuneSection
 
 PAIRS, FIT, HELDOUT = 800, 150, 200
 

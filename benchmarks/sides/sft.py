@@ -24,7 +24,7 @@ from benchmarks.sides.ours import bench_policy
 from benchmarks.sides.workload import MODEL
 from homeground.base.hardware import usable_cores
 from homeground.policy import Policy, TokenPath
-from homeground.training import OptimizerSettings, SftSettings, train_sft
+from homeground.training import SftConfig, train_sft
 from homeground.training.sft import seeded_batch
 
 BATCH = 8
@@ -71,13 +71,12 @@ def measure(
         profile: where a table of the last step's operators goes.
     """
     per_epoch = -(-len(rows) // BATCH)
-    settings = SftSettings(
+    settings = SftConfig(
         epochs=-(-steps // per_epoch),
         batch_size=BATCH,
-        optimizer=OptimizerSettings(LEARNING_RATE),
+        learning_rate=LEARNING_RATE,
         checkpoint_every=10**9,
         forest_tokens=forest_tokens,
-        seed=ORDER_SEED,
     )
     rate = matmul_rate()
     memory = PeakAboveModel(policy.peft)
@@ -100,7 +99,7 @@ def measure(
             raise _EnoughError
 
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(_EnoughError):
-        train_sft(policy, rows, settings, Path(folder), note)
+        train_sft(policy, rows, settings, Path(folder), note, seed=ORDER_SEED)
     useful = [sum(len(row.ids) for row in batch) for batch in steps_of_rows(rows, steps)]
     return {
         "tokens_per_s": rates(ended, useful),

@@ -21,6 +21,7 @@ class SampledSource:
     def __init__(self, sampler: Sampler, workload: Workload) -> None:
         self._sampler = sampler
         self._workload = workload
+        self.max_tokens = None
         self.collected: list[Trajectory] = []
 
     def collect(self, tasks: Sequence[int], group_size: int, step: int) -> list[Trajectory]:
@@ -61,6 +62,7 @@ class WrittenSource:
 
     def __init__(self, workload: Workload) -> None:
         self._workload = workload
+        self.max_tokens = None
         self.collected: list[Trajectory] = []
 
     def collect(self, tasks: Sequence[int], group_size: int, step: int) -> list[Trajectory]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import EnumType
 from types import UnionType
 from typing import Any, Literal, TypeAliasType, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
-from homeground.base.recipe import Recipe
+from homeground.recipe import Recipe
 
 _PLAIN = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null"}
 _BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
@@ -19,7 +21,7 @@ _HEAD = """# Recipe
 A recipe is a YAML file. Every key is optional; a key that does not exist is an error, and says the nearest that does.
 `homeground init` writes one for the folder it is run in. Verbs take the recipe of `--recipe FILE` (or a bundled one by
 name: `default`, `demo`), else that of the run they work on, else `homeground.yaml` in the current folder, else the
-defaults below. This page is made from the models in `src/homeground/base/recipe/`.
+defaults below. This page is made from the models in `src/homeground/recipe/`.
 """
 
 
@@ -54,8 +56,9 @@ def _row(key: str, field: FieldInfo) -> str:
 
 
 def _yaml(value: Any) -> str:
-    plain = list(value) if isinstance(value, tuple) else value
-    return yaml.safe_dump(plain, default_flow_style=True, width=1000).removesuffix("\n...\n").strip()
+    return (
+        yaml.safe_dump(to_jsonable_python(value), default_flow_style=True, width=1000).removesuffix("\n...\n").strip()
+    )
 
 
 def _values(field: FieldInfo) -> str:
@@ -73,6 +76,8 @@ def _type(annotation: Any) -> str:
         return _type(annotation.__value__)
     if annotation in _PLAIN:
         return _PLAIN[annotation]
+    if isinstance(annotation, EnumType):
+        return ", ".join(f"`{value}`" for value in annotation)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in arguments)

@@ -4,17 +4,24 @@ from dataclasses import dataclass
 
 from transformers import (
     BambaConfig,
+    BloomConfig,
     CohereConfig,
+    FalconConfig,
     FalconH1Config,
     Gemma2Config,
     Gemma3TextConfig,
+    GPT2Config,
+    GPTJConfig,
+    GPTNeoConfig,
     GPTNeoXConfig,
     GraniteConfig,
     JambaConfig,
     Lfm2Config,
     LlamaConfig,
     MistralConfig,
+    MptConfig,
     Olmo2Config,
+    OPTConfig,
     Phi3Config,
     PretrainedConfig,
     Qwen2Config,
@@ -65,6 +72,27 @@ FAMILIES = {
     "OLMo 2": Family(Olmo2Config(**TINY)),
     "Cohere with a logit scale": Family(CohereConfig(**TINY, logit_scale=0.3)),
     "Granite with scaled logits": Family(GraniteConfig(**TINY, logits_scaling=3.0, attention_multiplier=0.2)),
+    "GPT-2, whose linear layers are transposed": Family(GPT2Config(
+        **TOKENS, n_embd=64, n_layer=2, n_head=4, n_positions=256, initializer_range=0.1,
+    )),
+    "OPT": Family(OPTConfig(
+        **TOKENS, hidden_size=64, ffn_dim=96, word_embed_proj_dim=64, num_hidden_layers=2, num_attention_heads=4,
+        max_position_embeddings=256, init_std=0.1,
+    )),
+    "GPT-J": Family(GPTJConfig(
+        **TOKENS, n_embd=64, n_layer=2, n_head=4, n_positions=256, rotary_dim=8, initializer_range=0.1,
+    ), Strategy.FORK),
+    "GPT-Neo with a window": Family(GPTNeoConfig(
+        **TOKENS, hidden_size=64, num_layers=2, num_heads=4, max_position_embeddings=256, window_size=4,
+        attention_types=[[["global", "local"], 1]], initializer_range=0.1,
+    ), Strategy.FORK),
+    "MPT": Family(MptConfig(
+        **TOKENS, d_model=64, n_layers=2, n_heads=4, max_seq_len=256, initializer_range=0.1,
+    ), Strategy.FORK),
+    "Falcon, whose attention is its own": Family(FalconConfig(**TINY), Strategy.FORK),
+    "BLOOM, whose positions have no limit": Family(BloomConfig(
+        **TOKENS, hidden_size=64, n_layer=2, n_head=4, initializer_range=0.1,
+    ), Strategy.FORK),
     "StableLM, which drops keywords": Family(StableLmConfig(**TINY), Strategy.FORK),
     "Qwen 2 MoE, whose layers keep their window to themselves": Family(
         Qwen2MoeConfig(

@@ -12,10 +12,10 @@ import pytest
 from homeground.agents import launch
 from homeground.agents.own_code import load_function, read_tasks
 from homeground.agents.search_server import SearchServer
-from homeground.base.recipe import load_recipe
 from homeground.data import read_examples
 from homeground.index import Hit
 from homeground.pipeline.own_agent import own_agent
+from homeground.recipe import load_recipe
 
 from ..agents.conftest import server
 

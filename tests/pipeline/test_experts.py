@@ -6,9 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from homeground.base.errors import RecipeError, UsageError
-from homeground.base.recipe import Recipe, load_recipe
 from homeground.pipeline.experts import expert_traces
-from homeground.pipeline.stages import grpo_settings
+from homeground.recipe import Recipe, load_recipe
 from homeground.tasks import LookupTask
 
 TASK = LookupTask("t1", "Which function adds?", "a.py::add", "a.py", "add", "train")
@@ -60,9 +59,9 @@ def test_the_recipe_s_settings_reach_the_trainer():
             }
         }
     )
-    settings = grpo_settings(recipe)
+    settings = recipe.rl
     assert (settings.luffy.per_group, settings.luffy.gamma, settings.asynchronous) == (2, 0.2, True)
-    replay = settings.replay
+    replay = settings.exgrpo
     assert (replay.share, replay.gamma, replay.start, replay.success) == (0.5, 0.3, 0.1, 0.9)
 
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from homeground.base.recipe import load_recipe
 from homeground.base.sizes import target
 from homeground.cli import main
 from homeground.pipeline.first_recipe import look_around, recipe_text
 from homeground.pipeline.model_choice import CANDIDATES, PATIENCE_S, Considered, best, consider
+from homeground.recipe import load_recipe
 
 SCHEMA = Path(__file__).resolve().parents[2] / "docs" / "schemas" / "init.json"
 SMALL, *LARGER = CANDIDATES

@@ -1,8 +1,8 @@
 import pytest
 
-from homeground.base.recipe import AgentSection, DataSection, Recipe, SourceSection
 from homeground.base.workspace import open_workspace
 from homeground.pipeline.learned import Learned, learned, roles
+from homeground.recipe import AgentSection, DataSection, Recipe, SourceSection
 
 OWN = Recipe(data=DataSection(sources=(SourceSection(source="rows.jsonl"),)))
 CALCULATOR = Recipe(agent=AgentSection(code="calculator.py:agent", tasks="tasks.jsonl"))

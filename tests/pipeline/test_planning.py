@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from homeground.base.errors import HomegroundError, UsageError
-from homeground.base.recipe import Recipe
 from homeground.base.sizes import Target, target
 from homeground.cli import main
 from homeground.pipeline.planning import LOOKUP_HITS, Work, config_of, plan_stage, planned, storage_of
 from homeground.pipeline.workbench import CACHE_MB
+from homeground.recipe import Recipe
 from homeground.rollouts.cache import CacheNode
 from homeground.rollouts.heads import HeadShape
 from homeground.rollouts.tails import Tails

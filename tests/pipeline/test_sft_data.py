@@ -4,8 +4,8 @@ import pytest
 
 from homeground.base.errors import HomegroundError
 from homeground.base.progress import Progress
-from homeground.base.recipe import DataSection
 from homeground.pipeline.sft_data import sft_data
+from homeground.recipe import DataSection
 from homeground.tasks import LookupTask, Split
 
 from ..policy import tiny

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from homeground import train_sft
+from homeground import SftConfig, train_sft
 from homeground.base.errors import HomegroundError, UsageError
 from homeground.base.workspace import RunFolder
 from homeground.evaluate import Evaluation, evaluate, mean_interval
@@ -28,13 +28,17 @@ def policy(folder):
     return tiny.policy_of(folder, shaken=False)
 
 
+def config(**changes):
+    return SftConfig(batch_size=2, **changes)
+
+
 def short(prompt, completion):
     return 1.0 / (1 + len(completion))
 
 
 def test_rows_are_learned_and_the_run_is_kept(policy, tmp_path):
     run = train_sft(
-        policy, ROWS, heldout=ROWS[:1], epochs=12, batch_size=2, learning_rate=2e-2, folder=tmp_path / "run", quiet=True
+        policy, ROWS, config(epochs=12, learning_rate=2e-2), heldout=ROWS[:1], folder=tmp_path / "run", quiet=True
     )
     losses = [step["loss"] for step in run.history]
     assert len(losses) == 12
@@ -46,10 +50,8 @@ def test_rows_are_learned_and_the_run_is_kept(policy, tmp_path):
 
 
 def test_a_run_goes_on_where_it_stopped(policy, tmp_path):
-    first = train_sft(policy, ROWS, epochs=2, batch_size=2, checkpoint_every=1, folder=tmp_path, quiet=True)
-    again = train_sft(
-        policy, ROWS, epochs=3, batch_size=2, checkpoint_every=1, folder=tmp_path, resume=True, quiet=True
-    )
+    first = train_sft(policy, ROWS, config(epochs=2, checkpoint_every=1), folder=tmp_path, quiet=True)
+    again = train_sft(policy, ROWS, config(epochs=3, checkpoint_every=1), folder=tmp_path, resume=True, quiet=True)
     assert [step["step"] for step in first.history + again.history] == [1, 2, 3]
 
 
@@ -70,7 +72,7 @@ def test_a_folder_that_is_deleted_under_its_run_ends_it_in_words(policy, tmp_pat
     thief = threading.Thread(target=delete)
     thief.start()
     with pytest.raises(HomegroundError, match="the folder of the run 'run' was deleted while it was trained"):
-        train_sft(policy, ROWS, epochs=2000, batch_size=2, folder=folder, quiet=True)
+        train_sft(policy, ROWS, config(epochs=2000), folder=folder, quiet=True)
     thief.join()
 
 
@@ -105,7 +107,7 @@ def test_fields_that_a_data_set_adds_to_every_object_are_none_of_a_row_s(policy)
         return {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [call]}]}
 
     rows = [row({"text": "a"}), row({"limit": 1})]
-    plain, table = (_rendered(policy, given, only_last=False) for given in (rows, Dataset.from_list(rows)))
+    plain, table = (_rendered(policy, given, SftConfig()) for given in (rows, Dataset.from_list(rows)))
     assert [path.ids for path in plain] == [path.ids for path in table]
 
 

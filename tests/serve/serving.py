@@ -15,10 +15,10 @@ import openai
 import uvicorn
 
 from homeground.base.http_guard import BoundedHttp
-from homeground.base.recipe import Recipe, load_recipe
 from homeground.base.workspace import Workspace, open_workspace
 from homeground.index import Index
 from homeground.pipeline.serving import Serving
+from homeground.recipe import Recipe, load_recipe
 from homeground.serve.app import create_app
 from tests.corpus.village import write_village
 from tests.policy import tiny

@@ -6,7 +6,7 @@ import threading
 import pytest
 from playwright.sync_api import expect
 
-from homeground import train_grpo
+from homeground import GrpoConfig, train_grpo
 from tests.policy import tiny
 from tests.serve.page_server import ANSWER, HOSTILE, Visit, browsing, serving, write_model, write_workspace
 
@@ -226,9 +226,8 @@ def test_the_curve_of_a_training_run_grows_while_one_watches(visit, workspace, f
     def train():
         policy = tiny.policy_of(folder / "tiny")
         where = workspace.runs / "live"
-        train_grpo(
-            policy, ["a"], reward, folder=where, steps=7, prompts_per_step=1, group_size=group, max_tokens=4, quiet=True
-        )
+        config = GrpoConfig(steps=7, tasks_per_step=1, group_size=group)
+        train_grpo(policy, ["a"], reward, config, folder=where, max_tokens=4, quiet=True)
 
     trainer = threading.Thread(target=train)
     trainer.start()

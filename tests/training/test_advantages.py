@@ -4,7 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from homeground.training import Scale, group_advantages, overlong_penalty
+from homeground.training import GroupRewards, Scale, group_advantages, overlong_penalty
+from homeground.training.advantages import advantages_of
+
+from .documented import documented
 
 shapes = st.tuples(st.integers(1, 4), st.integers(2, 6))
 rewards = st.floats(-100, 100, width=32)
@@ -84,3 +87,40 @@ def test_one_rollout_has_nothing_to_be_compared_with():
 )
 def test_long_rollouts_lose_reward_towards_the_limit(tokens, penalty):
     assert overlong_penalty(tokens, limit=100, buffer=20) == pytest.approx(penalty)
+
+
+GROUPS = GroupRewards(
+    rewards_PG=torch.tensor([[1.5, 0.0, 1.0], [0.0, 3.0, 0.0]]),
+    present_PG=torch.tensor([[True, True, True], [True, True, False]]),
+    parts_PGK=torch.tensor([[[1.0, 0.5], [0.0, 0.0], [1.0, 0.0]], [[0.0, 0.0], [0.0, 3.0], [0.0, 0.0]]]),
+    names=("form", "right"),
+)
+
+
+def test_an_advantage_may_be_a_function_of_the_parts_of_the_reward():
+    found = advantages_of(GROUPS, documented("part_by_part"))
+
+    def normal(column):
+        mean = sum(column) / len(column)
+        deviation = (sum((x - mean) ** 2 for x in column) / len(column)) ** 0.5
+        return [(x - mean) / deviation if deviation else 0.0 for x in column]
+
+    first = [a + b for a, b in zip(normal([1, 0, 1]), normal([0.5, 0, 0]), strict=True)]
+    torch.testing.assert_close(found, torch.tensor([first, [*normal([0, 3]), 0.0]]))
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda groups: groups.rewards_PG[0], r"returned shape \(3,\), not \(2, 3\)"),
+        (lambda groups: groups.rewards_PG / 0, "not finite"),
+    ],
+)
+def test_a_function_that_gives_no_advantages_is_refused(function, message):
+    with pytest.raises(ValueError, match=message):
+        advantages_of(GROUPS, function)
+
+
+def test_what_a_function_says_of_absent_rollouts_is_not_read():
+    found = advantages_of(GROUPS, lambda groups: torch.where(groups.present_PG, 1.0, torch.nan))
+    assert found.tolist() == [[1, 1, 1], [1, 1, 0]]

@@ -5,7 +5,7 @@ import torch
 
 from homeground.policy import LoraSettings, row_logprobs
 from homeground.rollouts import Sampler, sampled_paths
-from homeground.training import Replay
+from homeground.training import ExgrpoConfig
 from homeground.training.experience import KEPT, Experience
 from homeground.training.grpo import GrpoModule
 
@@ -21,7 +21,7 @@ def group(task, wins, size=4, step=0):
 
 
 def experience(**changes):
-    return Experience(Replay(**({"share": 0.5} | changes)), seed=3)
+    return Experience(ExgrpoConfig(**({"share": 0.5} | changes)), seed=3)
 
 
 def test_nothing_is_replayed_before_a_step_succeeds_often_enough():
@@ -124,7 +124,7 @@ def test_past_successes_join_the_groups_of_their_tasks(policy, sampler, tmp_path
     kept = {}
     source = test_grpo.Replay(half)
     steps = train(
-        policy, sampler, source, tmp_path, steps=6, replay=Replay(share=0.5, start=0.3),
+        policy, sampler, source, tmp_path, steps=6, exgrpo=ExgrpoConfig(share=0.5, start=0.3),
         log_rollouts=lambda step, groups: kept.update({step: groups}),
     )  # fmt: skip
     assert [s.get("rollouts_replayed", 0) for s in steps] == [0, 1, 1, 1, 1, 1]
@@ -144,7 +144,7 @@ def test_a_task_that_a_step_holds_twice_is_replayed_once(policy, sampler, tmp_pa
     kept = {}
     train(
         policy, sampler, test_grpo.Replay(half), tmp_path, steps=8, tasks=TASKS[:2],
-        replay=Replay(share=0.5, start=0.3), log_rollouts=lambda step, groups: kept.update({step: groups}),
+        exgrpo=ExgrpoConfig(share=0.5, start=0.3), log_rollouts=lambda step, groups: kept.update({step: groups}),
     )  # fmt: skip
     twice = 0
     for step in range(2, 9):
@@ -168,7 +168,7 @@ def test_a_resumed_run_replays_the_same(llama, tmp_path):
         with Sampler(policy, rows=2, cache_mb=1) as sampler:
             try:
                 train(
-                    policy, sampler, source, folder, log=interrupt, replay=Replay(share=0.5, start=0.3),
+                    policy, sampler, source, folder, log=interrupt, exgrpo=ExgrpoConfig(share=0.5, start=0.3),
                     log_rollouts=lambda step, groups: kept.update({step: groups}),
                 )  # fmt: skip
             except KeyboardInterrupt:

@@ -7,11 +7,10 @@ from homeground.base.errors import HomegroundError
 from homeground.policy import TokenPath, row_logprobs
 from homeground.rollouts import DirectSource, Sampler, Trajectory, Turn, sampled_paths
 from homeground.training import (
-    GrpoSettings,
+    GrpoConfig,
     Kl,
     Loss,
-    Objective,
-    OptimizerSettings,
+    LossValue,
     Overlong,
     Scale,
     policy_loss,
@@ -28,21 +27,16 @@ pytestmark = pytest.mark.filterwarnings("ignore:the sampler's log-probabilities"
 TASKS = ["a", "b", "c", "d", "e"]
 
 
-OBJECTIVE = {"loss", "kl", "kl_coef", "clip_low", "clip_high", "importance_cap", "max_tokens"}
-
-
 def settings(**changes):
-    objective = {"kl_coef": 0.1, "max_tokens": 20} | {n: changes.pop(n) for n in OBJECTIVE & set(changes)}
     fields = {
         "steps": 6,
         "tasks_per_step": 2,
         "group_size": 3,
-        "optimizer": OptimizerSettings(2e-3),
-        "objective": Objective(**objective),
+        "learning_rate": 2e-3,
+        "kl_coef": 0.1,
         "checkpoint_every": 2,
-        "seed": 1,
     }
-    return GrpoSettings(**(fields | changes))
+    return GrpoConfig(**(fields | changes))
 
 
 def recorded(task, index, step, sibling, *, reward=None, error=None):
@@ -63,8 +57,9 @@ def recorded(task, index, step, sibling, *, reward=None, error=None):
 class Replay:
     """A source that plays rollouts back, and remembers what it was asked."""
 
-    def __init__(self, make=recorded):
+    def __init__(self, make=recorded, limit=20):
         self.make = make
+        self.max_tokens = limit
         self.asked = []
         self.publications = 0
 
@@ -85,7 +80,16 @@ def train(policy, sampler, source, folder, *, log=None, tasks=TASKS, log_rollout
             log(step)
 
     train_grpo_steps(
-        policy, sampler, source, tasks, settings(**changes), folder, keep, log_rollouts=log_rollouts, experts=experts
+        policy,
+        sampler,
+        source,
+        tasks,
+        settings(**changes),
+        folder,
+        keep,
+        log_rollouts=log_rollouts,
+        experts=experts,
+        seed=1,
     )
     return steps
 
@@ -104,8 +108,8 @@ class Gradients(GrpoModule):
         return {}
 
 
-def gradient_of(policy, sampler, trajectories, run=None, **changes):
-    module = Gradients(policy, sampler, Replay(), TASKS, settings(**changes), lambda step: None)
+def gradient_of(policy, sampler, trajectories, run=None, limit=20, **changes):
+    module = Gradients(policy, sampler, Replay(limit=limit), TASKS, settings(**changes), lambda step: None, seed=1)
     # A reference that differs, so that the KL term has a gradient.
     tiny.shake(policy, seed=77)
     module.advantages = run(module) if run else module.train_on(trajectories)
@@ -142,7 +146,7 @@ def test_the_first_step_has_ratio_one_no_kl_and_moves_the_adapter(policy, sample
 
 
 def test_the_kl_is_to_the_adapter_that_rl_started_from_and_grows(policy, sampler, tmp_path):
-    steps = train(policy, sampler, Replay(), tmp_path, optimizer=OptimizerSettings(1e-2))
+    steps = train(policy, sampler, Replay(), tmp_path, learning_rate=1e-2)
     assert steps[0]["kl"] == 0
     assert all(s["kl"] > 0 for s in steps[1:])
 
@@ -176,7 +180,7 @@ def by_the_book(policy, reference, trajectories, *, temperature, beta, scale):
 def test_the_gradient_of_a_step_is_the_paper_s(policy, sampler, scale):
     trajectories = step_of(a1="ValueError: broke")
     reference = tiny.plain(policy)
-    module = gradient_of(policy, sampler, trajectories, temperature=0.7, kl_coef=0.3, scale=scale)
+    module = gradient_of(policy, sampler, trajectories, temperature=0.7, kl_coef=0.3, advantage=scale)
     expected = by_the_book(policy, reference, trajectories, temperature=0.7, beta=0.3, scale=scale)
     assert (module.gradient - expected).norm() / expected.norm() < 1e-4
 
@@ -268,7 +272,7 @@ def test_a_planted_bandit_is_learned(llama, tmp_path):
 
         steps = train(
             policy, sampler, source(reward), tmp_path, steps=30, tasks_per_step=5, group_size=12,
-            optimizer=OptimizerSettings(2e-2), kl_coef=0.0, checkpoint_every=100,
+            learning_rate=2e-2, kl_coef=0.0, checkpoint_every=100,
         )  # fmt: skip
         after = source(reward, seed=10).collect(TASKS, 20, 0)
     assert counts[prize] / len(texts) < 0.2
@@ -377,6 +381,37 @@ def test_on_policy_gspo_is_grpo_and_the_others_weigh_tokens_differently(llama):
         assert 0.5 < float(direction) < 0.9999
 
 
+def test_a_loss_and_an_advantage_of_one_s_own_train_what_their_formulas_say(policy, sampler):
+    """Plain policy gradient with a part of the reward as the advantage, beside the same gradient from plain rows."""
+    seen = []
+
+    def reinforce(logprobs, terms):
+        seen.extend(zip(terms.advantage.tolist(), terms.weight.tolist(), strict=True))
+        ratio = (logprobs - terms.old).exp().detach()
+        return LossValue(-(terms.weight * terms.advantage * logprobs).sum(), ratio, torch.zeros(()))
+
+    def form(groups):
+        assert groups.names == ("form",)
+        return groups.parts_PGK[..., 0]
+
+    trajectories = step_of()
+    gradient_of(
+        policy,
+        sampler,
+        trajectories,
+        kl_coef=0.0,
+        objective=(reinforce, lambda counts: counts.tokens / 2),
+        advantage=form,
+    )
+    expected = [
+        (t.parts["form"], sum(len(turn.ids) for turn in t.turns) / 2)
+        for t in trajectories
+        for turn in t.turns
+        for _ in turn.ids
+    ]
+    assert sorted(seen) == [pytest.approx(pair) for pair in sorted(expected)]
+
+
 def test_further_updates_hold_on_to_the_old_log_probabilities(policy, sampler, tmp_path, monkeypatch):
     ratios = []
 
@@ -389,7 +424,7 @@ def test_further_updates_hold_on_to_the_old_log_probabilities(policy, sampler, t
     source = Replay()
     steps = train(
         policy, sampler, source, tmp_path, steps=2, updates_per_step=3, forest_tokens=10_000,
-        optimizer=OptimizerSettings(2e-2),
+        learning_rate=2e-2,
     )  # fmt: skip
     assert [s["step"] for s in steps] == [1, 2]
     assert len(ratios) == 6
@@ -433,7 +468,7 @@ def test_the_soft_penalty_lowers_the_reward_of_long_rollouts(policy, sampler):
     trajectories = step_of()
     longest = max(len(u.ids) for t in trajectories for u in t.turns)
     module = gradient_of(
-        policy, sampler, trajectories, overlong=Overlong.SOFT, overlong_buffer=3, max_tokens=longest, kl_coef=0.0
+        policy, sampler, trajectories, overlong=Overlong.SOFT, overlong_buffer=3, kl_coef=0.0, limit=longest
     )
     shaped = [
         Trajectory(
@@ -483,6 +518,7 @@ def test_without_a_kl_no_reference_is_made(policy, sampler, tmp_path):
     assert "kl" not in step
 
 
-def test_a_soft_penalty_needs_the_limit():
-    with pytest.raises(ValueError, match="give max_tokens"):
-        settings(overlong=Overlong.SOFT, max_tokens=None)
+@pytest.mark.parametrize("changes", [{"overlong": "soft"}, {"objective": "dr_grpo"}])
+def test_what_measures_by_the_longest_response_needs_it(policy, sampler, changes):
+    with pytest.raises(ValueError, match="the source must have max_tokens"):
+        GrpoModule(policy, sampler, Replay(limit=None), TASKS, settings(**changes), lambda step: None)

@@ -7,10 +7,9 @@ import torch
 
 from homeground.policy import LoraSettings, TokenPath, render, row_logprobs
 from homeground.rollouts import Sampler
-from homeground.training import SftSettings, train_sft
+from homeground.training import SftConfig, train_sft
 from homeground.training.checkpoints import checkpoint_step, newest_checkpoint
 from homeground.training.heldout import HeldOut
-from homeground.training.optimizers import OptimizerSettings
 from homeground.training.samples import SampleLog
 
 from ..policy import tiny
@@ -31,7 +30,7 @@ def train(
             log(step)
 
     judge = HeldOut(policy, heldout, every=every, patience=patience, **more) if heldout else None
-    settings = SftSettings(epochs, 2, OptimizerSettings(rate), checkpoint_every=3)
+    settings = SftConfig(epochs=epochs, batch_size=2, learning_rate=rate, checkpoint_every=3)
     return train_sft(policy, examples, settings, folder, keep, judge), steps, judge
 
 
@@ -80,7 +79,7 @@ def test_the_adapter_ends_as_it_was_at_the_best_step(policy, tmp_path):
 def test_patience_ends_a_run_and_a_resume_does_not_go_on(llama, tmp_path):
     def run(patience):
         policy = tiny.policy_of(llama)
-        return *train(policy, tmp_path, rate=0.0, epochs=10, patience=patience), policy
+        return *train(policy, tmp_path, rate=1e-30, epochs=10, patience=patience), policy
 
     step, steps, judge, policy = run(patience=2)
     assert list(curve(steps)) == [2, 4, 6]
@@ -112,7 +111,7 @@ def test_a_lost_best_checkpoint_is_said_and_the_last_step_kept(policy, tmp_path)
             (tmp_path / "step-000002.ckpt").unlink()
 
     with pytest.warns(UserWarning, match="checkpoint of the best step, 2, is lost"):
-        step, *_ = train(policy, tmp_path, rate=0.0, log=lose)
+        step, *_ = train(policy, tmp_path, rate=1e-30, log=lose)
     assert step == 8
 
 
@@ -130,7 +129,7 @@ def test_greedy_answers_to_held_out_prompts_are_kept_line_by_line(llama, tmp_pat
     with Sampler(policy, rows=2, cache_mb=1) as sampler:
         log = SampleLog(policy, sampler, learned, tmp_path / "samples.jsonl", tokens=12, done=0, show=shown.append)
         judge = HeldOut(policy, learned, every=20, write_samples=log)
-        settings = SftSettings(40, 2, OptimizerSettings(2e-2), checkpoint_every=100)
+        settings = SftConfig(epochs=40, batch_size=2, learning_rate=2e-2, checkpoint_every=100)
         train_sft(policy, learned, settings, tmp_path / "checkpoints", lambda step: None, judge)
         SampleLog(policy, sampler, learned, tmp_path / "samples.jsonl", tokens=12, done=20, show=shown.append)
     rows = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]

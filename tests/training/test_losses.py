@@ -5,7 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homeground.training import Kl, Loss, LossTerms, Objective, kl_estimate, policy_loss
+from homeground.training import OBJECTIVES, GrpoConfig, Kl, Loss, LossTerms, StepCounts, kl_estimate, policy_loss
+
+from .documented import documented
 
 N = 6
 ROLLOUT = [0, 0, 0, 1, 1, 2]
@@ -43,7 +45,7 @@ def by_hand(logprobs, t, objective):
         mates = [j for j in range(N) if ROLLOUT[j] == ROLLOUT[i]]
         log_ratio = logprobs[i] - float(t.old[i])
         trust = float(t.old[i] - t.sampled[i])
-        if objective.loss is Loss.GSPO:
+        if objective.objective is Loss.GSPO:
             log_ratio = sum(logprobs[j] - float(t.old[j]) for j in mates) / len(mates)
             trust = sum(float(t.old[j] - t.sampled[j]) for j in mates) / len(mates)
         ratio, a = math.exp(log_ratio), float(t.advantage[i])
@@ -57,14 +59,13 @@ def by_hand(logprobs, t, objective):
 
 
 objectives = st.builds(
-    Objective,
-    loss=st.sampled_from(Loss),
+    GrpoConfig,
+    objective=st.sampled_from(Loss),
     kl=st.sampled_from(Kl),
     kl_coef=st.sampled_from([0.0, 0.3]),
     clip_low=st.sampled_from([0.1, 0.2]),
     clip_high=st.sampled_from([0.2, 0.28]),
     importance_cap=st.sampled_from([0.0, 1.1, 2.0]),
-    max_tokens=st.just(7),
 )
 
 
@@ -92,8 +93,7 @@ def test_the_gradient_equals_finite_differences(seed, objective):
 @pytest.mark.parametrize("loss", Loss)
 def test_the_weights_of_a_step_are_the_papers_means(loss):
     lengths, limit = [3, 2, 1], 10
-    objective = Objective(loss=loss, max_tokens=limit)
-    weights = [objective.weight(n, len(lengths), sum(lengths)) for n in lengths]
+    weights = [OBJECTIVES[loss][1](StepCounts(n, len(lengths), sum(lengths), limit)) for n in lengths]
     shares = [n * w for n, w in zip(lengths, weights, strict=True)]
     expected = {
         Loss.GRPO: [1 / 3] * 3,  # a mean over rollouts of means over tokens
@@ -102,11 +102,6 @@ def test_the_weights_of_a_step_are_the_papers_means(loss):
         Loss.DR_GRPO: [3 / 30, 2 / 30, 1 / 30],  # a sum over a constant
     }[loss]
     assert shares == pytest.approx(expected)
-
-
-def test_dr_grpo_needs_its_constant():
-    with pytest.raises(ValueError, match="give max_tokens"):
-        Objective(loss=Loss.DR_GRPO)
 
 
 @given(st.floats(-20, 0), st.floats(-20, 0), st.sampled_from([Kl.K2, Kl.K3, Kl.K3_ST]))
@@ -171,7 +166,7 @@ def test_enumerated_over_a_vocabulary_the_loss_has_the_gradient_of_the_expected_
     policy = torch.log_softmax(logits, -1)
     old = policy.detach()
     t = LossTerms(old, old, None, advantage, old.exp(), torch.arange(5))
-    policy_loss(policy, t, Objective()).loss.backward()
+    policy_loss(policy, t, GrpoConfig()).loss.backward()
     twin, _ = tiny_policies()
     (-(torch.softmax(twin, -1) * advantage).sum()).backward()
     torch.testing.assert_close(logits.grad, twin.grad)
@@ -187,7 +182,7 @@ def test_enumerated_over_a_vocabulary_the_loss_has_the_gradient_of_the_expected_
 ])  # fmt: skip
 def test_the_clip_binds_on_the_side_that_runs_away(advantage, ratio, bound):
     logprobs, t = one_term(ratio, advantage)
-    value = policy_loss(logprobs, t, Objective())
+    value = policy_loss(logprobs, t, GrpoConfig())
     value.loss.backward()
     assert float(logprobs.grad) == pytest.approx(0.0 if bound else -advantage * ratio)
     assert float(value.clipped) == float(bound)
@@ -196,7 +191,7 @@ def test_the_clip_binds_on_the_side_that_runs_away(advantage, ratio, bound):
 
 def test_the_clip_s_two_sides_are_set_apart():
     def loss(ratio, advantage, **clips):
-        return float(policy_loss(*one_term(ratio, advantage), Objective(**clips)).loss.detach())
+        return float(policy_loss(*one_term(ratio, advantage), GrpoConfig(**clips)).loss.detach())
 
     assert loss(1.3, 1.0, clip_high=0.4) == pytest.approx(-1.3)
     assert loss(1.3, 1.0, clip_high=0.25) == pytest.approx(-1.25)
@@ -208,7 +203,7 @@ def test_at_the_first_step_the_ratio_is_one_and_the_gradient_is_not_zero(loss):
     t = terms(0)
     logprobs = t.old.clone().requires_grad_(True)
     same = LossTerms(t.old, t.old, t.old, t.advantage, t.weight, t.rollout)
-    value = policy_loss(logprobs, same, Objective(loss=loss, kl_coef=0.5, max_tokens=9))
+    value = policy_loss(logprobs, same, GrpoConfig(objective=loss, kl_coef=0.5))
     value.loss.backward()
     assert torch.equal(value.ratio, torch.ones(N, dtype=torch.float64))
     assert float(value.kl) == float(value.clipped) == 0
@@ -222,7 +217,7 @@ def test_importance_weights_correct_for_the_sampler_and_are_truncated():
     for sampled, expected in ((math.log(0.5), 2.0), (math.log(0.1), 3.0), (math.log(2.0 / 3), 1.5)):
         there = LossTerms(t.old, torch.tensor([sampled], dtype=torch.float64), None, t.advantage, t.weight, t.rollout)
         for cap, gain in ((3.0, expected), (0.0, 1.0)):
-            value = policy_loss(logprobs.detach(), there, Objective(importance_cap=cap))
+            value = policy_loss(logprobs.detach(), there, GrpoConfig(importance_cap=cap))
             assert float(value.loss) == pytest.approx(-gain)
 
 
@@ -238,3 +233,38 @@ def test_splitting_a_step_between_rollouts_adds_up(seed, objective):
         parts.append(policy_loss(logprobs[s], part, objective))
     for name in ("loss", "kl", "clipped"):
         torch.testing.assert_close(sum(getattr(p, name) for p in parts), getattr(whole, name))
+
+
+def test_cispo_of_the_docs_is_the_paper_s_equation():
+    """MiniMax-M1, arXiv 2506.13585, equation 4: sg(clip(r)) A log pi, token by token, with the KL term beside it."""
+    cispo, by_token = documented("cispo"), documented("by_token")
+    objective = GrpoConfig(objective=(cispo, by_token), kl_coef=0.3, clip_low=0.2, clip_high=0.3)
+    t = terms(3)
+    logprobs = (t.old + torch.linspace(-0.6, 0.6, N, dtype=torch.float64)).requires_grad_(True)
+    value = policy_loss(logprobs, t, objective)
+    value.loss.backward()
+    expected, gradient, clipped = 0.0, [], 0
+    for i in range(N):
+        lp, a, w = float(logprobs[i].detach()), float(t.advantage[i]), float(t.weight[i])
+        ratio = math.exp(lp - float(t.old[i]))
+        held = min(max(ratio, 0.8), 1.3)
+        d = float(t.reference[i]) - lp
+        expected += w * (0.3 * (math.exp(d) - d - 1) - held * a * lp)
+        gradient.append(w * (0.3 * (1 - math.exp(d)) - held * a))
+        clipped += held != ratio
+    assert float(value.loss.detach()) == pytest.approx(expected)
+    assert logprobs.grad.tolist() == pytest.approx(gradient)
+    assert float(value.clipped) == clipped > 0
+    assert by_token(StepCounts(tokens=3, rollouts=2, step_tokens=8)) == 1 / 8
+
+
+def test_a_loss_function_sees_the_policy_s_own_terms_alone():
+    seen = []
+
+    def watching(logprobs, t):
+        seen.append((len(logprobs), t.gamma, t.rollout.tolist(), t.reference.tolist()))
+        return OBJECTIVES[Loss.GRPO][0](logprobs, t)
+
+    t = terms(1, gamma=torch.tensor([0, 0, 0, 0.1, 0.1, 0], dtype=torch.float64))
+    policy_loss(t.old, t, GrpoConfig(objective=(watching, lambda counts: 1.0)))
+    assert seen == [(4, None, [0, 0, 0, 2], t.reference[[0, 1, 2, 5]].tolist())]

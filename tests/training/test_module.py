@@ -7,9 +7,8 @@ import torch
 
 from homeground.base.errors import HomegroundError
 from homeground.policy import LoraSettings
-from homeground.training import SftSettings, train_sft
+from homeground.training import SftConfig, train_sft
 from homeground.training.checkpoints import checkpoint_step, newest_checkpoint
-from homeground.training.optimizers import OptimizerSettings
 
 from ..policy import tiny
 
@@ -19,7 +18,7 @@ EXAMPLES = tiny.random_paths(0, roots=4, depth=1)
 def train(policy, folder, *, epochs=3, every=2, rate=1e-3):
     """Steps of two examples: two an epoch."""
     steps = []
-    settings = SftSettings(epochs, 2, OptimizerSettings(rate), checkpoint_every=every)
+    settings = SftConfig(epochs=epochs, batch_size=2, learning_rate=rate, checkpoint_every=every)
     train_sft(policy, EXAMPLES, settings, folder, steps.append)
     return steps
 

@@ -8,8 +8,17 @@ from homeground.base.errors import UsageError
 from homeground.policy import TokenPath, row_logprobs
 from homeground.policy.chat import render
 from homeground.rollouts import DirectSource, Sampler, sampled_paths
-from homeground.training import ExpertTrace, Kl, LossTerms, Luffy, Objective, Scale, load_traces, policy_loss
-from homeground.training import Replay as PastSuccesses
+from homeground.training import (
+    ExgrpoConfig,
+    ExpertTrace,
+    GrpoConfig,
+    Kl,
+    LossTerms,
+    LuffyConfig,
+    Scale,
+    load_traces,
+    policy_loss,
+)
 from homeground.training.off_policy import Guide, Origin, expert_guide, shaped_ratio
 
 from ..policy import tiny
@@ -50,7 +59,7 @@ def test_a_ratio_that_would_overflow_stays_finite():
 @pytest.mark.parametrize("kl", Kl)
 def test_the_loss_is_the_mixed_sum_term_by_term(kl):
     """Terms 0 to 2 are the policy's, 3 and 4 an expert's: clip and KL there, shaping here."""
-    objective = Objective(kl=kl, kl_coef=0.3, importance_cap=1.5)
+    objective = GrpoConfig(kl=kl, kl_coef=0.3, importance_cap=1.5)
     old = torch.tensor([-1.0, -2.0, -0.5, -1.5, -3.0], dtype=torch.float64)
     logprobs = (old + torch.tensor([0.5, -0.4, 0.1, 0.2, -0.2])).requires_grad_(True)
     sampled = torch.tensor([-1.2, -1.9, -0.6, 0.0, -1.0], dtype=torch.float64)
@@ -155,7 +164,7 @@ def test_experts_join_the_groups_of_their_tasks_and_are_logged(policy, sampler, 
 
     kept = {}
     steps = train(
-        policy, sampler, Replay(), tmp_path, steps=5, experts=experts, luffy=Luffy(per_group=1),
+        policy, sampler, Replay(), tmp_path, steps=5, experts=experts, luffy=LuffyConfig(per_group=1),
         log_rollouts=lambda step, groups: kept.update({step: groups}),
     )  # fmt: skip
     joined = [s.get("rollouts_expert", 0) for s in steps]
@@ -250,8 +259,8 @@ def test_what_is_off_changes_no_bit(llama, tmp_path):
     idle, same = run(
         "idle",
         experts=lambda task: [],
-        luffy=Luffy(per_group=3, gamma=0.5),
-        replay=PastSuccesses(share=0.5, success=1e9, gamma=0.5),
+        luffy=LuffyConfig(per_group=3, gamma=0.5),
+        exgrpo=ExgrpoConfig(share=0.5, success=1e9, gamma=0.5),
     )
     assert steps == [{key: value for key, value in step.items() if key != "tasks_replayable"} for step in same]
     assert all(torch.equal(plain[n], idle[n]) for n in plain)
@@ -268,7 +277,7 @@ def test_k1_is_taken_from_the_reward_of_sampled_rollouts_alone(policy, sampler):
             theirs = row_logprobs(reference, [p.tokens for p in paths])
         rewards.append(t.reward - 0.05 * float((torch.tensor([lp for p in paths for lp in p.logprobs]) - theirs).sum()))
     module = gradient_of(
-        policy, sampler, trajectories, kl=Kl.K1, kl_coef=0.05, scale=Scale.NONE,
+        policy, sampler, trajectories, kl=Kl.K1, kl_coef=0.05, advantage=Scale.NONE,
         run=lambda m: m.train_on(trajectories, guides),
     )  # fmt: skip
     mean = (sum(rewards) + 0.9) / 4

@@ -9,14 +9,15 @@ import torch
 
 from homeground.policy import TokenForest
 from homeground.policy.noise import longest_paths
-from homeground.training import SftSettings, train_sft
+from homeground.training import SftConfig, train_sft
+from homeground.training.config import OptimizerConfig
 from homeground.training.optimizers import (
     Optimizer,
-    OptimizerSettings,
     OptimizerWarning,
     Schedule,
     build_optimizer,
     chosen,
+    learning_rate,
 )
 
 from ..policy import tiny
@@ -28,9 +29,7 @@ CPU = torch.device("cpu")
 def train(policy, folder, *, epochs, steps=None, **settings):
     """Steps of two examples: two an epoch."""
     found = []
-    noise = settings.pop("noise", 0.0)
-    optimizer = OptimizerSettings(1e-3, **settings)
-    sft = SftSettings(epochs, 2, optimizer, checkpoint_every=2, neftune_alpha=noise)
+    sft = SftConfig(epochs=epochs, batch_size=2, learning_rate=1e-3, checkpoint_every=2, **settings)
     train_sft(policy, EXAMPLES, sft, folder, found.append)
     return found
 
@@ -39,18 +38,18 @@ def train(policy, folder, *, epochs, steps=None, **settings):
 @pytest.mark.parametrize("kind", [kind for kind in Optimizer if kind is not Optimizer.AUTO])
 def test_every_optimizer_learns_and_goes_on_after_a_resume_to_the_last_bit(llama, tmp_path, kind):
     straight, halved = tiny.policy_of(llama), tiny.policy_of(llama)
-    losses = [step["loss"] for step in train(straight, tmp_path / "one", epochs=4, kind=kind)]
+    losses = [step["loss"] for step in train(straight, tmp_path / "one", epochs=4, optimizer=kind)]
     assert losses[-1] < losses[0]
-    train(halved, tmp_path / "two", epochs=2, kind=kind)
+    train(halved, tmp_path / "two", epochs=2, optimizer=kind)
     resumed = tiny.policy_of(llama)
-    train(resumed, tmp_path / "two", epochs=4, kind=kind)
+    train(resumed, tmp_path / "two", epochs=4, optimizer=kind)
     assert all(torch.equal(t, straight.adapter_state()[n]) for n, t in resumed.adapter_state().items())
 
 
 @pytest.mark.parametrize("kind", ["adamw-8bit", "lion-8bit"])
 def test_eight_bit_states_have_eight_bits(kind):
     weight = torch.nn.Parameter(torch.randn(128, 64))
-    optimizer = build_optimizer([weight], OptimizerSettings(1e-3, kind=kind), CPU)
+    optimizer = build_optimizer([weight], OptimizerConfig(optimizer=kind), CPU)
     weight.grad = torch.randn_like(weight)
     optimizer.step()
     assert optimizer.state[weight]["state1"].dtype is torch.uint8
@@ -60,21 +59,21 @@ def test_eight_bit_states_have_eight_bits(kind):
 def test_a_paged_optimizer_says_that_a_cpu_pages_nothing(kind):
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        build_optimizer([torch.nn.Parameter(torch.ones(2))], OptimizerSettings(1e-3, kind=kind), CPU)
+        build_optimizer([torch.nn.Parameter(torch.ones(2))], OptimizerConfig(optimizer=kind), CPU)
     assert [w.category for w in seen] == [OptimizerWarning]
     assert kind.removeprefix("paged-") in str(seen[0].message)
 
 
 def test_auto_pages_on_cuda_alone():
-    assert chosen("auto", torch.device("cuda")) is Optimizer.PAGED_ADAMW_8BIT
-    assert chosen("auto", CPU) is Optimizer.ADAMW
-    assert chosen("lion", torch.device("cuda")) is Optimizer.LION
+    assert chosen(Optimizer.AUTO, torch.device("cuda")) is Optimizer.PAGED_ADAMW_8BIT
+    assert chosen(Optimizer.AUTO, CPU) is Optimizer.ADAMW
+    assert chosen(Optimizer.LION, torch.device("cuda")) is Optimizer.LION
 
 
 def test_weight_decay_reaches_every_optimizer():
     for kind in ("adamw", "adamw-8bit", "lion"):
         weight = torch.nn.Parameter(torch.ones(8))
-        optimizer = build_optimizer([weight], OptimizerSettings(0.1, weight_decay=0.5, kind=kind), CPU)
+        optimizer = build_optimizer([weight], OptimizerConfig(learning_rate=0.1, weight_decay=0.5, optimizer=kind), CPU)
         weight.grad = torch.zeros(8)
         optimizer.step()
         torch.testing.assert_close(weight.detach(), torch.full((8,), 0.95), rtol=1e-5, atol=1e-5)
@@ -82,7 +81,8 @@ def test_weight_decay_reaches_every_optimizer():
 
 def test_the_rate_is_that_of_the_schedule():
     def rates(steps=8, **settings):
-        return [OptimizerSettings(2.0, **settings).over(steps).rate(step) for step in range(steps)]
+        config = OptimizerConfig(learning_rate=2.0, **settings)
+        return [learning_rate(config, step, steps) for step in range(steps)]
 
     assert rates() == [2.0] * 8
     assert rates(warmup_steps=4) == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0, 2.0, 2.0]
@@ -93,8 +93,6 @@ def test_the_rate_is_that_of_the_schedule():
     assert rates(schedule="cosine") == pytest.approx(expected)
     for schedule in (Schedule.LINEAR, Schedule.COSINE):
         assert all(rate > 0 for rate in rates(schedule=schedule, warmup_share=0.5))
-    with pytest.raises(ValueError, match="number of steps"):
-        OptimizerSettings(1.0, schedule="cosine").rate(0)
 
 
 def test_the_loop_tells_the_schedule_how_long_the_run_is(llama, tmp_path):
@@ -138,9 +136,9 @@ def test_noise_goes_on_after_a_resume_to_the_last_bit(llama, tmp_path):
     straight, halved, resumed = (tiny.policy_of(llama) for _ in range(3))
     for policy, name, epochs in ((straight, "one", 4), (halved, "two", 2)):
         torch.manual_seed(0)
-        train(policy, tmp_path / name, epochs=epochs, noise=5.0)
+        train(policy, tmp_path / name, epochs=epochs, neftune_alpha=5.0)
     torch.manual_seed(1)
-    train(resumed, tmp_path / "two", epochs=4, noise=5.0)
+    train(resumed, tmp_path / "two", epochs=4, neftune_alpha=5.0)
     assert all(torch.equal(t, straight.adapter_state()[n]) for n, t in resumed.adapter_state().items())
     quiet = tiny.policy_of(llama)
     train(quiet, tmp_path / "three", epochs=4)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from homeground.policy import TokenPath, row_logprobs
-from homeground.training import DpoSettings, OptimizerSettings, PreferencePair, train_dpo
+from homeground.training import DpoConfig, PreferencePair, train_dpo
 from homeground.training.preference import DpoModule, dpo_loss
 
 from ..policy import tiny
@@ -25,8 +25,8 @@ PAIRS = [pair(seed) for seed in range(5)]
 
 
 def settings(**changes):
-    fields = {"epochs": 2, "batch_size": 2, "optimizer": OptimizerSettings(2e-3), "checkpoint_every": 2}
-    return DpoSettings(**(fields | changes))
+    fields = {"epochs": 2, "batch_size": 2, "learning_rate": 2e-3, "checkpoint_every": 2}
+    return DpoConfig(**(fields | changes))
 
 
 class Gradients(DpoModule):
@@ -74,7 +74,7 @@ def test_the_gradient_equals_plain_rows(policy, forest_tokens):
 
 def test_preferences_are_learned_and_the_first_step_is_a_coin_toss(policy, tmp_path):
     steps = []
-    train_dpo(policy, PAIRS, settings(epochs=8, optimizer=OptimizerSettings(5e-3)), tmp_path, steps.append)
+    train_dpo(policy, PAIRS, settings(epochs=8, learning_rate=5e-3), tmp_path, steps.append)
     assert steps[0]["loss"] == pytest.approx(math.log(2), rel=1e-5)
     assert steps[0]["margin"] == 0
     assert steps[-1]["accuracy"] == 1.0

@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 from homeground.base.errors import HomegroundError
 from homeground.rollouts import Sampler
-from homeground.training import Loss, SftSettings, train_sft
+from homeground.training import Loss, SftConfig, train_sft
 from homeground.training.heldout import HeldOut
-from homeground.training.optimizers import OptimizerSettings
 from homeground.training.processes import processes
 from homeground.training.ranks import rank, share_of_rank, sum_over_ranks
 
@@ -69,7 +68,14 @@ def train(llama, folder, epochs):
     policy = tiny.policy_of(llama)
     judge = HeldOut(policy, HELDOUT, every=4)
     steps = []
-    train_sft(policy, EXAMPLES, SftSettings(epochs, 4, OptimizerSettings(5e-3), 2), folder, steps.append, judge)
+    train_sft(
+        policy,
+        EXAMPLES,
+        SftConfig(epochs=epochs, batch_size=4, learning_rate=5e-3, checkpoint_every=2),
+        folder,
+        steps.append,
+        judge,
+    )
     return steps, policy
 
 

@@ -5,9 +5,8 @@ from torch import nn
 from homeground.base.errors import HomegroundError
 from homeground.policy import LoraSettings, TokenForest, TokenPath, chat, render, row_logprobs
 from homeground.rollouts import Sampler, SamplingParams
-from homeground.training import SftSettings, train_sft
+from homeground.training import SftConfig, train_sft
 from homeground.training.checkpoints import checkpoint_step, newest_checkpoint
-from homeground.training.optimizers import OptimizerSettings
 from homeground.training.sft import SftModule, sft_steps
 
 from ..policy import tiny
@@ -17,8 +16,8 @@ EXAMPLES = tiny.random_paths(0, roots=7, depth=1)
 
 def settings(**changes):
     """Two epochs of 7 examples in batches of 2: 8 steps, the last of each epoch with one example."""
-    fields = {"epochs": 2, "batch_size": 2, "optimizer": OptimizerSettings(5e-3), "checkpoint_every": 3, "seed": 1}
-    return SftSettings(**(fields | changes))
+    fields = {"epochs": 2, "batch_size": 2, "learning_rate": 5e-3, "checkpoint_every": 3}
+    return SftConfig(**(fields | changes))
 
 
 def train(policy, folder, examples=EXAMPLES, *, log=None, **changes):
@@ -29,7 +28,7 @@ def train(policy, folder, examples=EXAMPLES, *, log=None, **changes):
         if log is not None:
             log(step)
 
-    train_sft(policy, examples, settings(**changes), folder, keep)
+    train_sft(policy, examples, settings(**changes), folder, keep, seed=1)
     return steps
 
 
@@ -58,7 +57,7 @@ def test_a_tiny_example_is_learned_by_heart_its_end_token_included(llama, tmp_pa
         [TokenPath(rendered.ids, rendered.trained)],
         epochs=60,
         batch_size=1,
-        optimizer=OptimizerSettings(2e-2),
+        learning_rate=2e-2,
         checkpoint_every=100,
     )
     assert steps[0]["loss"] > 2
@@ -95,7 +94,7 @@ def test_every_example_is_seen_once_an_epoch_in_a_new_order(policy):
     for seen in epochs:
         assert sorted(map(id, seen)) == sorted(map(id, EXAMPLES))
     assert epochs[0] != epochs[1]
-    other = SftModule(policy, EXAMPLES, settings(seed=2), lambda step: None)
+    other = SftModule(policy, EXAMPLES, settings(), lambda step: None, seed=2)
     assert [module.batch(s) for s in range(4)] != [other.batch(s) for s in range(4)]
 
 
@@ -141,7 +140,7 @@ def test_dropout_of_the_adapter_is_on_while_training_and_off_afterwards(llama, t
         policy = tiny.policy_of(llama, lora=LoraSettings(r=4, alpha=8, dropout=dropout))
         forest = TokenForest.build(EXAMPLES)
         before = policy.logprobs(forest)
-        steps = train(policy, tmp_path / str(dropout), epochs=1, batch_size=7, optimizer=OptimizerSettings(0.0))
+        steps = train(policy, tmp_path / str(dropout), epochs=1, batch_size=7, learning_rate=1e-30)
         assert torch.equal(policy.logprobs(forest), before), "dropout was left on"
         assert any(isinstance(m, nn.Dropout) for m in policy.model.modules()) is (dropout > 0)
         return steps[0]["loss"]
@@ -151,9 +150,8 @@ def test_dropout_of_the_adapter_is_on_while_training_and_off_afterwards(llama, t
 
 def test_warm_up_rises_linearly_to_the_learning_rate(llama, tmp_path):
     """AdamW's first steps are as long as the rate, so what moved tells the rate."""
-    rates = OptimizerSettings(1e-3, warmup_steps=4)
-    warm = train(tiny.policy_of(llama), tmp_path / "warm", optimizer=rates)
-    cold = train(tiny.policy_of(llama), tmp_path / "cold", optimizer=OptimizerSettings(1e-3))
+    warm = train(tiny.policy_of(llama), tmp_path / "warm", learning_rate=1e-3, warmup_steps=4)
+    cold = train(tiny.policy_of(llama), tmp_path / "cold", learning_rate=1e-3)
     assert warm[0]["weight_change"] == pytest.approx(cold[0]["weight_change"] / 4, rel=1e-3)
     assert warm[5]["weight_change"] == pytest.approx(cold[5]["weight_change"], rel=0.3)
 
@@ -167,7 +165,7 @@ def test_the_gradient_is_clipped_to_its_limit(policy, tmp_path, monkeypatch):
         return original(self, *arguments, **options)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", spy)
-    steps = train(policy, tmp_path, epochs=1, optimizer=OptimizerSettings(1e-3, clip=0.01))
+    steps = train(policy, tmp_path, epochs=1, learning_rate=1e-3, clip=0.01)
     assert all(s["grad_norm"] > 0.01 for s in steps)
     assert seen == pytest.approx([0.01] * 4, rel=1e-3)
 

@@ -2,13 +2,13 @@ import json
 
 import pytest
 
-from homeground.training.task_stream import Curriculum, TaskStream
+from homeground.training.task_stream import CurriculumConfig, TaskStream
 
 NEVER, ALWAYS, MIXED = [0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.0, 1.0, 0.0]
 
 
 def stream(count=5, seed=1, **curriculum):
-    return TaskStream(count, seed, Curriculum(**curriculum))
+    return TaskStream(count, seed, CurriculumConfig(**curriculum))
 
 
 def run(tasks, steps, rewards):

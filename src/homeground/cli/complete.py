@@ -27,7 +27,7 @@ def run_completion(context: typer.Context, incomplete: str) -> list[str]:
 def recipe_completion(context: typer.Context, incomplete: str) -> list[str]:
     """Bundled recipes and the YAML files of the folder that is being typed."""
     del context
-    from homeground.base.recipe import bundled_recipes
+    from homeground.recipe import bundled_recipes
 
     folder = Path(incomplete).parent if "/" in incomplete else Path()
     files = [path for path in sorted(folder.glob("*")) if path.suffix in (".yaml", ".yml") or path.is_dir()]

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from rich.text import Text
     from transformers import PreTrainedTokenizerBase
 
-    from homeground.base.recipe import Recipe
     from homeground.data import Example
     from homeground.pipeline.sft_data import SftData
     from homeground.policy import TokenPath
+    from homeground.recipe import Recipe
 
 _TRAINED, _SPECIAL, _CONTEXT = "bold green", "magenta", "dim"
 
@@ -86,12 +86,13 @@ def show_tokens(
     from homeground.base.model_files import read_config, read_tokenizer
     from homeground.base.weights import resolve_model
     from homeground.data import render_as_asked
+    from homeground.policy.rope import longest_path
 
     recipe = common.load_recipe()
     examples, notes = _some_examples(common, recipe, data, count)
     model = resolve_model(recipe.model.name)
     tokenizer = read_tokenizer(model)
-    limit = read_config(model).max_position_embeddings
+    limit = longest_path(read_config(model))
     rendering = render_as_asked(recipe.sft, tokenizer, examples, limit=limit)
     shown = [_document(tokenizer, path) for path in rendering.paths]
     lines: list[Any] = []

@@ -12,9 +12,9 @@ from homeground.cli.verb import Common, verb
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from homeground.base.recipe import Recipe
     from homeground.pipeline.estimate import Estimate
     from homeground.pipeline.planning import Plan, Work
+    from homeground.recipe import Recipe
 
 
 class Planned(StrEnum):

@@ -15,9 +15,9 @@ from homeground.cli.verb import Common, verb
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from homeground.base.recipe import Recipe
     from homeground.base.workspace import RunFolder, Workspace
     from homeground.evaluate.stats import Interval
+    from homeground.recipe import Recipe
 
 
 class RlKind(StrEnum):

@@ -15,8 +15,8 @@ from homeground.base.workspace import RunFolder
 from homeground.cli.verb import Common
 
 if TYPE_CHECKING:
-    from homeground.base.recipe import Recipe
     from homeground.pipeline.workbench import Workbench
+    from homeground.recipe import Recipe
 
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")]
 Force = Annotated[bool, typer.Option("--force", help="Start even where the memory plan says that it cannot fit.")]

@@ -20,7 +20,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace the recipe that is there.")] = False,
 ) -> None:
     """Write a commented recipe for this folder: the languages found here, and a model that fits this machine."""
-    from homeground.base.recipe import PROJECT_RECIPE, load_recipe
+    from homeground.recipe import PROJECT_RECIPE, load_recipe
 
     path = Path.cwd() / PROJECT_RECIPE
     if path.exists() and not force and not common.dry_run:

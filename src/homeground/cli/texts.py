@@ -10,8 +10,8 @@ from homeground.cli.verb import Common
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from homeground.base.recipe import Recipe
     from homeground.base.workspace import RunFolder
+    from homeground.recipe import Recipe
 
 
 def evaluate(common: Common, run: RunFolder, recipe: Recipe, data: str | None, *, general: bool) -> None:

@@ -18,11 +18,11 @@ from homeground.cli.stage import Force, Resume, free_name, open_stage, recipe_of
 from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
-    from homeground.base.recipe import Recipe
     from homeground.base.workspace import Workspace
     from homeground.evaluate import Metrics
     from homeground.pipeline.sft_data import SftData
     from homeground.pipeline.stages import EvalStage
+    from homeground.recipe import Recipe
 
 _REJECTED_SHOWN = 10
 
@@ -39,8 +39,8 @@ class EvalKind(StrEnum):
 @verb(example="homeground demo", resumable=True)
 def demo(common: Common, resume: Resume = False, force: Force = False) -> None:
     """Walk the whole loop on Python's standard library (or the recipe's corpus): index, tasks, SFT, GRPO, report."""
-    from homeground.base.recipe import CorpusSection
     from homeground.corpus import STDLIB_EXCLUDES, stdlib_root
+    from homeground.recipe import CorpusSection
 
     recipe = common.load_recipe("demo")
     if recipe.corpus == CorpusSection():

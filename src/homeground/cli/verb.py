@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from homeground.base.progress import Progress
-    from homeground.base.recipe import Recipe
     from homeground.base.workspace import RunFolder, Workspace
+    from homeground.recipe import Recipe
 
 app = typer.Typer(
     help="Train a small local model on your own code and docs, with every gain measured. Nothing leaves the machine.",
@@ -59,10 +59,10 @@ class Common:
         with `--run`, `--seed` and `overrides` over it.
 
         Raises:
-            RecipeError: see `homeground.base.recipe.load_recipe`.
+            RecipeError: see `homeground.recipe.load_recipe`.
         """
         from homeground.base.files import refuse_foreign
-        from homeground.base.recipe import PROJECT_RECIPE, load_recipe
+        from homeground.recipe import PROJECT_RECIPE, load_recipe
 
         source = self.recipe or default
         if source is None and os.path.lexists(PROJECT_RECIPE):

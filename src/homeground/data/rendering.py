@@ -9,11 +9,11 @@ from enum import StrEnum
 from transformers import PreTrainedTokenizerBase
 
 from homeground.base.errors import HomegroundError
-from homeground.base.recipe import SftSection
 from homeground.data.formats import Example, Format
 from homeground.data.sources import Rejected, first_of
 from homeground.policy import TokenPath, render
 from homeground.policy.chat import ConversationError, encode, encode_text, end_token, token_text
+from homeground.training.config import SftConfig
 
 
 class Overlong(StrEnum):
@@ -123,7 +123,7 @@ def render_examples(
 
 
 def render_as_asked(
-    sft: SftSection, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], *, limit: int
+    sft: SftConfig, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], *, limit: int
 ) -> Rendering:
     """:func:`render_examples` as a recipe's `sft` section asks for it."""
     only_last = sft.train_on == "last answer"

@@ -17,7 +17,6 @@ from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_json, atomic_write_jsonl, read_jsonl
 from homeground.base.hardware import found_device
 from homeground.base.memory import PeakMemory
-from homeground.base.recipe import CorpusSection
 from homeground.base.workspace import RunFolder
 from homeground.pipeline import finetune, stages
 from homeground.pipeline.agent_source import agent_source
@@ -26,6 +25,7 @@ from homeground.pipeline.experts import expert_traces
 from homeground.pipeline.measured import machine, source_commit
 from homeground.pipeline.own_agent import LOOKUP, OwnAgent
 from homeground.pipeline.workbench import Workbench
+from homeground.recipe import CorpusSection
 
 if TYPE_CHECKING:
     from homeground.evaluate.stats import Interval
@@ -44,6 +44,8 @@ def train_agent(bench: Workbench, agent: OwnAgent, *, resume: bool) -> dict[str,
         agent: from the recipe's `agent` section.
         resume: stages that the run has finished are not done again.
     """
+    from homeground.training.grpo import refuse_device
+
     bench.run.create()
     done = bench.run.finished() if resume else {}
     with PeakMemory() as memory:
@@ -52,7 +54,7 @@ def train_agent(bench: Workbench, agent: OwnAgent, *, resume: bool) -> dict[str,
         if bench.recipe.agent.tasks == LOOKUP:
             agent = _with_lookups(bench, agent)
         if "rl" not in done:
-            stages.grpo_settings(bench.recipe).refuse_on(found_device(bench.recipe.model.device))
+            refuse_device(bench.recipe.rl, found_device(bench.recipe.model.device))
             agent = replace(agent, experts=expert_traces(bench, agent.train))
         if "rl" in done:
             bench.start_from(bench.run.adapter)

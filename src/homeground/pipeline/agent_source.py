@@ -16,8 +16,8 @@ from homeground.pipeline.workbench import Workbench
 
 if TYPE_CHECKING:
     from homeground.agents.own_code import Task
-    from homeground.base.recipe import AgentSection
     from homeground.index import Hit
+    from homeground.recipe import AgentSection
     from homeground.rollouts import AgentResult, GatewaySource, ProcessRunner
 
 
@@ -51,6 +51,7 @@ def agent_source(bench: Workbench, agent: OwnAgent) -> Generator[GatewaySource]:
             "timeout_s": rl.timeout_s,
             "failure_reward": rl.failure_reward,
             "describe": lambda task: task,
+            "max_tokens": section.max_tokens,
             "seed": bench.recipe.seed,
             "grade": graded,
         }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from homeground.base.recipe import Recipe
 from homeground.pipeline.planning import Plan, config_of, paths_of, storage_of
+from homeground.recipe import Recipe
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig

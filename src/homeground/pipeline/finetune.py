@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING
 
 from homeground.base.errors import HomegroundError
 from homeground.base.progress import Progress
-from homeground.base.recipe import Recipe
 from homeground.base.steplog import SFT_COLUMNS, StepLog
 from homeground.base.workspace import RunFolder, Workspace
 from homeground.pipeline.forgetting import watched
 from homeground.pipeline.workbench import Workbench
+from homeground.recipe import Recipe
 
 if TYPE_CHECKING:
     from homeground.data import Example
     from homeground.policy import TokenPath
-    from homeground.training import SftSettings
     from homeground.training.heldout import HeldOut
     from homeground.training.samples import SampleLog
 
@@ -55,7 +54,7 @@ def fine_tune(bench: Workbench, examples: Sequence[Example], heldout: Sequence[E
 
     policy = bench.policy
     paths = _rendered(bench, examples, "rendering examples")
-    settings = sft_settings(bench)
+    config = bench.recipe.sft
     folder = bench.run.checkpoints / "sft"
     done = done_steps(folder)
     judged = _rendered(bench, heldout, "rendering held-out examples")
@@ -66,14 +65,14 @@ def fine_tune(bench: Workbench, examples: Sequence[Example], heldout: Sequence[E
             bench.run,
             "sft",
             done=done,
-            steps=sft_steps(len(paths), settings),
+            steps=sft_steps(len(paths), config),
             progress=bench.progress,
             title="SFT",
             columns=SFT_COLUMNS,
         ) as log,
-        _others(bench, paths, judged, settings),
+        _others(bench, paths, judged),
     ):
-        step = train_sft(policy, paths, settings, folder, log, judge)
+        step = train_sft(policy, paths, config, folder, log, judge, seed=bench.recipe.seed)
     policy.save_adapter(sft_adapter(bench.run))
     policy.save_adapter(bench.run.adapter)
     losses = [step["loss"] for step in log.history]
@@ -87,10 +86,11 @@ def fine_tune(bench: Workbench, examples: Sequence[Example], heldout: Sequence[E
 def _rendered(bench: Workbench, examples: Sequence[Example], title: str) -> list[TokenPath]:
     """Examples as the trainer takes them; none when there are none."""
     from homeground.data import render_as_asked
+    from homeground.policy.rope import longest_path
 
     if not examples:
         return []
-    limit = bench.policy.model.config.max_position_embeddings
+    limit = longest_path(bench.policy.model.config)
     rendering = render_as_asked(bench.recipe.sft, bench.policy.tokenizer, examples, limit=limit)
     bench.progress.bar(title).done(rendering.describe())
     return rendering.paths
@@ -135,7 +135,7 @@ def _samples(bench: Workbench, heldout: list[TokenPath], done: int) -> SampleLog
 
 
 def _others(
-    bench: Workbench, paths: list[TokenPath], judged: list[TokenPath], settings: SftSettings
+    bench: Workbench, paths: list[TokenPath], judged: list[TokenPath]
 ) -> contextlib.AbstractContextManager[None]:
     """The other processes of `sft.devices`; none of them when it is 1."""
     import torch
@@ -156,7 +156,7 @@ def _others(
     dtype = "fp32" if bench.policy.dtype is torch.float32 else "bf16"
     model = bench.recipe.model.model_copy(update={"compute_dtype": dtype})
     recipe = bench.recipe.model_copy(update={"model": model})
-    return processes(devices, _follow, (recipe, bench.workspace, bench.run, bench.adapter, paths, judged, settings))
+    return processes(devices, _follow, (recipe, bench.workspace, bench.run, bench.adapter, paths, judged))
 
 
 def _follow(
@@ -166,7 +166,6 @@ def _follow(
     adapter: Path | None,
     paths: list[TokenPath],
     judged: list[TokenPath],
-    settings: SftSettings,
 ) -> None:
     """What another process of the run does: the same steps with its share of the examples, without a word."""
     from homeground.training import train_sft
@@ -174,31 +173,7 @@ def _follow(
     with Workbench(recipe, workspace, run, Progress(quiet=True)) as bench:
         bench.start_from(adapter)
         judge = _judge(bench, judged, len(paths))
-        train_sft(bench.policy, paths, settings, run.checkpoints / "sft", lambda step: None, judge)
-
-
-def sft_settings(bench: Workbench) -> SftSettings:
-    """The recipe's `sft` section as the trainer takes it."""
-    from homeground.training import OptimizerSettings, SftSettings
-
-    sft = bench.recipe.sft
-    return SftSettings(
-        epochs=sft.epochs,
-        batch_size=sft.batch_size,
-        optimizer=OptimizerSettings(
-            sft.learning_rate,
-            sft.weight_decay,
-            sft.clip,
-            sft.warmup_steps,
-            sft.warmup_share,
-            kind=sft.optimizer,
-            schedule=sft.schedule,
-        ),
-        checkpoint_every=sft.checkpoint_every,
-        forest_tokens=sft.forest_tokens,
-        seed=bench.recipe.seed,
-        neftune_alpha=sft.neftune_alpha,
-    )
+        train_sft(bench.policy, paths, recipe.sft, run.checkpoints / "sft", lambda step: None, judge, seed=recipe.seed)
 
 
 def sft_adapter(run: RunFolder) -> Path:

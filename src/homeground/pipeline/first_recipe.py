@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from homeground.base.recipe import Recipe
 from homeground.corpus import Corpus
 from homeground.pipeline.model_choice import Considered, best
+from homeground.recipe import Recipe
 
 SHOWN: dict[str, tuple[str, ...]] = {
     "corpus": ("roots", "exclude"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from homeground.base.recipe import load_recipe
 from homeground.base.workspace import RunFolder, Workspace
+from homeground.recipe import load_recipe
 
 
 class Learned(StrEnum):

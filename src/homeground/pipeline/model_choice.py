@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from homeground.base.recipe import Recipe
 from homeground.base.sizes import Target
 from homeground.base.weights import bundled
+from homeground.recipe import Recipe
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig

@@ -8,7 +8,7 @@ from inspect import iscoroutinefunction, signature
 from typing import TYPE_CHECKING, Any
 
 from homeground.base.errors import UsageError
-from homeground.base.recipe import AgentSection
+from homeground.recipe import AgentSection
 
 if TYPE_CHECKING:
     from homeground.agents import Reward

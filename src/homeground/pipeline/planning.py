@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from homeground.base.errors import HomegroundError
-from homeground.base.recipe import Recipe
 from homeground.base.sizes import Target
+from homeground.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -203,9 +203,10 @@ def rendered_work(recipe: Recipe, examples: Sequence[Example]) -> Work:
         HomegroundError: see `homeground.data.render_examples`.
     """
     from homeground.data import render_as_asked
+    from homeground.policy.rope import longest_path
 
     tokenizer = tokenizer_of(recipe)
-    limit: int = config_of(recipe).max_position_embeddings
+    limit = longest_path(config_of(recipe))
     found = render_as_asked(recipe.sft, tokenizer, examples, limit=limit)
     lengths = tuple((len(path.ids), len(path.trained)) for path in found.paths)
     return Work(lengths, found.describe())

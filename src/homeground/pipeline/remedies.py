@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from homeground.base.recipe import Recipe
+from homeground.recipe import Recipe
 
 if TYPE_CHECKING:
     from homeground.pipeline.planning import Plan, Stage, Work

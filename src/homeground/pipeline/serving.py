@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Self
 from homeground.base.errors import UsageError
 from homeground.base.heap import trimming
 from homeground.base.progress import Progress
-from homeground.base.recipe import ModelSection, Recipe
 from homeground.base.threads import release_workers
 from homeground.base.workspace import Workspace
+from homeground.recipe import ModelSection, Recipe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from homeground.base.errors import HomegroundError
 from homeground.base.progress import Progress
-from homeground.base.recipe import DataSection
 from homeground.data import (
     Contaminated,
     Duplicate,
@@ -36,6 +35,7 @@ from homeground.data import (
 )
 from homeground.pipeline.workbench import TASKS_FILE
 from homeground.policy.chat import thoughts_of
+from homeground.recipe import DataSection
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -12,7 +12,6 @@ import openai
 
 from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_jsonl, read_jsonl
-from homeground.base.recipe import Recipe
 from homeground.base.rolloutlog import RolloutLog
 from homeground.base.steplog import RL_COLUMNS, StepLog
 from homeground.base.workspace import RunFolder
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from homeground.index import IndexReport
     from homeground.rollouts import AgentResult, Source
     from homeground.tasks import LookupTask
-    from homeground.training import Experts, GrpoSettings
+    from homeground.training import Experts
 
 SPARE_CANDIDATES = 2
 """How many candidates a wanted task gets when tasks must be findable; plain search finds more than half of them."""
@@ -133,6 +132,7 @@ def reinforce(bench: Workbench) -> str:
             timeout_s=rl.timeout_s,
             failure_reward=rl.failure_reward,
             describe=lambda task: {"data_id": task.id},
+            max_tokens=max(rl.max_query_tokens, rl.max_answer_tokens),
             seed=bench.recipe.seed,
         ) as source,
     ):
@@ -145,7 +145,6 @@ def grpo(bench: Workbench, source: Source, tasks: Sequence[Any], experts: Expert
     from homeground.training.checkpoints import done_steps
 
     rl = bench.recipe.rl
-    settings = grpo_settings(bench.recipe)
     folder = bench.run.checkpoints / "rl"
     done = done_steps(folder) // rl.updates_per_step
     with StepLog(
@@ -162,11 +161,12 @@ def grpo(bench: Workbench, source: Source, tasks: Sequence[Any], experts: Expert
             bench.sampler,
             source,
             tasks,
-            settings,
+            rl,
             folder,
             log,
             log_rollouts=RolloutLog(bench.run, done=done, limit_mb=rl.keep_rollouts_mb),
             experts=experts,
+            seed=bench.recipe.seed,
         )
     bench.policy.save_adapter(bench.run.adapter)
     rewards = [step["reward_mean"] for step in log.history]
@@ -176,52 +176,6 @@ def grpo(bench: Workbench, source: Source, tasks: Sequence[Any], experts: Expert
     )
     log.bar.done(words)
     return words
-
-
-def grpo_settings(recipe: Recipe) -> GrpoSettings:
-    """The recipe's `rl` section as the trainer takes it."""
-    from homeground.training import (
-        Curriculum,
-        GrpoSettings,
-        Kl,
-        Loss,
-        Luffy,
-        Objective,
-        OptimizerSettings,
-        Overlong,
-        Replay,
-        Scale,
-    )
-
-    rl = recipe.rl
-    return GrpoSettings(
-        steps=rl.steps,
-        tasks_per_step=rl.tasks_per_step,
-        group_size=rl.group_size,
-        optimizer=OptimizerSettings(rl.learning_rate, kind=rl.optimizer),
-        objective=Objective(
-            loss=Loss(rl.loss),
-            kl=Kl(rl.kl),
-            kl_coef=rl.kl_coef,
-            clip_low=rl.clip_low,
-            clip_high=rl.clip_high,
-            importance_cap=rl.importance_cap,
-            max_tokens=recipe.agent.max_tokens if recipe.agent.code else max(rl.max_query_tokens, rl.max_answer_tokens),
-        ),
-        temperature=rl.temperature,
-        scale=Scale(rl.scale),
-        updates_per_step=rl.updates_per_step,
-        overlong=Overlong(rl.overlong),
-        overlong_buffer=rl.overlong_buffer,
-        dynamic_sampling=rl.dynamic_sampling,
-        curriculum=Curriculum(**rl.curriculum.model_dump()),
-        luffy=Luffy(rl.luffy.per_group, rl.luffy.gamma),
-        replay=Replay(**rl.exgrpo.model_dump()),
-        asynchronous=rl.asynchronous,
-        checkpoint_every=rl.checkpoint_every,
-        forest_tokens=rl.forest_tokens,
-        seed=recipe.seed,
-    )
 
 
 def lookup_rollout(bench: Workbench, temperature: float | None = None) -> Callable[..., Any]:

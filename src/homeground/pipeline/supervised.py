@@ -1,10 +1,10 @@
 """Supervised fine-tuning in one call: from rows to a trained adapter.
 
 Example:
-    from homeground import Policy, train_sft
+    from homeground import Policy, SftConfig, train_sft
 
     policy = Policy.load("smollm2-135m-instruct")
-    run = train_sft(policy, [{"prompt": "Who are you?", "completion": "A small model."}], epochs=4)
+    run = train_sft(policy, [{"prompt": "Who are you?", "completion": "A small model."}], SftConfig(epochs=4))
     print(run.adapter, run.history[-1]["loss"])
 """
 
@@ -19,12 +19,13 @@ from homeground.base.errors import UsageError
 from homeground.base.progress import Progress
 from homeground.base.steplog import SFT_COLUMNS, StepLog
 from homeground.policy import Policy, TokenPath
-from homeground.training import OptimizerSettings, SftSettings
+from homeground.policy.rope import longest_path
 from homeground.training import train_sft as train_paths
 from homeground.training.checkpoints import done_steps
+from homeground.training.config import SftConfig
 from homeground.training.heldout import HeldOut
 from homeground.training.run import run_folder
-from homeground.training.sft import steps_of
+from homeground.training.sft import sft_steps, steps_of
 
 type Rows = Sequence[Mapping[str, Any]]
 _FORMATS = "see docs/data.md for the formats"
@@ -48,14 +49,9 @@ class SftRun:
 def train_sft(
     policy: Policy,
     rows: Rows,
+    config: SftConfig | None = None,
     *,
     heldout: Rows = (),
-    epochs: int = 1,
-    batch_size: int = 8,
-    learning_rate: float = 5e-4,
-    only_last: bool = False,
-    forest_tokens: int = 1024,
-    checkpoint_every: int = 50,
     folder: Path | str | None = None,
     resume: bool = False,
     quiet: bool = False,
@@ -67,12 +63,7 @@ def train_sft(
         policy: from :meth:`Policy.load`; its adapter is trained in place.
         rows: of any format that `homeground sft --data` reads: ``{"prompt", "completion"}``, ``{"messages"}``, ...
         heldout: rows that are never trained on; the adapter that is left is that of the step with their lowest loss.
-        epochs: passes over the rows.
-        batch_size: rows in one optimizer step.
-        learning_rate: of AdamW.
-        only_last: train the last answer of a conversation alone.
-        forest_tokens: distinct tokens of one forward.
-        checkpoint_every: optimizer steps.
+        config: how; the defaults of :class:`~homeground.training.config.SftConfig` without it.
         folder: where the run is kept; by default the next free ``.homeground/runs/sft-N``.
         resume: go on from the folder's newest checkpoint.
         quiet: print nothing.
@@ -84,19 +75,23 @@ def train_sft(
     """
     if not rows:
         raise UsageError("train_sft has no rows", hint='give at least one, such as {"prompt": ..., "completion": ...}')
-    paths = _rendered(policy, rows, only_last)
-    judged = _rendered(policy, heldout, only_last) if heldout else []
-    settings = SftSettings(epochs, batch_size, OptimizerSettings(learning_rate), checkpoint_every, forest_tokens, seed)
+    config = config or SftConfig()
+    paths = _rendered(policy, rows, config)
+    judged = _rendered(policy, heldout, config) if heldout else []
     run = run_folder(folder, resume, "sft")
-    steps = steps_of(len(paths), epochs, batch_size)
-    every = steps_of(len(paths), 1, batch_size)
-    judge = HeldOut(policy, judged, every=every, forest_tokens=forest_tokens) if judged else None
+    steps = sft_steps(len(paths), config)
+    every = config.eval_every or steps_of(len(paths), 1, config.batch_size)
+    judge = (
+        HeldOut(policy, judged, every=every, patience=config.patience, forest_tokens=config.forest_tokens)
+        if judged
+        else None
+    )
     with run.locked(), Progress(quiet=quiet) as progress:
         progress.line(f"{policy.describe()}; {len(paths)} rows, {steps} steps")
         progress.line(f"run folder: {run.path}")
         done = done_steps(run.checkpoints)
         with StepLog(run, "sft", done=done, steps=steps, progress=progress, title="SFT", columns=SFT_COLUMNS) as log:
-            train_paths(policy, paths, settings, run.checkpoints, log, judge)
+            train_paths(policy, paths, config, run.checkpoints, log, judge, seed=seed)
         policy.save_adapter(run.adapter)
         losses = [step["loss"] for step in log.history]
         ends = f"loss {losses[0]:.3f} -> {losses[-1]:.3f}, " if losses else ""
@@ -104,9 +99,9 @@ def train_sft(
     return SftRun(run.path, run.adapter, log.history)
 
 
-def _rendered(policy: Policy, rows: Rows, only_last: bool) -> list[TokenPath]:
+def _rendered(policy: Policy, rows: Rows, config: SftConfig) -> list[TokenPath]:
     # Training alone works where what reads data is not installed.
-    from homeground.data import RowError, example_of, render_examples, without_nulls
+    from homeground.data import RowError, example_of, render_as_asked, without_nulls
 
     of_arrow = type(rows).__module__.partition(".")[0] == "datasets"
     examples = []
@@ -116,8 +111,7 @@ def _rendered(policy: Policy, rows: Rows, only_last: bool) -> list[TokenPath]:
             examples.append(replace(example, place=f"row {number}"))
         except RowError as error:
             raise UsageError(str(error), where=f"row {number}", hint=_FORMATS) from None
-    limit: int = policy.model.config.max_position_embeddings
-    rendering = render_examples(policy.tokenizer, examples, limit=limit, only_last=only_last)
+    rendering = render_as_asked(config, policy.tokenizer, examples, limit=longest_path(policy.model.config))
     if rendering.rejected:
         raise UsageError(rendering.rejected[0].reason, where=rendering.rejected[0].place, hint=_FORMATS)
     return rendering.paths

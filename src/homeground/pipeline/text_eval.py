@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from homeground.base.files import atomic_write_json, atomic_write_jsonl
 from homeground.base.progress import Progress
-from homeground.base.recipe import Recipe
 from homeground.base.workspace import RunFolder, Workspace
 from homeground.pipeline.workbench import Workbench
+from homeground.recipe import Recipe
 
 if TYPE_CHECKING:
     from homeground.evaluate.text import HeldOutText, TextOutcome
@@ -33,6 +33,7 @@ def evaluate_texts(
     """
     from homeground.data import read_examples
     from homeground.evaluate.text import compare_texts, held_out_texts, text_metrics
+    from homeground.policy.rope import longest_path
 
     examples = read_examples(source).examples
     if len(examples) > recipe.eval.tasks:
@@ -44,7 +45,7 @@ def evaluate_texts(
     for stage, adapter in (("before", None), ("after", run.adapter)):
         with Workbench(recipe, workspace, run, progress) as bench:
             bench.start_from(adapter)
-            context = int(bench.policy.model.config.max_position_embeddings)
+            context = longest_path(bench.policy.model.config)
             texts, left_out = held_out_texts(bench.policy.tokenizer, examples, limit=context)
             references = [text.reference for text in texts]
             outcomes[stage] = measure(bench, stage, texts, context)

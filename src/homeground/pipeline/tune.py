@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 from homeground.base.errors import HomegroundError
 from homeground.base.hardware import bf16_is_fast
 from homeground.base.progress import Progress
-from homeground.base.recipe import TuneSection
 from homeground.base.weights import resolve_model
 from homeground.evaluate.fusion import best_weight, fit_dense_weight, fusion_cases
 from homeground.evaluate.search import HEADLINE, SearchOutcome, outcomes_of, search_difference, search_metrics
 from homeground.index import Index, IndexSettings, Stage
 from homeground.index.fuse import blend
 from homeground.index.rerank import RERANKED, reranked_text
+from homeground.recipe import TuneSection
 from homeground.tasks.queries import SearchTask, ranks_of
 from homeground.training.retrievers import Retriever, RetrieverSettings, Row, train_retriever
 

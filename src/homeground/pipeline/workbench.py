@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Self
 from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_text
 from homeground.base.progress import Progress
-from homeground.base.recipe import Recipe
 from homeground.base.threads import release_workers
 from homeground.base.workspace import RunFolder, Workspace
+from homeground.recipe import Recipe
 
 if TYPE_CHECKING:
     from homeground.index import Hit, Index

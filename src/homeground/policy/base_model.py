@@ -35,7 +35,7 @@ def load_base(
     dtype: torch.dtype,
     device: str = "cpu",
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A causal language model that attends to forests, and its tokenizer.
+    """A causal language model, which :func:`homeground.policy.probe.prepare` lets attend to forests, and its tokenizer.
 
     Args:
         folder: of the model.
@@ -60,7 +60,8 @@ def load_base(
             config=config,
             dtype=dtype,
             quantization_config=packing,
-            attn_implementation=attention.IMPLEMENTATION,
+            # A model of any kind knows it; the probe then finds out whether forest attention is heeded.
+            attn_implementation="eager",
             use_safetensors=True,
             device_map={"": device},
             trust_remote_code=False,

@@ -89,7 +89,7 @@ def step_of(config: PretrainedConfig, storage: Storage, paths: Sequence[TokenPat
     layers: int = config.num_hidden_layers
     try:
         one, two = (_counted(first_layers(config, n), storage, forest, cuda=cuda) for n in (1, min(2, layers)))
-    except (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError) as cause:
+    except (RuntimeError, TypeError, ValueError, AttributeError, LookupError, NotImplementedError) as cause:
         raise NoPlanError(
             f"no memory plan for models of the type '{config.model_type}': {str(cause).splitlines()[0]}",
             hint="train all the same: the longest batch is tried before the first step",

@@ -79,7 +79,7 @@ def prepare(model: PreTrainedModel, name: str) -> Strategy:
                 found = _try(model, forest, trial.strategy)
             except torch.OutOfMemoryError:
                 raise
-            except (RuntimeError, TypeError, ValueError, AttributeError) as cause:
+            except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as cause:
                 reasons.append(f"{trial.strategy}: {str(cause).splitlines()[0]}")
                 continue
             # NaN compares as different.

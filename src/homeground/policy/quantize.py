@@ -34,6 +34,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers import BitsAndBytesConfig
+from transformers.pytorch_utils import Conv1D
 from transformers.quantizers.auto import register_quantization_config, register_quantizer
 from transformers.quantizers.quantizer_bnb_4bit import Bnb4BitHfQuantizer
 
@@ -157,7 +158,7 @@ def dequantized(layer: nn.Module) -> Tensor:
         return _unpacked_whole(weight, state) if _straddles(weight, state) else dequantize_4bit(weight.data, state)
     if (largest := getattr(weight, "SCB", None)) is not None:
         return (weight.data * (largest[:, None] / 127)).to(layer.compute_dtype)
-    return weight
+    return weight.T.contiguous() if isinstance(layer, Conv1D) else weight
 
 
 def frozen(layer: nn.Module, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor | None]:
@@ -188,7 +189,7 @@ def store(layer: nn.Module, weight: Tensor) -> None:
         # It packs what lies on a CPU.
         layer.weight = cast("Any", Int8Params)(weight.cpu(), requires_grad=False).to(held.device)
     else:
-        held.data = weight.to(held)
+        held.data = (weight.T.contiguous() if isinstance(layer, Conv1D) else weight).to(held)
 
 
 def _straddles(weight: Tensor, state: Any) -> bool:

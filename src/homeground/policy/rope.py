@@ -29,6 +29,13 @@ def regime(config: PretrainedConfig, length: int) -> int:
     return 0
 
 
+def longest_path(config: PretrainedConfig) -> int:
+    """Tokens that the model's positions reach; 2^30 where its configuration names no limit (ALiBi)."""
+    text: Any = config.get_text_config(decoder=True)
+    names = ("max_position_embeddings", "max_seq_len")
+    return next((int(limit) for name in names if (limit := getattr(text, name, None))), 1 << 30)
+
+
 def forget_longest_row(model: PreTrainedModel) -> None:
     """Undo what dynamic scaling keeps of the longest row it has seen, so that a row's rotation depends on itself."""
     if not any("dynamic" in p.get("rope_type", "default") for p in _rotations(model.config)):

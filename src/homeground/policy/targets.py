@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from homeground.base.errors import HomegroundError
 from homeground.policy.quantize import is_quantized
@@ -55,7 +56,7 @@ def linear_layers(model: PreTrainedModel) -> dict[str, str]:
     found: dict[str, str] = {}
     modules = dict(model.named_modules())
     for name, module in modules.items():
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear | Conv1D):  # GPT-2's linear layers, their weights transposed
             parts = name.split(".")
             above = [".".join(parts[:n]) for n in range(1, len(parts))]
             found[name] = " ".join(f"{parts[n]} {type(modules[path]).__name__}" for n, path in enumerate(above)).lower()

@@ -61,6 +61,7 @@ class GatewaySource:
         concurrency: of an agent function: rollouts at once.
         describe: what of a task the gateway stores as the rollout's input (JSON); programs get it as their task. Not
             given, all of a task that JSON can hold, else its text.
+        max_tokens: the longest response that the agent asks for, where that is known.
         seed: with step, task, sibling and call it fixes every sample.
 
     Attributes:
@@ -80,8 +81,10 @@ class GatewaySource:
         failure_reward: float | None = None,
         concurrency: int = 64,
         describe: Callable[[Any], Any] | None = None,
+        max_tokens: int | None = None,
         seed: int = 0,
     ) -> None:
+        self.max_tokens = max_tokens
         self._gateway = gateway
         self._server = server
         self._agents: Runner = agent if isinstance(agent, Runner) else InlineRunner(agent, concurrency)

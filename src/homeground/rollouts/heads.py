@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from homeground.policy import attention
 from homeground.policy.attention import Scoring
 from homeground.policy.logprobs import body
+from homeground.policy.rope import longest_path
 
 ATTENTION_LAYERS = {"full_attention", "sliding_attention"}
 # Their frequencies change when a forward holds a position beyond the length that the model was first trained at.
@@ -80,7 +81,7 @@ def head_shape(shell: PreTrainedModel) -> HeadShape | str:
 def context_of(model: PreTrainedModel) -> int:
     """The longest path that is sampled: the model's context, or less where its rotary frequencies would change."""
     config: Any = model.config.get_text_config()
-    limit: int = getattr(config, "max_position_embeddings", None) or 1 << 30
+    limit = longest_path(config)
     ropes: Any = getattr(config, "rope_parameters", None) or {}
     for rope in [ropes, *(r for r in ropes.values() if isinstance(r, dict))]:
         if rope.get("rope_type") in STRETCHING_ROPES:

@@ -37,6 +37,11 @@ type Prompt = str | Sequence[chat.Message] | Mapping[str, Any]
 class Source(Protocol):
     """Rolls tasks out in groups."""
 
+    @property
+    def max_tokens(self) -> int | None:
+        """The longest response of a call, in tokens; None where nothing limits it."""
+        ...
+
     def collect(self, tasks: Sequence[Any], group_size: int, step: int) -> list[Trajectory]:
         """``group_size`` rollouts of each task, failed ones included; ``Trajectory.task`` is the task's index here."""
         ...
@@ -89,7 +94,7 @@ class DirectSource:
         self._engine = engine
         self._reward = reward
         self._agent = agent
-        self._max_tokens = max_tokens
+        self.max_tokens = max_tokens
         self._temperature = temperature
         self._seed = seed
         self._stop = stop
@@ -120,7 +125,7 @@ class DirectSource:
             for sibling in range(group_size):
                 who = Identity(self._seed, step, index, sibling)
                 params = SamplingParams(self._temperature, seed=who.call_seed(0))
-                pending.append((who, task, self._engine.submit(ids, self._max_tokens, params, [end], self._stop)))
+                pending.append((who, task, self._engine.submit(ids, self.max_tokens, params, [end], self._stop)))
         turns: list[Turn] = []
         completions: list[str] = []
         scores: list[float | Awaitable[float]] = []
@@ -150,7 +155,7 @@ class DirectSource:
         conversations = Conversations(self._engine, self._tokenizer)
 
         async def one(who: Identity) -> Trajectory:
-            client = LocalClient(conversations, who, temperature=self._temperature, max_tokens=self._max_tokens)
+            client = LocalClient(conversations, who, temperature=self._temperature, max_tokens=self.max_tokens)
             result = AgentResult(None)
             failed: RolloutFailedError | None = None
             async with gate:

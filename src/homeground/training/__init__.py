@@ -1,42 +1,8 @@
-"""Training loops over the token forest: supervised fine-tuning, preferences, and GRPO with its kin."""
+"""Training loops over the token forest: supervised fine-tuning, preferences, and GRPO with its kin.
 
-from homeground.training.advantages import Overlong, Scale, group_advantages, overlong_penalty
-from homeground.training.experience import Replay
-from homeground.training.grpo import train_grpo_steps
-from homeground.training.grpo_settings import GrpoSettings
-from homeground.training.losses import Kl, Loss, LossTerms, Objective, kl_estimate, policy_loss
-from homeground.training.off_policy import Experts, ExpertTrace, Luffy, load_traces
-from homeground.training.optimizers import OptimizerSettings
-from homeground.training.preference import DpoSettings, PreferencePair, train_dpo
-from homeground.training.run import GrpoRun, train_grpo
-from homeground.training.sft import SftSettings, train_sft
-from homeground.training.task_stream import Curriculum
+The names of `__init__.pyi` load their module when they are first used: settings (`config`) need no torch.
+"""
 
-__all__ = [
-    "Curriculum",
-    "DpoSettings",
-    "ExpertTrace",
-    "Experts",
-    "GrpoRun",
-    "GrpoSettings",
-    "Kl",
-    "Loss",
-    "LossTerms",
-    "Luffy",
-    "Objective",
-    "OptimizerSettings",
-    "Overlong",
-    "PreferencePair",
-    "Replay",
-    "Scale",
-    "SftSettings",
-    "group_advantages",
-    "kl_estimate",
-    "load_traces",
-    "overlong_penalty",
-    "policy_loss",
-    "train_dpo",
-    "train_grpo",
-    "train_grpo_steps",
-    "train_sft",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

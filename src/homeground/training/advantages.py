@@ -6,31 +6,54 @@ turn and token of a rollout shares that advantage.
 
 from __future__ import annotations
 
-from enum import StrEnum
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from homeground.training.config import Scale
+
 NO_SIGNAL = 1e-6
 
 
-class Scale(StrEnum):
-    """What a centred reward is divided by."""
+@dataclass(frozen=True)
+class GroupRewards:
+    """Rewards of a step: P tasks, G rollouts of each at most, K parts.
 
-    STD = "std"
-    NONE = "none"
-
-
-class Overlong(StrEnum):
-    """What becomes of a rollout that hit the limit of tokens (DAPO, arXiv 2503.14476, section 3.4).
-
-    KEEP changes nothing. FILTER leaves its tokens out of the loss; its reward still counts in its group. SOFT lowers
-    the reward of long rollouts, see :func:`overlong_penalty`.
+    Attributes:
+        rewards_PG: the whole reward, after the penalties that the settings ask for; 0 where no rollout is.
+        present_PG: False where a rollout failed, or the group is smaller.
+        parts_PGK: the named parts as the agent or the reward function gave them; 0 where a rollout has not that part.
+        names: of the K parts, sorted.
     """
 
-    KEEP = "keep"
-    FILTER = "filter"
-    SOFT = "soft"
+    rewards_PG: Tensor
+    present_PG: Tensor
+    parts_PGK: Tensor
+    names: tuple[str, ...]
+
+
+type AdvantageFunction = Callable[[GroupRewards], Tensor]
+"""Advantages, shape (P, G); what it says where no rollout is present is not read."""
+
+
+def advantages_of(groups: GroupRewards, advantage: Scale | AdvantageFunction) -> Tensor:
+    """Advantages, shape (P, G), by a name or by a function.
+
+    Raises:
+        ValueError: a function's result has another shape, or is not finite where a rollout is.
+    """
+    if isinstance(advantage, Scale):
+        return group_advantages(groups.rewards_PG, advantage, groups.present_PG)
+    advantages = advantage(groups)
+    if advantages.shape != groups.rewards_PG.shape:
+        wanted, got = tuple(groups.rewards_PG.shape), tuple(advantages.shape)
+        raise ValueError(f"the advantage function returned shape {got}, not {wanted}")
+    advantages = torch.where(groups.present_PG, advantages, 0.0).to(groups.rewards_PG.dtype)
+    if not torch.isfinite(advantages).all():
+        raise ValueError("the advantage function returned numbers that are not finite")
+    return advantages
 
 
 def group_advantages(rewards_PG: Tensor, scale: Scale = Scale.STD, present_PG: Tensor | None = None) -> Tensor:

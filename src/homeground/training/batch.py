@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from homeground.base.errors import HomegroundError
 from homeground.rollouts.lifecycle import counters
 from homeground.rollouts.trajectory import SampledPath, Trajectory, sampled_paths
-from homeground.training.advantages import NO_SIGNAL
+from homeground.training.advantages import NO_SIGNAL, GroupRewards
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,7 @@ class Rollout:
         truncated: whether a turn was cut at the limit of tokens.
         longest: tokens of its longest turn.
         rollout_id: of the trajectory.
+        parts: of the reward, by name.
         gamma: of the policy shaping, for a rollout that the policy did not just sample; 0 for its own.
     """
 
@@ -38,6 +38,7 @@ class Rollout:
     truncated: bool
     longest: int
     rollout_id: str
+    parts: Mapping[str, float]
     gamma: float = 0.0
 
     @property
@@ -77,11 +78,11 @@ def usable_rollouts(trajectories: Sequence[Trajectory]) -> list[Rollout]:
         seen.add(t.rollout_id)
         truncated = any(turn.finish_reason == "length" for turn in t.turns)
         longest = max(len(turn.ids) for turn in t.turns)
-        rollouts.append(Rollout(t.task, sampled_paths(t.turns), t.reward, truncated, longest, t.rollout_id))
+        rollouts.append(Rollout(t.task, sampled_paths(t.turns), t.reward, truncated, longest, t.rollout_id, t.parts))
     return rollouts
 
 
-def reward_table(rollouts: Sequence[Rollout], rewards: Sequence[float]) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
+def group_rewards(rollouts: Sequence[Rollout], rewards: Sequence[float]) -> tuple[GroupRewards, list[tuple[int, int]]]:
     """Rewards by group.
 
     Args:
@@ -89,8 +90,8 @@ def reward_table(rollouts: Sequence[Rollout], rewards: Sequence[float]) -> tuple
         rewards: of each of them, shaped or not.
 
     Returns:
-        rewards (P, G), presence (P, G), and each rollout's place (row, column). G is the largest group's size, at
-        least 2; a smaller group has absent places.
+        The groups, and each rollout's place in them (row, column). G is the largest group's size, at least 2; a smaller
+        group has absent places.
     """
     rows: dict[int, int] = {}
     filled: dict[int, int] = defaultdict(int)
@@ -99,12 +100,15 @@ def reward_table(rollouts: Sequence[Rollout], rewards: Sequence[float]) -> tuple
         row = rows.setdefault(rollout.task, len(rows))
         places.append((row, filled[row]))
         filled[row] += 1
+    names = tuple(sorted({name for rollout in rollouts for name in rollout.parts}))
     table = torch.zeros(len(rows), max(2, *filled.values()) if filled else 2)
     present = torch.zeros(table.shape, dtype=torch.bool)
-    for (row, column), reward in zip(places, rewards, strict=True):
+    parts = torch.zeros(*table.shape, len(names))
+    for (row, column), rollout, reward in zip(places, rollouts, rewards, strict=True):
         table[row, column] = reward
         present[row, column] = True
-    return table, present, places
+        parts[row, column] = torch.tensor([rollout.parts.get(name, 0.0) for name in names])
+    return GroupRewards(table, present, parts, names), places
 
 
 def groups_of(rollouts: Sequence[Rollout]) -> list[list[int]]:

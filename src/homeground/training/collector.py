@@ -22,8 +22,8 @@ from homeground.base.errors import HomegroundError
 from homeground.rollouts.source import Source
 from homeground.rollouts.trajectory import Trajectory
 from homeground.training.batch import check_rewards, has_signal
+from homeground.training.config import GrpoConfig
 from homeground.training.experience import Experience
-from homeground.training.grpo_settings import GrpoSettings
 from homeground.training.off_policy import Experts, Guide, Origin, expert_guide
 from homeground.training.task_stream import TaskStream
 
@@ -62,10 +62,11 @@ class Collector:
     Args:
         source: rolls tasks out.
         tasks: what to train on.
-        settings: of the run.
+        config: of the run.
         tokenizer: renders experts' traces.
         entropies: chooses among past successes.
         experts: traces that join the groups, if any.
+        seed: of the tasks' order.
 
     Raises:
         HomegroundError: fewer tasks than a step takes.
@@ -75,24 +76,26 @@ class Collector:
         self,
         source: Source,
         tasks: Sequence[Any],
-        settings: GrpoSettings,
+        config: GrpoConfig,
         tokenizer: PreTrainedTokenizerBase,
         entropies: Entropies,
         experts: Experts | None = None,
+        *,
+        seed: int = 0,
     ) -> None:
-        if len(tasks) < settings.tasks_per_step:
+        if len(tasks) < config.tasks_per_step:
             raise HomegroundError(
-                f"{len(tasks)} tasks are fewer than the {settings.tasks_per_step} of one step",
+                f"{len(tasks)} tasks are fewer than the {config.tasks_per_step} of one step",
                 hint="lower rl.tasks_per_step, or make more tasks",
             )
         self._source = source
         self._tasks = tasks
-        self._rl = settings
+        self._rl = config
         self._tokenizer = tokenizer
         self._entropies = entropies
         self._experts = experts
-        self._stream = TaskStream(len(tasks), settings.seed, settings.curriculum)
-        self._experience = Experience(settings.replay, settings.seed)
+        self._stream = TaskStream(len(tasks), seed, config.curriculum)
+        self._experience = Experience(config.exgrpo, seed)
         self._collections = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="homeground-ahead")
         self._ahead: Future[_Found] | None = None
@@ -105,7 +108,7 @@ class Collector:
         else:
             found, self._ahead = self._ahead.result(), None
         batch = self._batch(found)
-        if self._rl.replay.share:
+        if self._rl.exgrpo.share:
             self._experience.saw([(task, _trainable(group)) for task, group in found.groups])
         self._note()
         if self._rl.asynchronous and more:
@@ -137,7 +140,7 @@ class Collector:
         """Keep what log and checkpoint of this step hold, before the sampling of the next one moves it."""
         self._state: dict[str, Any] = {"stream": self._stream.state(), "collections": self._collections}
         self._described = {**self._stream.describe(), "tasks_skipped": self._stream.skipped}
-        if self._rl.replay.share:
+        if self._rl.exgrpo.share:
             self._described["tasks_replayable"] = len(self._experience)
 
     def _sample(self) -> _Found:
@@ -175,7 +178,7 @@ class Collector:
             if task in left and (success := self._experience.choose(task, self._entropies)) is not None:
                 # The stream may have drawn the same task too.
                 left.remove(task)
-                guides.append(Guide(replace(success, task=group), Origin.REPLAYED, self._rl.replay.gamma))
+                guides.append(Guide(replace(success, task=group), Origin.REPLAYED, self._rl.exgrpo.gamma))
         return Batch(
             [replace(t, task=index) for index, (_, group) in enumerate(chosen) for t in group],
             [self._tasks[task] for task, _ in chosen],

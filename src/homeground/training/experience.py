@@ -17,12 +17,12 @@ import math
 import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from homeground.rollouts.trajectory import Trajectory, Turn
+from homeground.training.config import ExgrpoConfig
 
 KEPT = 4
 """Successes of a task that are kept, the newest."""
@@ -30,33 +30,16 @@ BUCKETS = 8
 """The paper's groups are of 8 rollouts."""
 
 
-@dataclass(frozen=True)
-class Replay:
-    """How past successes are replayed.
-
-    Attributes:
-        share: of a step's tasks that are chosen for their past successes (rho); 0 is off.
-        gamma: of the policy shaping; the paper's beta, 0.1.
-        start: mean share of successes in a step with which replay begins.
-        success: smallest reward of a rollout that counts as a success.
-    """
-
-    share: float = 0.0
-    gamma: float = 0.1
-    start: float = 0.35
-    success: float = 1.0
-
-
 class Experience:
     """The successes of a run.
 
     Args:
-        replay: see there.
+        config: see there.
         seed: of what is drawn.
     """
 
-    def __init__(self, replay: Replay, seed: int) -> None:
-        self._replay = replay
+    def __init__(self, config: ExgrpoConfig, seed: int) -> None:
+        self._config = config
         self._seed = seed
         self._begun = False
         self._accuracy: dict[int, float] = {}
@@ -72,19 +55,19 @@ class Experience:
         for task, group in groups:
             if not group:
                 continue
-            won = [t for t in group if t.reward is not None and t.reward >= self._replay.success]
+            won = [t for t in group if t.reward is not None and t.reward >= self._config.success]
             accuracies.append(len(won) / len(group))
             self._accuracy[task] = accuracies[-1]
             if len(won) == len(group):
                 self._kept.pop(task, None)
             elif won:
                 self._kept[task] = [*self._kept.get(task, []), *won][-KEPT:]
-        if accuracies and sum(accuracies) / len(accuracies) >= self._replay.start:
+        if accuracies and sum(accuracies) / len(accuracies) >= self._config.start:
             self._begun = True
 
     def propose(self, tasks_per_step: int, step: int) -> list[int]:
         """Tasks for a step, each at most once; fewer than their share where not enough are kept."""
-        wanted = round(self._replay.share * tasks_per_step) if self._begun else 0
+        wanted = round(self._config.share * tasks_per_step) if self._begun else 0
         buckets: dict[int, list[int]] = defaultdict(list)
         for task in self._kept:
             buckets[round(BUCKETS * self._accuracy[task])].append(task)

@@ -26,15 +26,16 @@ from homeground.base.heap import KEPT, blocks_returned, trim_heap
 from homeground.base.rolloutlog import Group
 from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.load import Policy
+from homeground.policy.rope import longest_path
 from homeground.rollouts.sampler import Sampler
 from homeground.rollouts.source import Source
 from homeground.rollouts.trajectory import Trajectory
-from homeground.training.advantages import Overlong, group_advantages, overlong_penalty
-from homeground.training.batch import Rollout, describe, groups_of, reward_table, usable_rollouts
+from homeground.training.advantages import advantages_of, overlong_penalty
+from homeground.training.batch import Rollout, describe, group_rewards, groups_of, usable_rollouts
 from homeground.training.collector import Collector
-from homeground.training.grpo_settings import GrpoSettings
+from homeground.training.config import GrpoConfig, Kl, Loss, Overlong
 from homeground.training.loop import fit
-from homeground.training.losses import Kl, LossTerms, kl_estimate, policy_loss
+from homeground.training.losses import LossTerms, StepCounts, kl_estimate, objective_of, policy_loss
 from homeground.training.module import PolicyModule, StepLog
 from homeground.training.off_policy import Experts, Guide
 from homeground.training.packing import pack
@@ -50,12 +51,13 @@ def train_grpo_steps(
     sampler: Sampler,
     source: Source,
     tasks: Sequence[Any],
-    settings: GrpoSettings,
+    config: GrpoConfig,
     checkpoints: Path,
     log_step: StepLog,
     *,
     log_rollouts: RolloutSink | None = None,
     experts: Experts | None = None,
+    seed: int = 0,
 ) -> None:
     """Train a policy's adapter in place, resuming from ``checkpoints`` if it holds any.
 
@@ -65,22 +67,38 @@ def train_grpo_steps(
         sampler: of this policy; published after every step.
         source: rolls tasks out.
         tasks: what to train on; visited in a seeded order, every task once before any comes again.
-        settings: see there.
+        config: see there.
         checkpoints: folder of this stage.
         log_step: gets each step's metrics.
         log_rollouts: gets each step and its rollouts, as :mod:`homeground.base.rolloutlog` keeps them.
         experts: traces that join the groups, see :mod:`homeground.training.off_policy`.
+        seed: of the tasks' order.
 
     Raises:
         HomegroundError: asynchronous rollouts where sampler and trainer would share a CPU; a step without rollouts.
     """
-    settings.refuse_on(policy.device.type)
+    refuse_device(config, policy.device.type)
     fit(
-        GrpoModule(policy, sampler, source, tasks, settings, log_step, log_rollouts, experts),
-        steps=settings.steps * settings.updates_per_step,
+        GrpoModule(policy, sampler, source, tasks, config, log_step, log_rollouts, experts, seed=seed),
+        steps=config.steps * config.updates_per_step,
         checkpoints=checkpoints,
-        every=settings.checkpoint_every * settings.updates_per_step,
+        every=config.checkpoint_every * config.updates_per_step,
     )
+
+
+def refuse_device(config: GrpoConfig, device: str) -> None:
+    """Refuse a device that cannot do what is configured.
+
+    Raises:
+        HomegroundError: asynchronous rollouts where sampler and trainer would share a CPU.
+    """
+    if config.asynchronous and device == "cpu":
+        raise HomegroundError(
+            "asynchronous rollouts want a device of their own: here sampler and trainer would share the CPU, and "
+            "each would make the other many times slower",
+            where="rl.asynchronous",
+            hint="set it to false, or train on a GPU",
+        )
 
 
 @dataclass
@@ -105,25 +123,34 @@ class GrpoModule(PolicyModule):
         sampler: Sampler,
         source: Source,
         tasks: Sequence[Any],
-        settings: GrpoSettings,
+        config: GrpoConfig,
         log_step: StepLog,
         log_rollouts: RolloutSink | None = None,
         experts: Experts | None = None,
+        *,
+        seed: int = 0,
     ) -> None:
-        super().__init__(policy, settings.optimizer, log_step)
+        super().__init__(policy, config, log_step)
+        if not source.max_tokens and (config.objective is Loss.DR_GRPO or config.overlong is Overlong.SOFT):
+            raise ValueError(
+                "dr_grpo, and overlong 'soft', measure by the longest response allowed: the source must have max_tokens"
+            )
+        self._max_tokens = source.max_tokens
         self._sampler = sampler
         self._source = source
-        self._rl = settings
-        self._collector = Collector(source, tasks, settings, policy.tokenizer, self._entropies, experts)
+        self._rl = config
+        self._collector = Collector(source, tasks, config, policy.tokenizer, self._entropies, experts, seed=seed)
         self._log_rollouts = log_rollouts
         self._gap_limit = GAP_LIMITS.get(policy.dtype, GAP_LIMITS[torch.bfloat16])
         self._watch = RlWatch(self._gap_limit)
         # In a list, so that Lightning does not take the reference for a part of what is trained.
-        self._reference: list[PreTrainedModel] = [policy.reference()] if settings.objective.kl_coef else []
+        self._reference: list[PreTrainedModel] = [policy.reference()] if config.kl_coef else []
 
     def on_train_start(self) -> None:
         """Sampler and gateway get the weights that training starts with, those of a checkpoint included."""
-        self.rehearse([TokenPath([0] * self._rl.forest_tokens, [self._rl.forest_tokens - 1])])
+        length = min(self._rl.forest_tokens, longest_path(self.policy.model.config))
+        count = -(-self._rl.forest_tokens // length)
+        self.rehearse([TokenPath([first, *([0] * (length - 1))], [length - 1]) for first in range(count)])
         self._publish()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -233,25 +260,24 @@ class GrpoModule(PolicyModule):
 
     def _advantages(self, rollouts: Sequence[Rollout], shares: Sequence[_Share]) -> Tensor:
         """Of each rollout, (R,)."""
-        objective = self._rl.objective
         rewards = [r.reward for r in rollouts]
         if self._rl.overlong is Overlong.SOFT:
-            assert objective.max_tokens
-            limit, buffer = objective.max_tokens, self._rl.overlong_buffer
+            assert self._max_tokens
+            limit, buffer = self._max_tokens, self._rl.overlong_buffer
             rewards = [
                 r if x.gamma else r + overlong_penalty(x.longest, limit, buffer)
                 for r, x in zip(rewards, rollouts, strict=True)
             ]
-        if objective.kl is Kl.K1 and self._reference:
+        if self._rl.kl is Kl.K1 and self._reference:
             for share in shares:
                 assert share.reference is not None
                 cost = kl_estimate(share.sampled, share.reference, Kl.K1)
                 for place, index in enumerate(share.rollouts):
                     if rollouts[index].gamma:
                         continue
-                    rewards[index] -= objective.kl_coef * float(cost[share.rollout == place].sum())
-        table, present, places = reward_table(rollouts, rewards)
-        advantages = group_advantages(table, self._rl.scale, present)
+                    rewards[index] -= self._rl.kl_coef * float(cost[share.rollout == place].sum())
+        groups, places = group_rewards(rollouts, rewards)
+        advantages = advantages_of(groups, self._rl.advantage)
         return torch.stack([advantages[place] for place in places])
 
     def _weights(self, rollouts: Sequence[Rollout]) -> Tensor:
@@ -259,9 +285,10 @@ class GrpoModule(PolicyModule):
         counts = [not (r.truncated and self._rl.overlong is Overlong.FILTER) for r in rollouts]
         alive = [r.tokens for r, kept in zip(rollouts, counts, strict=True) if kept]
         total, tokens = sum_over_ranks([float(len(alive)), float(sum(alive))])
+        normaliser = objective_of(self._rl)[1]
         return torch.tensor(
             [
-                self._rl.objective.weight(r.tokens, int(total), int(tokens)) if kept else 0.0
+                normaliser(StepCounts(r.tokens, int(total), int(tokens), self._max_tokens)) if kept else 0.0
                 for r, kept in zip(rollouts, counts, strict=True)
             ]
         )
@@ -281,7 +308,7 @@ class GrpoModule(PolicyModule):
                 rollout=share.rollout.to(device),
                 gamma=share.gamma.to(device) if share.gamma.any() else None,
             )
-            value = policy_loss(logprobs, terms, self._rl.objective)
+            value = policy_loss(logprobs, terms, self._rl)
             self.manual_backward(value.loss)
         own = share.gamma == 0
         found = {"updated_terms": float(own.sum()), "clipped": float(value.clipped)}

@@ -1,24 +1,28 @@
-"""Policy-gradient objectives on the terms of a token forest: GRPO, Dr. GRPO, DAPO, GSPO.
+"""Policy-gradient objectives on the terms of a token forest: GRPO, Dr. GRPO, DAPO, GSPO, or one of your own.
 
 Per sampled token, with ratio r = pi / pi_old and advantage A of its rollout::
 
     weight * (beta * KL - rho * min(r A, clip(r, 1 - low, 1 + high) A))
 
-==========  =========================================  ==========================================
-loss        ratio r                                    weight of a token
-==========  =========================================  ==========================================
-``grpo``    of the token                               1 / (tokens of its rollout * rollouts)
-``dr_grpo`` of the token                               1 / (longest allowed response * rollouts)
-``dapo``    of the token                               1 / tokens of the step
-``gspo``    geometric mean over the rollout            1 / (tokens of its rollout * rollouts)
-==========  =========================================  ==========================================
+An objective is a loss function and a normaliser, which gives a token's weight:
+
+===========  =================  =========================  ==========================================
+name         loss function      ratio r                    weight of a token
+===========  =================  =========================  ==========================================
+``grpo``     clipped_tokens     of the token               1 / (tokens of its rollout * rollouts)
+``dr_grpo``  clipped_tokens     of the token               1 / (longest allowed response * rollouts)
+``dapo``     clipped_tokens     of the token               1 / tokens of the step
+``gspo``     clipped_sequences  geometric mean over the    1 / (tokens of its rollout * rollouts)
+                                rollout
+===========  =================  =========================  ==========================================
 
 GRPO: Shao et al. 2024, arXiv 2402.03300, equation 3. Dr. GRPO: Liu et al. 2025, arXiv 2503.20783, section 3.2. DAPO: Yu
 et al. 2025, arXiv 2503.14476, equation 8. GSPO: Zheng et al. 2025, arXiv 2507.18071, equations 5 to 7. A rollout's
 tokens are those of all its turns. ``rho`` is truncated importance sampling, ``min(pi_old / pi_sampler, cap)``, for a
 sampler whose numbers differ from the trainer's; 1 when it is off.
 
-Rollouts that the policy did not just sample have a term of their own, see :mod:`homeground.training.off_policy`.
+A loss function sees the policy's own rollouts. The KL term is the same for all loss functions, and rollouts that the
+policy did not just sample have a term of their own, see :mod:`homeground.training.off_policy`.
 
 Weights are fixed when a step is put together, from the whole step's counts, so any split of the step into forests
 gives the same gradient.
@@ -26,79 +30,19 @@ gives the same gradient.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from homeground.training.config import GrpoConfig, Kl, Loss
 from homeground.training.off_policy import shaped_ratio
-
-
-class Loss(StrEnum):
-    """Which objective."""
-
-    GRPO = "grpo"
-    DR_GRPO = "dr_grpo"
-    DAPO = "dapo"
-    GSPO = "gspo"
-
-
-class Kl(StrEnum):
-    """How the divergence from the reference is estimated, and through what it acts.
-
-    K3 is the paper's expression, differentiated as written. K3_ST has its value and the gradient of K2, which is the
-    gradient of the divergence itself when tokens are sampled from the policy. K1 has no useful gradient as a loss: it
-    is subtracted from the reward.
-    """
-
-    K1 = "k1"
-    K2 = "k2"
-    K3 = "k3"
-    K3_ST = "k3_st"
-
-
-@dataclass(frozen=True)
-class Objective:
-    """A loss and its constants.
-
-    Attributes:
-        loss: see the module's table.
-        kl: estimator; without meaning when ``kl_coef`` is 0.
-        kl_coef: beta.
-        clip_low, clip_high: the ratio is clipped to [1 - clip_low, 1 + clip_high]; DAPO's clip-higher is 0.2 and 0.28,
-            GSPO's ratios want 3e-4 and 4e-4.
-        importance_cap: largest weight of truncated importance sampling; 0 switches it off.
-        max_tokens: longest response allowed, what Dr. GRPO divides by.
-    """
-
-    loss: Loss = Loss.GRPO
-    kl: Kl = Kl.K3
-    kl_coef: float = 0.0
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-    importance_cap: float = 0.0
-    max_tokens: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.loss is Loss.DR_GRPO and not self.max_tokens:
-            raise ValueError("dr_grpo divides by the longest response allowed: give max_tokens")
-
-    def weight(self, tokens: int, rollouts_of_step: int, tokens_of_step: int) -> float:
-        """Weight of each token of a rollout with ``tokens`` sampled tokens; see the module's table."""
-        match self.loss:
-            case Loss.GRPO | Loss.GSPO:
-                return 1 / (tokens * rollouts_of_step)
-            case Loss.DAPO:
-                return 1 / tokens_of_step
-            case Loss.DR_GRPO:
-                assert self.max_tokens
-                return 1 / (self.max_tokens * rollouts_of_step)
 
 
 @dataclass(frozen=True)
 class LossTerms:
-    """What the loss needs besides the policy's log-probabilities, one entry a term, each of shape (M,).
+    """Input of a loss function besides the policy's log-probabilities; tensors have one entry a term, (M,).
 
     Attributes:
         old: log-probability under the policy that the step began with.
@@ -108,7 +52,9 @@ class LossTerms:
         weight: share of the step's mean.
         rollout: index of the term's rollout, int64, 0 to R - 1.
         gamma: of the policy shaping, above 0 where somebody else wrote the rollout (``sampled`` is then that writer's
-            log-probability) and 0 elsewhere; None when the policy sampled all of them.
+            log-probability) and 0 elsewhere; None when the policy sampled all of them, as a loss function finds it.
+        clip_low, clip_high: the ratio is clipped to [1 - clip_low, 1 + clip_high].
+        importance_cap: largest weight of truncated importance sampling; 0 switches it off.
     """
 
     old: Tensor
@@ -118,6 +64,22 @@ class LossTerms:
     weight: Tensor
     rollout: Tensor
     gamma: Tensor | None = None
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    importance_cap: float = 0.0
+
+    def where(self, chosen: Tensor) -> LossTerms:
+        """The terms for which ``chosen``, (M,) bool, is true, as a loss function gets them: without a gamma."""
+        return replace(
+            self,
+            old=self.old[chosen],
+            sampled=self.sampled[chosen],
+            reference=None if self.reference is None else self.reference[chosen],
+            advantage=self.advantage[chosen],
+            weight=self.weight[chosen],
+            rollout=self.rollout[chosen],
+            gamma=None,
+        )
 
 
 @dataclass(frozen=True)
@@ -126,15 +88,39 @@ class LossValue:
 
     Attributes:
         loss: scalar, differentiable; sums over the forests of a step.
-        kl: sum of the KL estimate (k3) over the policy's own terms, scalar, detached; 0 without a reference.
-        clipped: how many of them have a ratio that was clipped, scalar, detached.
         ratio: pi / pi_old of each term (of its rollout in GSPO), (M,), detached.
+        clipped: how many terms have a ratio that was clipped, scalar, detached.
+        kl: sum of the KL estimate (k3) over the terms, scalar, detached; 0 without a reference. :func:`policy_loss`
+            fills it in.
     """
 
     loss: Tensor
-    kl: Tensor
-    clipped: Tensor
     ratio: Tensor
+    clipped: Tensor
+    kl: Tensor = field(default_factory=lambda: torch.zeros(()))
+
+
+@dataclass(frozen=True)
+class StepCounts:
+    """Counts from which a normaliser makes the weight of each token of a rollout.
+
+    Attributes:
+        tokens: sampled tokens of the rollout.
+        rollouts: of the whole step, those that the loss leaves out not counted.
+        step_tokens: sampled tokens of these.
+        max_tokens: longest response allowed; None where nothing says so.
+    """
+
+    tokens: int
+    rollouts: int
+    step_tokens: int
+    max_tokens: int | None = None
+
+
+type LossFunction = Callable[[Tensor, LossTerms], LossValue]
+"""From the policy's log-probabilities, (M,), differentiable, and the terms aligned with them."""
+type Normaliser = Callable[[StepCounts], float]
+"""The weight of each token of a rollout."""
 
 
 def kl_estimate(logprobs: Tensor, reference: Tensor, kind: Kl) -> Tensor:
@@ -157,41 +143,87 @@ def kl_estimate(logprobs: Tensor, reference: Tensor, kind: Kl) -> Tensor:
     return exact if kind is Kl.K3 else squared + (exact - squared).detach()
 
 
-def policy_loss(logprobs: Tensor, terms: LossTerms, objective: Objective) -> LossValue:
-    """The objective over one forest of a step; a rollout's terms must all be in it.
+def clipped_tokens(logprobs: Tensor, terms: LossTerms) -> LossValue:
+    """PPO's clipped surrogate with the ratio of each token (GRPO's equation 3, without its KL term)."""
+    return _clipped(logprobs - terms.old, terms.old - terms.sampled, terms)
+
+
+def clipped_sequences(logprobs: Tensor, terms: LossTerms) -> LossValue:
+    """The same with the geometric mean of the ratios of each rollout (GSPO, equations 5 to 7)."""
+    log_ratio, trust = logprobs - terms.old, terms.old - terms.sampled
+    return _clipped(_rollout_mean(log_ratio, terms.rollout), _rollout_mean(trust, terms.rollout), terms)
+
+
+def _clipped(log_ratio: Tensor, trust: Tensor, terms: LossTerms) -> LossValue:
+    ratio = torch.exp(log_ratio)
+    bounded = ratio.clamp(1 - terms.clip_low, 1 + terms.clip_high)
+    gain = torch.minimum(ratio * terms.advantage, bounded * terms.advantage)
+    if terms.importance_cap:
+        gain = gain * torch.exp(trust).clamp(max=terms.importance_cap).detach()
+    clipped = (bounded * terms.advantage < ratio * terms.advantage).sum()
+    return LossValue(-(terms.weight * gain).sum(), ratio.detach(), clipped)
+
+
+def by_rollout(counts: StepCounts) -> float:
+    """A mean over rollouts of means over their tokens."""
+    return 1 / (counts.tokens * counts.rollouts)
+
+
+def by_longest_response(counts: StepCounts) -> float:
+    """A mean over rollouts of sums divided by one constant."""
+    assert counts.max_tokens
+    return 1 / (counts.max_tokens * counts.rollouts)
+
+
+def by_token(counts: StepCounts) -> float:
+    """A mean over all tokens of the step."""
+    return 1 / counts.step_tokens
+
+
+OBJECTIVES: dict[str, tuple[LossFunction, Normaliser]] = {
+    Loss.GRPO: (clipped_tokens, by_rollout),
+    Loss.DR_GRPO: (clipped_tokens, by_longest_response),
+    Loss.DAPO: (clipped_tokens, by_token),
+    Loss.GSPO: (clipped_sequences, by_rollout),
+}
+
+
+def objective_of(config: GrpoConfig) -> tuple[LossFunction, Normaliser]:
+    """Loss function and normaliser that a configuration names or holds."""
+    return OBJECTIVES[config.objective] if isinstance(config.objective, Loss) else config.objective
+
+
+def policy_loss(logprobs: Tensor, terms: LossTerms, config: GrpoConfig) -> LossValue:
+    """The objective over one forest of a step, with the KL term; a rollout's terms must all be in it.
 
     Args:
         logprobs: of the policy being trained, (M,), differentiable.
         terms: aligned with it.
-        objective: which loss.
+        config: names the loss and its constants.
+
+    Returns:
+        With ``ratio`` of the policy's own terms.
     """
-    log_ratio = logprobs - terms.old
-    trust = terms.old - terms.sampled
-    if objective.loss is Loss.GSPO:
-        log_ratio, trust = _rollout_mean(log_ratio, terms.rollout), _rollout_mean(trust, terms.rollout)
-    ratio = torch.exp(log_ratio)
-    clipped = ratio.clamp(1 - objective.clip_low, 1 + objective.clip_high)
-    gain = torch.minimum(ratio * terms.advantage, clipped * terms.advantage)
-    binding = clipped * terms.advantage < ratio * terms.advantage
-    if objective.importance_cap:
-        gain = gain * torch.exp(trust).clamp(max=objective.importance_cap).detach()
-    own = torch.ones_like(binding)
+    terms = replace(terms, clip_low=config.clip_low, clip_high=config.clip_high, importance_cap=config.importance_cap)
+    own, others = terms, torch.zeros((), device=logprobs.device)
     if terms.gamma is not None:
-        own = terms.gamma == 0
-        shaped = shaped_ratio(logprobs, terms.sampled, terms.gamma.where(~own, 1.0))
-        gain = torch.where(own, gain, shaped * terms.advantage)
-    loss = -(terms.weight * gain).sum()
+        foreign = terms.gamma > 0
+        shaped = shaped_ratio(logprobs[foreign], terms.sampled[foreign], terms.gamma[foreign])
+        others = (terms.weight[foreign] * shaped * terms.advantage[foreign]).sum()
+        own, logprobs = terms.where(~foreign), logprobs[~foreign]
+    value = objective_of(config)[0](logprobs, own)
+    loss = value.loss - others if terms.gamma is not None else value.loss
     kl = torch.zeros((), device=logprobs.device)
-    if terms.reference is not None:
-        kl = kl_estimate(logprobs.detach(), terms.reference, Kl.K3)[own].sum()
-        if objective.kl_coef and objective.kl is not Kl.K1:
-            estimate = kl_estimate(logprobs, terms.reference, objective.kl)
-            loss = loss + objective.kl_coef * (terms.weight * estimate)[own].sum()
-    return LossValue(loss, kl, (binding & own).sum(), ratio.detach())
+    if own.reference is not None:
+        kl = kl_estimate(logprobs.detach(), own.reference, Kl.K3).sum()
+        if config.kl_coef and config.kl is not Kl.K1:
+            estimate = kl_estimate(logprobs, own.reference, config.kl)
+            loss = loss + config.kl_coef * (own.weight * estimate).sum()
+    return replace(value, loss=loss, kl=kl)
 
 
 def _rollout_mean(values: Tensor, rollout: Tensor) -> Tensor:
     """Mean over each rollout's terms, given back to every one of them."""
-    count = int(rollout.max()) + 1
+    count = int(rollout.max()) + 1 if len(rollout) else 0
     totals = torch.zeros(count, dtype=values.dtype, device=values.device).index_add(0, rollout, values)
     return (totals / torch.bincount(rollout, minlength=count).clamp(min=1))[rollout]

@@ -14,9 +14,10 @@ from homeground.base.errors import HomegroundError
 from homeground.base.heap import trim_heap
 from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.load import Policy
+from homeground.training.config import OptimizerConfig
 from homeground.training.efficiency import memory_mb
 from homeground.training.heldout import HeldOut
-from homeground.training.optimizers import OptimizerSettings, build_optimizer
+from homeground.training.optimizers import build_optimizer, learning_rate
 from homeground.training.random_state import random_state, restore_random_state
 from homeground.training.ranks import add_up_gradients
 
@@ -32,33 +33,34 @@ class PolicyModule(lightning.LightningModule):
 
     Args:
         policy: its adapter moves.
-        optimizer: learning rate and the like.
+        config: learning rate and the like.
         log_step: gets each step's metrics.
         heldout: what the run is judged by, if anything.
     """
 
     def __init__(
-        self, policy: Policy, optimizer: OptimizerSettings, log_step: StepLog, heldout: HeldOut | None = None
+        self, policy: Policy, config: OptimizerConfig, log_step: StepLog, heldout: HeldOut | None = None
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.strict_loading = False
         self.policy = policy
         self.peft = policy.peft
-        self._settings = optimizer
+        self._optimization = config
+        self._total = 0
         self._log_step = log_step
         self.heldout = heldout
         self.noise_alpha = 0.0
 
     def prepare(self, steps: int) -> None:
         """Before a run of so many optimizer steps: its learning rates, dropout and noise."""
-        self._settings = self._settings.over(steps)
+        self._total = steps
         self.policy.add_noise(self.noise_alpha)
         self.policy.drop_out(True)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """See :func:`~homeground.training.optimizers.build_optimizer`."""
-        return build_optimizer(list(self.policy.trainable().values()), self._settings, self.policy.device)
+        return build_optimizer(list(self.policy.trainable().values()), self._optimization, self.policy.device)
 
     def rehearse(self, paths: Sequence[TokenPath]) -> None:
         """Score one forest forward and backward and forget the gradient: what does not fit fails before the first step.
@@ -97,10 +99,10 @@ class PolicyModule(lightning.LightningModule):
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         for group in optimizer.param_groups:
-            group["lr"] = self._settings.rate(self.global_step)
+            group["lr"] = learning_rate(self._optimization, self.global_step, self._total)
         parameters = list(self.policy.trainable().values())
         add_up_gradients(parameters)
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self._settings.clip)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self._optimization.clip)
         if not torch.isfinite(norm):
             raise HomegroundError(
                 f"the gradient of step {self.global_step} is not finite",
@@ -118,7 +120,7 @@ class PolicyModule(lightning.LightningModule):
         return {
             "grad_norm": float(norm),
             "weight_change": float(moved),
-            "learning_rate": self._settings.rate(self.global_step - 1),
+            "learning_rate": learning_rate(self._optimization, self.global_step - 1, self._total),
             "memory_mb": memory_mb(self.policy.device),
         }
 

@@ -77,19 +77,6 @@ class ExpertTrace:
     tools: chat.Tools = field(default_factory=tuple)
 
 
-@dataclass(frozen=True)
-class Luffy:
-    """How experts' traces are mixed in.
-
-    Attributes:
-        per_group: traces that join a group at most.
-        gamma: of the policy shaping.
-    """
-
-    per_group: int = 1
-    gamma: float = 0.1
-
-
 type Experts = Callable[[Any], Sequence[ExpertTrace]]
 """The traces of a task, none where the expert has not done it."""
 

@@ -20,100 +20,40 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Any
 
 import torch
 from torch import nn
 
-
-class Optimizer(StrEnum):
-    """See the module; ``auto`` is paged-adamw-8bit on CUDA and adamw elsewhere."""
-
-    AUTO = "auto"
-    ADAMW = "adamw"
-    ADAMW_8BIT = "adamw-8bit"
-    PAGED_ADAMW_8BIT = "paged-adamw-8bit"
-    PAGED_ADAMW_32BIT = "paged-adamw-32bit"
-    LION = "lion"
-    LION_8BIT = "lion-8bit"
-
-    @property
-    def state_bytes(self) -> int:
-        """Of a parameter's states; ``auto`` has to be resolved first (:func:`chosen`)."""
-        return (1 if self in (Optimizer.LION, Optimizer.LION_8BIT) else 2) * (1 if self.endswith("8bit") else 4)
-
-
-class Schedule(StrEnum):
-    """How the learning rate goes on after the warm-up: down to zero at the run's end, or not."""
-
-    CONSTANT = "constant"
-    LINEAR = "linear"
-    COSINE = "cosine"
+from homeground.training.config import Optimizer, OptimizerConfig, Schedule
 
 
 class OptimizerWarning(UserWarning):
     """An optimizer is not all that was asked for on this device."""
 
 
-@dataclass(frozen=True)
-class OptimizerSettings:
-    """How the adapter moves.
-
-    Attributes:
-        learning_rate: the highest.
-        weight_decay: decoupled.
-        clip: largest gradient norm (L2) of a step.
-        warmup_steps: of linear warm-up.
-        warmup_share: the same as a share of the run's steps; counts when ``warmup_steps`` is 0.
-        kind: which optimizer.
-        schedule: after the warm-up.
-        steps: of the whole run; the training loop fills it in (:meth:`over`).
-    """
-
-    learning_rate: float
-    weight_decay: float = 0.0
-    clip: float = 1.0
-    warmup_steps: int = 0
-    warmup_share: float = 0.0
-    kind: Optimizer | str = Optimizer.AUTO
-    schedule: Schedule | str = Schedule.CONSTANT
-    steps: int = 0
-
-    def over(self, steps: int) -> OptimizerSettings:
-        """The same for a run of so many optimizer steps."""
-        return replace(self, steps=steps)
-
-    def rate(self, step: int) -> float:
-        """Learning rate of an optimizer step, counted from 0.
-
-        Raises:
-            ValueError: it depends on the number of steps, and that is not known.
-        """
-        schedule = Schedule(self.schedule)
-        if not self.steps and (schedule is not Schedule.CONSTANT or (self.warmup_share and not self.warmup_steps)):
-            raise ValueError("a learning rate that depends on the number of steps needs it: see over()")
-        warmup = self.warmup_steps or math.ceil(self.warmup_share * self.steps)
-        if step < warmup:
-            return self.learning_rate * (step + 1) / warmup
-        if schedule is Schedule.CONSTANT:
-            return self.learning_rate
-        done = min(1.0, (step - warmup) / max(1, self.steps - warmup))
-        left = 1 - done if schedule is Schedule.LINEAR else (1 + math.cos(math.pi * done)) / 2
-        return self.learning_rate * left
+def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
+    """Learning rate of an optimizer step, counted from 0, in a run of ``steps``."""
+    warmup = config.warmup_steps or math.ceil(config.warmup_share * steps)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    if config.schedule is Schedule.CONSTANT:
+        return config.learning_rate
+    done = min(1.0, (step - warmup) / max(1, steps - warmup))
+    left = 1 - done if config.schedule is Schedule.LINEAR else (1 + math.cos(math.pi * done)) / 2
+    return config.learning_rate * left
 
 
 def build_optimizer(
-    parameters: Sequence[nn.Parameter], settings: OptimizerSettings, device: torch.device
+    parameters: Sequence[nn.Parameter], config: OptimizerConfig, device: torch.device
 ) -> torch.optim.Optimizer:
-    """The optimizer of some settings over the float32 adapter.
+    """The optimizer that a configuration names, over the float32 adapter.
 
     Warns:
         OptimizerWarning: it is to be paged, and this device pages nothing.
     """
-    rate, decay = settings.learning_rate, settings.weight_decay
-    kind = chosen(settings.kind, device)
+    rate, decay = config.learning_rate, config.weight_decay
+    kind = chosen(config.optimizer, device)
     if kind is Optimizer.ADAMW:
         return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, foreach=True)
     from bitsandbytes.optim.adamw import AdamW8bit, PagedAdamW8bit, PagedAdamW32bit
@@ -139,8 +79,8 @@ def build_optimizer(
         return makers[kind](parameters, lr=rate, weight_decay=decay)
 
 
-def chosen(kind: Optimizer | str, device: torch.device) -> Optimizer:
+def chosen(kind: Optimizer, device: torch.device) -> Optimizer:
     """What ``auto`` means on a device: paged 8-bit states on CUDA (Dettmers et al. 2023, arXiv 2305.14314)."""
-    if Optimizer(kind) is not Optimizer.AUTO:
-        return Optimizer(kind)
+    if kind is not Optimizer.AUTO:
+        return kind
     return Optimizer.PAGED_ADAMW_8BIT if device.type == "cuda" else Optimizer.ADAMW

@@ -18,9 +18,9 @@ from transformers import PreTrainedModel
 
 from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.load import Policy
+from homeground.training.config import DpoConfig
 from homeground.training.loop import fit
 from homeground.training.module import PolicyModule, StepLog
-from homeground.training.optimizers import OptimizerSettings
 from homeground.training.packing import pack
 from homeground.training.ranks import sum_over_ranks
 from homeground.training.sft import seeded_batch, steps_of
@@ -34,41 +34,25 @@ class PreferencePair:
     rejected: TokenPath
 
 
-@dataclass(frozen=True)
-class DpoSettings:
-    """One run of DPO.
-
-    Attributes:
-        epochs: passes over the pairs.
-        batch_size: pairs in one optimizer step.
-        optimizer: learning rate and the like.
-        beta: how strongly the policy is held to the reference.
-        checkpoint_every: optimizer steps.
-        forest_tokens: distinct tokens of one forward at most.
-        seed: of the order.
-    """
-
-    epochs: int
-    batch_size: int
-    optimizer: OptimizerSettings
-    beta: float = 0.1
-    checkpoint_every: int = 5
-    forest_tokens: int = 1024
-    seed: int = 0
-
-
 def train_dpo(
-    policy: Policy, pairs: Sequence[PreferencePair], settings: DpoSettings, checkpoints: Path, log_step: StepLog
+    policy: Policy,
+    pairs: Sequence[PreferencePair],
+    config: DpoConfig,
+    checkpoints: Path,
+    log_step: StepLog,
+    *,
+    seed: int = 0,
 ) -> None:
     """Train a policy's adapter in place, resuming from ``checkpoints`` if it holds any.
 
     Args:
         policy: its adapter moves; as it is now it is the reference.
         pairs: at least one, each with trained tokens in both answers.
-        settings: see there.
+        config: see there.
         checkpoints: folder of this stage.
         log_step: gets each step's metrics: loss (nats), accuracy (share of pairs whose chosen answer has the larger
             implicit reward), margin (mean difference of implicit rewards).
+        seed: of the pairs' order.
 
     Raises:
         ValueError: no pair, or an answer without trained tokens.
@@ -78,10 +62,10 @@ def train_dpo(
     if any(not path.trained for pair in pairs for path in (pair.chosen, pair.rejected)):
         raise ValueError("an answer has no trained token")
     fit(
-        DpoModule(policy, pairs, settings, log_step),
-        steps=steps_of(len(pairs), settings.epochs, settings.batch_size),
+        DpoModule(policy, pairs, config, log_step, seed=seed),
+        steps=steps_of(len(pairs), config.epochs, config.batch_size),
         checkpoints=checkpoints,
-        every=settings.checkpoint_every,
+        every=config.checkpoint_every,
     )
 
 
@@ -105,11 +89,18 @@ class DpoModule(PolicyModule):
     """See :func:`train_dpo`."""
 
     def __init__(
-        self, policy: Policy, pairs: Sequence[PreferencePair], settings: DpoSettings, log_step: StepLog
+        self,
+        policy: Policy,
+        pairs: Sequence[PreferencePair],
+        config: DpoConfig,
+        log_step: StepLog,
+        *,
+        seed: int = 0,
     ) -> None:
-        super().__init__(policy, settings.optimizer, log_step)
+        super().__init__(policy, config, log_step)
         self._pairs = pairs
-        self._dpo = settings
+        self._dpo = config
+        self._seed = seed
         # In a list, so that Lightning does not take the reference for a part of what is trained.
         self._reference: list[PreTrainedModel] = [policy.reference()]
 
@@ -122,7 +113,7 @@ class DpoModule(PolicyModule):
         """One optimizer step."""
         began = perf_counter()
         step = self.global_step
-        pairs = seeded_batch(self._pairs, self._dpo.batch_size, self._dpo.seed, step)
+        pairs = seeded_batch(self._pairs, self._dpo.batch_size, self._seed, step)
         (count,) = sum_over_ranks([float(len(pairs))])
         sums = {"loss": 0.0, "accuracy": 0.0, "margin": 0.0}
         tokens = 0

@@ -28,15 +28,10 @@ from homeground.base.workspace import RunFolder, open_workspace
 from homeground.policy.load import Policy
 from homeground.rollouts.sampler import Sampler
 from homeground.rollouts.source import Agent, DirectSource, RewardFunction
-from homeground.training.advantages import Overlong, Scale
 from homeground.training.checkpoints import done_steps, newest_checkpoint
-from homeground.training.experience import Replay
+from homeground.training.config import GrpoConfig
 from homeground.training.grpo import train_grpo_steps
-from homeground.training.grpo_settings import GrpoSettings
-from homeground.training.losses import Kl, Loss, Objective
-from homeground.training.off_policy import Experts, Luffy
-from homeground.training.optimizers import OptimizerSettings
-from homeground.training.task_stream import Curriculum
+from homeground.training.off_policy import Experts
 
 
 @dataclass(frozen=True)
@@ -58,31 +53,11 @@ def train_grpo(
     policy: Policy,
     prompts: Sequence[Any],
     reward: RewardFunction | None = None,
+    config: GrpoConfig | None = None,
     *,
     agent: Agent | None = None,
-    steps: int = 50,
-    prompts_per_step: int = 4,
-    group_size: int = 8,
     max_tokens: int = 128,
-    temperature: float = 1.0,
-    learning_rate: float = 1e-4,
-    loss: Loss | str = Loss.GRPO,
-    kl: Kl | str = Kl.K3,
-    kl_coef: float = 0.01,
-    clip_low: float = 0.2,
-    clip_high: float = 0.2,
-    importance_cap: float = 0.0,
-    scale: Scale | str = Scale.STD,
-    updates_per_step: int = 1,
-    overlong: Overlong | str = Overlong.KEEP,
-    dynamic_sampling: int = 0,
-    curriculum: Curriculum | None = None,
     experts: Experts | None = None,
-    luffy: Luffy | None = None,
-    replay: Replay | None = None,
-    asynchronous: bool = False,
-    forest_tokens: int = 1024,
-    checkpoint_every: int = 5,
     folder: Path | str | None = None,
     resume: bool = False,
     deterministic: bool = False,
@@ -97,12 +72,8 @@ def train_grpo(
         reward: ``reward(prompt, completion) -> float``, larger is better.
         agent: in place of a reward, ``async agent(task, client) -> AgentResult``: any number of turns with an OpenAI
             client.
-        steps: batches of rollouts; each visits ``prompts_per_step`` prompts with ``group_size`` answers each.
+        config: what is trained and how; the defaults of :class:`~homeground.training.config.GrpoConfig` without it.
         max_tokens: longest answer, in tokens.
-        temperature, learning_rate: of the rollouts, of AdamW.
-        loss, kl, kl_coef, clip_low, clip_high, importance_cap: see :class:`~homeground.training.losses.Objective`.
-        scale, updates_per_step, overlong, dynamic_sampling, curriculum, luffy, replay, asynchronous, forest_tokens,
-            checkpoint_every: see :class:`~homeground.training.grpo_settings.GrpoSettings`.
         experts: traces of a prompt that join its group, see :mod:`homeground.training.off_policy`.
         folder: where the run is kept; by default the next free ``.homeground/runs/grpo-N``.
         resume: go on from the folder's newest checkpoint.
@@ -118,51 +89,38 @@ def train_grpo(
         raise UsageError("train_grpo wants a reward or an agent", hint="give exactly one of reward=... and agent=...")
     if not prompts:
         raise UsageError("train_grpo has no prompts", hint="give at least one")
-    settings = GrpoSettings(
-        steps=steps,
-        tasks_per_step=min(prompts_per_step, len(prompts)),
-        group_size=group_size,
-        optimizer=OptimizerSettings(learning_rate),
-        objective=Objective(
-            loss=Loss(loss),
-            kl=Kl(kl),
-            kl_coef=kl_coef,
-            clip_low=clip_low,
-            clip_high=clip_high,
-            importance_cap=importance_cap,
-            max_tokens=max_tokens,
-        ),
-        temperature=temperature,
-        scale=Scale(scale),
-        updates_per_step=updates_per_step,
-        overlong=Overlong(overlong),
-        overlong_buffer=max(1, max_tokens // 5),
-        dynamic_sampling=dynamic_sampling,
-        curriculum=curriculum or Curriculum(),
-        luffy=luffy or Luffy(),
-        replay=replay or Replay(),
-        asynchronous=asynchronous,
-        checkpoint_every=checkpoint_every,
-        forest_tokens=forest_tokens,
-        seed=seed,
-    )
+    config = config or GrpoConfig()
+    config = config.model_copy(update={"tasks_per_step": min(config.tasks_per_step, len(prompts))})
     run = run_folder(folder, resume, "grpo")
-    done = done_steps(run.checkpoints) // updates_per_step
-    rows = min(64, settings.tasks_per_step * group_size)
+    done = done_steps(run.checkpoints) // config.updates_per_step
+    rows = min(64, config.tasks_per_step * config.group_size)
     with (
         run.locked(),
         Progress(quiet=quiet) as progress,
         Sampler(policy, rows=rows, deterministic=deterministic) as sampler,
     ):
-        progress.line(f"{policy.describe()}; {steps} steps of {settings.tasks_per_step} x {group_size} rollouts")
+        progress.line(
+            f"{policy.describe()}; {config.steps} steps of {config.tasks_per_step} x {config.group_size} rollouts"
+        )
         progress.line(f"run folder: {run.path}")
         source = DirectSource(
-            policy, sampler, reward, agent=agent, max_tokens=max_tokens, temperature=temperature, seed=seed
+            policy, sampler, reward, agent=agent, max_tokens=max_tokens, temperature=config.temperature, seed=seed
         )
         rollouts = RolloutLog(run, done=done)
-        with StepLog(run, "rl", done=done, steps=steps, progress=progress, title="GRPO", columns=RL_COLUMNS) as log:
+        with StepLog(
+            run, "rl", done=done, steps=config.steps, progress=progress, title="GRPO", columns=RL_COLUMNS
+        ) as log:
             train_grpo_steps(
-                policy, sampler, source, prompts, settings, run.checkpoints, log, log_rollouts=rollouts, experts=experts
+                policy,
+                sampler,
+                source,
+                prompts,
+                config,
+                run.checkpoints,
+                log,
+                log_rollouts=rollouts,
+                experts=experts,
+                seed=seed,
             )
         policy.save_adapter(run.adapter)
         rewards = [step["reward_mean"] for step in log.history]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -20,57 +19,37 @@ from homeground.base.errors import HomegroundError
 from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.load import Policy
 from homeground.training.checkpoints import adapter_at, step_file
+from homeground.training.config import SftConfig
 from homeground.training.efficiency import machine_flops, model_cost
 from homeground.training.heldout import HeldOut
 from homeground.training.loop import fit
 from homeground.training.module import PolicyModule, StepLog
-from homeground.training.optimizers import OptimizerSettings
 from homeground.training.packing import pack
 from homeground.training.ranks import rank, ranks, share_of_rank, sum_over_ranks
 from homeground.training.watch import LossWatch
 
 
-@dataclass(frozen=True)
-class SftSettings:
-    """One run of fine-tuning.
-
-    Attributes:
-        epochs: passes over the examples.
-        batch_size: examples in one optimizer step.
-        optimizer: learning rate and the like.
-        checkpoint_every: optimizer steps.
-        forest_tokens: distinct tokens of one forward at most (a longer single example runs alone).
-        seed: of the order.
-        neftune_alpha: noise on embeddings (:mod:`homeground.policy.noise`); 0 is none.
-    """
-
-    epochs: int
-    batch_size: int
-    optimizer: OptimizerSettings
-    checkpoint_every: int
-    forest_tokens: int = 1024
-    seed: int = 0
-    neftune_alpha: float = 0.0
-
-
 def train_sft(
     policy: Policy,
     examples: Sequence[TokenPath],
-    settings: SftSettings,
+    config: SftConfig,
     checkpoints: Path,
     log_step: StepLog,
     heldout: HeldOut | None = None,
+    *,
+    seed: int = 0,
 ) -> int:
     """Train a policy's adapter in place, resuming from ``checkpoints`` if it holds any.
 
     Args:
         policy: its adapter moves.
         examples: rendered conversations with at least one trained token each.
-        settings: see there.
+        config: see there.
         checkpoints: folder of this stage.
         log_step: gets each step's metrics: step, loss (nats a token), tokens, seconds, grad_norm, weight_change; after
             an evaluation heldout_loss as well.
         heldout: when given, the adapter ends as it was at the step with the lowest held-out loss.
+        seed: of the examples' order.
 
     Returns:
         The step whose adapter the policy has now.
@@ -83,12 +62,12 @@ def train_sft(
         raise ValueError("nothing to train on: the list of examples is empty")
     if any(not e.trained for e in examples):
         raise ValueError("an example has no trained token")
-    module = SftModule(policy, examples, settings, log_step, heldout)
+    module = SftModule(policy, examples, config, log_step, heldout, seed=seed)
     reached = fit(
         module,
-        steps=sft_steps(len(examples), settings),
+        steps=sft_steps(len(examples), config),
         checkpoints=checkpoints,
-        every=settings.checkpoint_every,
+        every=config.checkpoint_every,
     )
     if heldout is None or not heldout.best_step or heldout.best_step == reached:
         return reached
@@ -103,9 +82,9 @@ def train_sft(
     return heldout.best_step
 
 
-def sft_steps(examples: int, settings: SftSettings) -> int:
+def sft_steps(examples: int, config: SftConfig) -> int:
     """Optimizer steps of a run."""
-    return steps_of(examples, settings.epochs, settings.batch_size)
+    return steps_of(examples, config.epochs, config.batch_size)
 
 
 def steps_of(examples: int, epochs: int, batch_size: int) -> int:
@@ -128,15 +107,18 @@ class SftModule(PolicyModule):
         self,
         policy: Policy,
         examples: Sequence[TokenPath],
-        settings: SftSettings,
+        config: SftConfig,
         log_step: StepLog,
         heldout: HeldOut | None = None,
+        *,
+        seed: int = 0,
     ) -> None:
-        super().__init__(policy, settings.optimizer, log_step, heldout)
+        super().__init__(policy, config, log_step, heldout)
         self._examples = examples
-        self._sft = settings
-        self.noise_alpha = settings.neftune_alpha
-        self._steps = sft_steps(len(examples), settings)
+        self._sft = config
+        self._seed = seed
+        self.noise_alpha = config.neftune_alpha
+        self._steps = sft_steps(len(examples), config)
         self._cost = model_cost(policy)
         self._machine_flops = machine_flops(policy) if rank() == 0 else 1.0
         self._watch = LossWatch()
@@ -167,14 +149,14 @@ class SftModule(PolicyModule):
             )
 
     def _data(self) -> str:
-        digest = hashlib.sha256(f"{self._sft.batch_size} {self._sft.seed}".encode())
+        digest = hashlib.sha256(f"{self._sft.batch_size} {self._seed}".encode())
         for example in self._examples:
             digest.update(f"{list(example.ids)} {list(example.trained)}".encode())
         return digest.hexdigest()[:16]
 
     def batch(self, step: int) -> list[TokenPath]:
         """Examples of an optimizer step: the seed and the step decide."""
-        return seeded_batch(self._examples, self._sft.batch_size, self._sft.seed, step)
+        return seeded_batch(self._examples, self._sft.batch_size, self._seed, step)
 
     def training_step(self, *_: Any) -> None:
         """One optimizer step: of this process, its share of the step's examples."""

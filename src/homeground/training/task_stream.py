@@ -1,6 +1,6 @@
 """Which tasks come next: an endless stream of shuffled rounds, in which tasks without signal may come less often.
 
-A group whose rewards are all equal teaches nothing. With a :class:`Curriculum`, a task whose last n groups were such is
+A group whose rewards are all equal teaches nothing. With a curriculum, a task whose last n groups were such is
 taken with the chance ``max(floor, rate ** n)`` when its turn comes, else passed over; one group whose rewards differ
 sets n back to 0. So tasks that are too hard or too easy for now are still tried from time to time.
 """
@@ -10,25 +10,12 @@ from __future__ import annotations
 import random
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from homeground.training.advantages import NO_SIGNAL
-
-
-@dataclass(frozen=True)
-class Curriculum:
-    """How much less often tasks without signal come.
-
-    Attributes:
-        rate: chance of a task after one group without signal; 1 is off.
-        floor: smallest chance.
-    """
-
-    rate: float = 1.0
-    floor: float = 0.1
+from homeground.training.config import CurriculumConfig
 
 
 class TaskStream:
@@ -40,7 +27,7 @@ class TaskStream:
         curriculum: see there.
     """
 
-    def __init__(self, count: int, seed: int, curriculum: Curriculum) -> None:
+    def __init__(self, count: int, seed: int, curriculum: CurriculumConfig) -> None:
         self._count = count
         self._seed = seed
         self._curriculum = curriculum

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from homeground.base.recipe.agent import AgentSection
-from homeground.base.recipe.ask import AskSection
-from homeground.base.recipe.corpus import CorpusSection
-from homeground.base.recipe.data import DataSection
-from homeground.base.recipe.eval import EvalSection
-from homeground.base.recipe.index import IndexSection
-from homeground.base.recipe.model import ModelSection
-from homeground.base.recipe.rl import RlSection
-from homeground.base.recipe.section import Section
-from homeground.base.recipe.serve import ServeSection
-from homeground.base.recipe.sft import SftSection
-from homeground.base.recipe.tasks import TasksSection
-from homeground.base.recipe.tune import TuneSection
-from homeground.base.recipe.yaml_text import dump
+from homeground.base.config import Config
+from homeground.recipe.agent import AgentSection
+from homeground.recipe.ask import AskSection
+from homeground.recipe.corpus import CorpusSection
+from homeground.recipe.data import DataSection
+from homeground.recipe.eval import EvalSection
+from homeground.recipe.index import IndexSection
+from homeground.recipe.model import ModelSection
+from homeground.recipe.rl import RlSection
+from homeground.recipe.serve import ServeSection
+from homeground.recipe.sft import SftSection
+from homeground.recipe.tasks import TasksSection
+from homeground.recipe.tune import TuneSection
+from homeground.recipe.yaml_text import dump
 
 
-class Recipe(Section):
+class Recipe(Config):
     """Everything a run depends on. The defaults are a whole recipe."""
 
     corpus: CorpusSection = CorpusSection()

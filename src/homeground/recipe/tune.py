@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Strict
 
-from homeground.base.recipe.section import Section
+from homeground.base.config import Config
 
 
-class TuneSection(Section):
+class TuneSection(Config):
     """Bi-encoder, cross-encoder and late-interaction model, each kept only if it finds more on held-out files."""
 
     models: Annotated[tuple[Literal["bi-encoder", "cross-encoder", "late-interaction"], ...], Strict(False)] = Field(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from homeground.base.recipe.section import Section
+from homeground.base.config import Config
 
 
-class EvalSection(Section):
+class EvalSection(Config):
     """Greedy runs on held-out tasks, with bootstrap intervals."""
 
     tasks: int = Field(default=160, ge=1, description="held-out tasks, rows, or samples of a task of lm-eval, at most")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from homeground.base.recipe.section import Section
+from homeground.base.config import Config
 
 
-class ServeSection(Section):
+class ServeSection(Config):
     """Limits of `homeground serve`."""
 
     rows: int = Field(default=16, ge=1, description="answers of one model that are computed together; others wait")

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from pydantic import Field, Strict
 
-from homeground.base.recipe.section import Section
+from homeground.base.config import Config
 
 
-class CorpusSection(Section):
+class CorpusSection(Config):
     """Which files are read."""
 
     roots: Annotated[tuple[str, ...], Strict(False)] = Field(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from homeground.base.recipe.section import Section
+from homeground.base.config import Config
 
 
-class AskSection(Section):
+class AskSection(Config):
     """What the model that answers is shown, and when it is not asked at all."""
 
     passages: int = Field(default=3, ge=1, description="passages that the model is shown, at most")

@@ -1,7 +1,7 @@
 import pytest
 
 from homeground.base.errors import RecipeError
-from homeground.base.recipe import load_recipe
+from homeground.recipe import load_recipe
 
 
 @pytest.mark.parametrize(("text", "line", "message", "hint"), [

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import AliasChoices, BaseModel, ValidationError
+from pydantic_core import to_jsonable_python
 
 from homeground.base.errors import RecipeError
 from homeground.base.files import read_text
-from homeground.base.recipe.recipe import Recipe
-from homeground.base.recipe.yaml_text import Key, Written, dotted, parse, short, shown
+from homeground.recipe.recipe import Recipe
+from homeground.recipe.yaml_text import Key, Written, dotted, parse, short, shown
 
 # What pydantic says in Python's words, in YAML's.
 _PLAIN_WORDS = {
@@ -121,6 +122,8 @@ def _unknown_key(key: Key) -> tuple[str, str]:
     text = f"unknown key '{dotted(key)}'"
     name = str(key[-1])
     section = _section(key[:-1])
+    if section is not None and (now := _renamed(section).get(name)) is not None:
+        return f"'{dotted(key)}' is the former name of '{dotted((*key[:-1], now))}', which is given too", "keep one"
     known = list(section.model_fields) if section is not None else []
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if near:
@@ -135,17 +138,32 @@ def _unknown_key(key: Key) -> tuple[str, str]:
     return text, f"keys known here: {', '.join(known)}"
 
 
+def _renamed(section: type[BaseModel]) -> dict[str, str]:
+    """Former names of a section's keys, with the present one."""
+    aliases = {name: field.validation_alias for name, field in section.model_fields.items()}
+    return {
+        str(former): name
+        for name, alias in aliases.items()
+        if isinstance(alias, AliasChoices)
+        for former in alias.choices
+        if former != name
+    }
+
+
 def _about(key: Key) -> str:
     """What a key means, and its default."""
     section = _section(key[:-1])
-    field = section.model_fields.get(str(key[-1])) if section is not None else None
+    name = str(key[-1])
+    field = section.model_fields.get(_renamed(section).get(name, name)) if section is not None else None
     if field is None and _section(key) is None and len(key) > 1:  # an item of a list or a mapping
         return _about(key[:-1])
     if field is None or _section(key) is not None:
         return "give the section's keys below it, indented"
     if field.is_required():
         return str(field.description)
-    default = yaml.safe_dump(field.get_default(), default_flow_style=True).removesuffix("\n...\n").strip()
+    default = (
+        yaml.safe_dump(to_jsonable_python(field.get_default()), default_flow_style=True).removesuffix("\n...\n").strip()
+    )
     return f"{field.description}; the default is {default}" if field.description else f"the default is {default}"
 
 

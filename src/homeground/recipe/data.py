@@ -6,10 +6,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, Strict, model_validator
 
-from homeground.base.recipe.section import Section
+from homeground.base.config import Config
 
 
-class SourceSection(Section):
+class SourceSection(Config):
     """One source of rows."""
 
     source: str = Field(min_length=1, description="file, folder, or OWNER/NAME[:SPLIT] of the hub")
@@ -21,7 +21,7 @@ class SourceSection(Section):
     read_rows: int | None = Field(default=None, ge=1, description="rows read of it, the first ones; null: all")
 
 
-class DuplicatesSection(Section):
+class DuplicatesSection(Config):
     """Which rows count as saying the same as an earlier one."""
 
     exact: bool = Field(default=True, description="remove rows that repeat one but for case and spaces")
@@ -31,7 +31,7 @@ class DuplicatesSection(Section):
     shingle: int = Field(default=5, ge=1, description="words in a shingle")
 
 
-class HeldoutSection(Section):
+class HeldoutSection(Config):
     """Rows that are never trained on: the held-out loss is measured on them."""
 
     share: float = Field(
@@ -46,7 +46,7 @@ class HeldoutSection(Section):
         return self
 
 
-class DataSection(Section):
+class DataSection(Config):
     """Sources, how they are mixed, and what is removed."""
 
     sources: Annotated[tuple[SourceSection, ...], Strict(False)] = Field(

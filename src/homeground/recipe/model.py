@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Strict
 
-from homeground.base.recipe.section import Section
+from homeground.base.config import Config
 
 type Names = Annotated[tuple[str, ...], Strict(False)]
 
 
-class LoraSection(Section):
+class LoraSection(Config):
     """The low-rank adapter (Hu et al. 2021, arXiv 2106.09685)."""
 
     r: int = Field(default=16, ge=1, description="rank, 1 or more; 8 to 64 is usual")
@@ -32,7 +32,7 @@ class LoraSection(Section):
     )
 
 
-class ModelSection(Section):
+class ModelSection(Config):
     """The model that is trained."""
 
     name: str = Field(default="smollm2-135m-instruct", description="bundled name, local folder, GGUF file or hub id")

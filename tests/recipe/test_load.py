@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from homeground.base.errors import RecipeError
-from homeground.base.recipe import Recipe, bundled_recipes, load_recipe
+from homeground.recipe import Recipe, bundled_recipes, load_recipe
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_the_bundled_default_says_every_default():
 def test_every_setting_of_the_default_recipe_is_written_out():
     import yaml
 
-    from homeground.base.recipe.load import _read
+    from homeground.recipe.load import _read
 
     def keys(values, above=""):
         return {
@@ -83,6 +83,21 @@ def test_overrides_win_and_none_means_not_given(tmp_path):
     assert (recipe.seed, recipe.sft.examples, recipe.sft.epochs) == (1, 4, 2)
 
 
+def test_recipes_of_earlier_versions_load(tmp_path):
+    file = tmp_path / "old.yaml"
+    file.write_text("rl: {loss: gspo, scale: none}")
+    rl = load_recipe(file).rl
+    assert (rl.objective, rl.advantage) == ("gspo", "none")
+
+
+def test_former_names_of_keys_are_told_of(refused):
+    error, _ = refused("rl: {loss: gsp}")
+    assert error.message.startswith("'rl.loss' must be 'grpo'")
+    assert "dapo (2503.14476)" in error.hint
+    error, _ = refused("rl: {loss: gspo, objective: grpo}")
+    assert error.message == "'rl.loss' is the former name of 'rl.objective', which is given too"
+
+
 def test_recipes_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         Recipe().sft.examples = 3
@@ -129,7 +144,7 @@ def test_a_wrong_value_names_file_line_key_and_what_it_must_be(refused, text, li
 
 
 def test_the_hint_of_a_wrong_value_says_what_the_key_means(refused):
-    assert refused("sft: {epochs: x}")[0].hint == "passes over them; the default is 1"
+    assert refused("sft: {epochs: x}")[0].hint == "passes over the examples; the default is 1"
 
 
 @pytest.mark.parametrize(

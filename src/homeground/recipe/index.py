@@ -6,10 +6,10 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from homeground.base.recipe.section import Section
+from homeground.base.config import Config
 
 
-class ChromaSection(Section):
+class ChromaSection(Config):
     """Where Chroma runs."""
 
     mode: Literal["embedded", "server"] = Field(default="embedded", description="in the index's folder, or on a server")
@@ -21,7 +21,7 @@ class ChromaSection(Section):
     )
 
 
-class IndexSection(Section):
+class IndexSection(Config):
     """How chunks are embedded, fused and reranked."""
 
     embedder: str = Field(default="all-minilm-l6-v2", description="bundled name, local folder or hub id")

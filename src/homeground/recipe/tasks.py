@@ -6,10 +6,10 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from homeground.base.recipe.section import Section
+from homeground.base.config import Config
 
 
-class TasksSection(Section):
+class TasksSection(Config):
     """How many look-up tasks, from which docstrings, and how train and held-out are kept apart."""
 
     train: int = Field(default=600, ge=1, description="tasks to train on, at most")

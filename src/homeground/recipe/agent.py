@@ -6,17 +6,17 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, Strict, model_validator
 
-from homeground.base.recipe.section import Section
+from homeground.base.config import Config
 
 
-class RewardSection(Section):
+class RewardSection(Config):
     """One term of the reward."""
 
     reward: str = Field(min_length=1, description="FILE.py:NAME of a function of (task, answer)")
     weight: float = Field(default=1.0, description="what its number is multiplied by before the terms are added")
 
 
-class AgentSection(Section):
+class AgentSection(Config):
     """An agent of your own. Files are looked up from the current folder."""
 
     code: str | None = Field(default=None, description="FILE.py:NAME of the agent; null: none")
@@ -46,7 +46,9 @@ class AgentSection(Section):
         description="of the process, NAME: text, input.FIELD of the task, or env.NAME of the trainer's",
     )
     max_tokens: int = Field(
-        default=64, ge=1, description="longest turn it asks for: what rl.loss dr_grpo and rl.overlong soft measure by"
+        default=64,
+        ge=1,
+        description="longest turn it asks for: what rl.objective dr_grpo and rl.overlong soft measure by",
     )
     concurrency: int = Field(default=16, ge=1, description="rollouts that run at once")
 

@@ -1,0 +1,224 @@
+"""Settings of training, one class for each kind. The recipe's sections are made of them; nothing heavy is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AliasChoices, Field, Strict, model_validator
+
+from homeground.base.config import Config
+
+
+class Optimizer(StrEnum):
+    """See :mod:`homeground.training.optimizers`; ``auto`` is paged-adamw-8bit on CUDA and adamw elsewhere."""
+
+    AUTO = "auto"
+    ADAMW = "adamw"
+    ADAMW_8BIT = "adamw-8bit"
+    PAGED_ADAMW_8BIT = "paged-adamw-8bit"
+    PAGED_ADAMW_32BIT = "paged-adamw-32bit"
+    LION = "lion"
+    LION_8BIT = "lion-8bit"
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of a parameter's states; ``auto`` has to be resolved first."""
+        return (1 if self in (Optimizer.LION, Optimizer.LION_8BIT) else 2) * (1 if self.endswith("8bit") else 4)
+
+
+class Schedule(StrEnum):
+    """The learning rate after the warm-up: constant, or down to zero at the run's end."""
+
+    CONSTANT = "constant"
+    LINEAR = "linear"
+    COSINE = "cosine"
+
+
+class Loss(StrEnum):
+    """The objectives that ship, see :mod:`homeground.training.losses`."""
+
+    GRPO = "grpo"
+    DR_GRPO = "dr_grpo"
+    DAPO = "dapo"
+    GSPO = "gspo"
+
+
+class Kl(StrEnum):
+    """Estimators of the divergence from the reference, and through what they act.
+
+    K3 is the paper's expression, differentiated as written. K3_ST has its value and the gradient of K2, which is the
+    gradient of the divergence itself when tokens are sampled from the policy. K1 has no useful gradient as a loss: it
+    is subtracted from the reward.
+    """
+
+    K1 = "k1"
+    K2 = "k2"
+    K3 = "k3"
+    K3_ST = "k3_st"
+
+
+class Scale(StrEnum):
+    """Divisor of a centred reward."""
+
+    STD = "std"
+    NONE = "none"
+
+
+class Overlong(StrEnum):
+    """Treatment of a rollout that hit the limit of tokens (DAPO, arXiv 2503.14476, section 3.4).
+
+    KEEP changes nothing. FILTER leaves its tokens out of the loss; its reward still counts in its group. SOFT lowers
+    the reward of long rollouts, see :func:`homeground.training.advantages.overlong_penalty`.
+    """
+
+    KEEP = "keep"
+    FILTER = "filter"
+    SOFT = "soft"
+
+
+LAX = Strict(False)
+"""Of an enum: a member, or its value as text."""
+type Function = Callable[..., Any]
+
+
+class OptimizerConfig(Config):
+    """How the adapter moves."""
+
+    learning_rate: float = Field(default=1e-4, gt=0, description="the highest learning rate")
+    optimizer: Annotated[Optimizer, LAX] = Field(
+        default=Optimizer.AUTO, description="auto: paged-adamw-8bit on CUDA, adamw elsewhere"
+    )
+    schedule: Annotated[Schedule, LAX] = Field(
+        default=Schedule.CONSTANT,
+        description="of the learning rate after the warm-up: linear and cosine go down to zero",
+    )
+    weight_decay: float = Field(default=0.0, ge=0, description="decoupled weight decay")
+    clip: float = Field(default=1.0, gt=0, description="largest gradient norm")
+    warmup_steps: int = Field(default=0, ge=0, description="optimizer steps of linear warm-up")
+    warmup_share: float = Field(
+        default=0.0, ge=0, lt=1, description="the same as a share of the run's steps; counts when warmup_steps is 0"
+    )
+
+
+class SftConfig(OptimizerConfig):
+    """Supervised fine-tuning."""
+
+    learning_rate: float = Field(default=5e-4, gt=0, description="the highest learning rate")
+    epochs: int = Field(default=1, ge=1, description="passes over the examples")
+    batch_size: int = Field(default=8, ge=1, description="conversations in one optimizer step")
+    neftune_alpha: float = Field(
+        default=0.0, ge=0, description="noise on embeddings in training (2310.05914), 5 to 15 is usual; 0 is none"
+    )
+    train_on: Literal["every answer", "last answer"] = Field(
+        default="every answer", description="which of a conversation's assistant messages are trained"
+    )
+    overlong: Literal["drop", "cut-end", "cut-start", "split"] = Field(
+        default="drop", description="what becomes of an example that is longer than the model's context"
+    )
+    forest_tokens: int = Field(default=1024, ge=1, description="distinct tokens of one forward")
+    checkpoint_every: int = Field(default=4, ge=1, description="optimizer steps between checkpoints")
+    devices: int = Field(
+        default=1, ge=1, description="processes that share each optimizer step's examples, and the machine's cores"
+    )
+    eval_every: int = Field(
+        default=0, ge=0, description="optimizer steps between evaluations on held-out examples; 0 is once an epoch"
+    )
+    patience: int = Field(
+        default=0, ge=0, description="evaluations without a lower held-out loss that end the training; 0 never does"
+    )
+    samples: int = Field(default=2, ge=0, description="held-out prompts that are answered at each evaluation")
+    sample_tokens: int = Field(default=48, ge=1, description="longest of these answers, tokens")
+
+
+class DpoConfig(OptimizerConfig):
+    """Direct preference optimization."""
+
+    epochs: int = Field(default=1, ge=1, description="passes over the pairs")
+    batch_size: int = Field(default=8, ge=1, description="pairs in one optimizer step")
+    beta: float = Field(default=0.1, gt=0, description="how strongly the policy is held to the reference")
+    forest_tokens: int = Field(default=1024, ge=1, description="distinct tokens of one forward")
+    checkpoint_every: int = Field(default=5, ge=1, description="optimizer steps between checkpoints")
+
+
+class CurriculumConfig(Config):
+    """Tasks whose groups never or always succeed come less often."""
+
+    rate: float = Field(
+        default=1.0, gt=0, le=1, description="chance of a task after each group without signal in a row; 1 is off"
+    )
+    floor: float = Field(default=0.1, gt=0, le=1, description="smallest chance")
+
+
+class LuffyConfig(Config):
+    """Expert traces join the groups (LUFFY, arXiv 2504.14945)."""
+
+    per_group: int = Field(default=1, ge=1, description="traces that join a group at most")
+    gamma: float = Field(default=0.1, gt=0, description="of the policy shaping r / (r + gamma)")
+
+
+class ExgrpoConfig(Config):
+    """Past successes of the policy join the groups (ExGRPO, arXiv 2510.02245)."""
+
+    share: float = Field(default=0.0, ge=0, le=1, description="of a step's tasks, chosen by past successes; 0 is off")
+    gamma: float = Field(default=0.1, gt=0, description="of the policy shaping r / (r + gamma)")
+    start: float = Field(default=0.35, ge=0, le=1, description="share of successes in a step from which on it replays")
+    success: float = Field(default=1.0, description="smallest reward of a success")
+
+
+class GrpoConfig(OptimizerConfig):
+    """Reinforcement learning with group-relative advantages.
+
+    ``objective`` also takes a loss function and a normaliser (:mod:`homeground.training.losses`), ``advantage`` a
+    function of :class:`~homeground.training.advantages.GroupRewards`.
+    """
+
+    steps: int = Field(default=25, ge=1, description="batches of rollouts")
+    tasks_per_step: int = Field(default=4, ge=1, description="tasks rolled out for one step")
+    group_size: int = Field(default=4, ge=2, description="rollouts of each task, compared with each other")
+    temperature: float = Field(default=1.0, gt=0, description="sampling temperature of rollouts")
+    objective: Annotated[Loss, LAX] | tuple[Function, Function] = Field(
+        default=Loss.GRPO,
+        validation_alias=AliasChoices("objective", "loss"),
+        description="grpo (2402.03300), dr_grpo (2503.20783), dapo (2503.14476) or gspo (2507.18071)",
+    )
+    advantage: Annotated[Scale, LAX] | Function = Field(
+        default=Scale.STD,
+        validation_alias=AliasChoices("advantage", "scale"),
+        description="what a centred reward is divided by: std, or none",
+    )
+    kl: Annotated[Kl, LAX] = Field(
+        default=Kl.K3,
+        description="estimator of the KL divergence to the adapter RL started from; k1 acts on the reward",
+    )
+    kl_coef: float = Field(default=0.01, ge=0, description="weight of the KL term; 0 computes no reference")
+    clip_low: float = Field(default=0.2, gt=0, description="ratios are clipped below 1 - clip_low")
+    clip_high: float = Field(default=0.2, gt=0, description="ratios are clipped above 1 + clip_high")
+    importance_cap: float = Field(
+        default=0.0, ge=0, description="truncated importance sampling: largest weight of a token; 0 is off"
+    )
+    updates_per_step: int = Field(default=1, ge=1, description="optimizer steps on each batch of rollouts")
+    overlong: Annotated[Overlong, LAX] = Field(
+        default=Overlong.KEEP,
+        description="rollouts at the limit of tokens: keep, filter from the loss, or punish softly",
+    )
+    overlong_buffer: int = Field(default=8, ge=1, description="tokens before the limit that 'soft' punishes")
+    dynamic_sampling: int = Field(
+        default=0, ge=0, description="how often a step may roll out new tasks for groups without signal"
+    )
+    curriculum: CurriculumConfig = CurriculumConfig()
+    luffy: LuffyConfig = LuffyConfig()
+    exgrpo: ExgrpoConfig = ExgrpoConfig()
+    asynchronous: bool = Field(
+        default=False,
+        description="sample the next step while this one updates; not on a CPU, and only with importance_cap above 0",
+    )
+    forest_tokens: int = Field(default=1024, ge=1, description="distinct tokens of one forward")
+    checkpoint_every: int = Field(default=5, ge=1, description="batches of rollouts between checkpoints")
+
+    @model_validator(mode="after")
+    def _corrected(self) -> Self:
+        if self.asynchronous and not self.importance_cap:
+            raise ValueError("asynchronous rollouts are one step off-policy: set importance_cap above 0, such as 2.0")
+        return self
