@@ -187,3 +187,15 @@ def test_the_time_for_a_text_grows_with_its_length_and_not_with_its_square(piece
         return time.process_time() - began
 
     assert seconds(80_000) < 24 * max(seconds(10_000), 0.02)
+
+
+@pytest.mark.parametrize("host", ["example.com", "www.example.org:8080/a", "db.test", "nowhere.invalid", "example"])
+def test_a_made_up_login_of_a_made_up_host_stays(host):
+    for login in ("someuser:somepassword", "user:pa%20ssword", "admin:Secret123"):
+        assert not find_secrets(f'url = "https://{login}@{host}"')
+    assert len(find_secrets(f'url = "https://ci:{drawn(24)}@{host}"')) == 1
+
+
+def test_the_same_login_of_a_host_that_may_exist_goes():
+    for host in ("db.shop.io", "example.com.shop.io", "testing.io", "contest"):
+        assert len(find_secrets(f'url = "https://admin:Secret123@{host}"')) == 1

@@ -54,6 +54,7 @@ _PLAIN = re.compile(
 )
 _PARAMETER = re.compile(r"&[\w.-]+=")
 
+_MADE_UP = r"(?:[\w-]{1,63}\.){0,9}(?:example(?:\.(?:com|net|org))?|test|invalid)(?![\w.-])"
 _ARGUMENT = r"[\"']?(?P<password>(?<=\")[^\"\n]{6,200}|(?<=')[^'\n]{6,200}|[^\s\"']{6,200})"
 _CONTEXTS = tuple(
     (kind, needles, re.compile(pattern))
@@ -64,10 +65,14 @@ _CONTEXTS = tuple(
             r"\b(?:[Bb]earer|BEARER|[Bb]asic|[Tt]oken)[ \t]+(?P<random>[\w.~+/=-]{12,4096})",
         ),
         ("Azure Storage Signature", ("sig=",), r"(?:[?&]|&amp;)sig=(?P<random>[\w%+/=-]{20,200})"),
-        (
-            "Basic Auth Credentials",
-            ("://",),
-            r"://(?!([^\s/:@]+):\1@)[^\s/:@\"'`<>?#]{0,100}:(?P<password>[^\s/:@\"'`<>{}\[\]]{6,200})@",
+        *(
+            (
+                "Basic Auth Credentials",
+                ("://",),
+                rf"://(?!([^\s/:@]+):\1@)[^\s/:@\"'`<>?#]{{0,100}}:(?P<{kind}>[^\s/:@\"'`<>{{}}\[\]]{{6,200}})@{host}",
+            )
+            # Names made up for documentation (RFC 2606): only what is drawn by chance is a secret there.
+            for kind, host in (("password", rf"(?!{_MADE_UP})"), ("random", rf"(?={_MADE_UP})"))
         ),
         (
             "Basic Auth Credentials",
