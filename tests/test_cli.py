@@ -208,15 +208,26 @@ def test_an_interrupted_verb_exits_with_130_and_says_how_to_run_it_again(run, mo
     assert "hint: run it again with: homeground weights --home 'a b'" in err
 
 
-@pytest.mark.parametrize("given", [["demo", "--seed", "1"], ["demo", "--seed", "1", "--resume"]])
-def test_an_interrupted_training_says_how_to_resume_it(run, monkeypatch, given):
+def test_a_training_that_is_interrupted_before_it_begins_has_saved_nothing(run, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Common, "load_recipe", interrupted)
+    code, _, err = run("demo", "--seed", "1")
+    assert code == 130
+    assert "error: interrupted\nhint: run it again with: homeground demo --seed 1\n" in err
+
+
+@pytest.mark.parametrize("given", [["demo", "--seed", "1", "--force"], ["demo", "--seed", "1", "--force", "--resume"]])
+def test_an_interrupted_training_says_how_to_resume_it(run, empty, monkeypatch, given):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("homeground.pipeline.demo.run_demo", interrupted)
     code, _, err = run(*given)
     assert code == 130
-    assert "homeground demo --seed 1 --resume\n" in err
+    assert "error: interrupted; what was reached is saved\nhint: go on with: homeground demo --seed 1 --force" in err
+    assert "--run demo" in err
     assert err.count("--resume") == 1
 
 

@@ -127,8 +127,8 @@ def _interrupted(given: list[str], run: str | None = None) -> HomegroundError:
     if run is not None and not any(word.split("=")[0] == "--run" for word in given):
         # A verb that chose the name itself would choose another one next time.
         again += ["--run", run]
-    if is_resumable(_verb(given)) and "--resume" not in given:
-        again.append("--resume")
+    if run is not None and is_resumable(_verb(given)):
+        again += [] if "--resume" in given else ["--resume"]
         return HomegroundError("interrupted; what was reached is saved", hint=f"go on with: {shlex.join(again)}")
     return HomegroundError("interrupted", hint=f"run it again with: {shlex.join(again)}")
 

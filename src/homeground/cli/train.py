@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from homeground.base.errors import UsageError
+from homeground.base.errors import RunInterruptedError, UsageError
 from homeground.base.workspace import RunFolder
 from homeground.cli import measure, texts
 from homeground.cli.data import data_table
@@ -64,7 +64,10 @@ def demo(common: Common, resume: Resume = False, force: Force = False) -> None:
         refuse_what_cannot_fit(recipe, "sft")
         refuse_what_cannot_fit(recipe, "rl")
     with run.locked(), common.progress() as progress, Workbench(recipe, workspace, run, progress) as bench:
-        metrics = run_demo(bench, resume=resume)
+        try:
+            metrics = run_demo(bench, resume=resume)
+        except KeyboardInterrupt:
+            raise RunInterruptedError(run.name) from None
     _show_results(common, run, metrics, 'try: homeground ask --agent "how are daemon threads joined at exit?"')
 
 
