@@ -20,7 +20,7 @@ RECIPE = """
 corpus: {{roots: [{roots}]}}
 tasks: {{train: 24, heldout: 4, heldout_share: 0.3}}
 sft: {{examples: 8, batch_size: 4, checkpoint_every: 1, probe: false}}
-rl: {{steps: 2, tasks_per_step: 2, group_size: 2, checkpoint_every: 1}}
+rl: {{steps: 2, tasks_per_step: 3, group_size: 4, checkpoint_every: 1}}
 eval: {{tasks: 4, bootstrap: 200, batch: 4}}
 ask: {{max_tokens: 64}}
 run: demo

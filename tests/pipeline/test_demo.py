@@ -52,7 +52,7 @@ def test_training_is_logged_once_a_step_and_starts_at_the_reference(small_demo: 
     assert [row["step"] for row in steps] == [1, 2]
     assert [row["step"] for row in rows if row["stage"] == "sft"] == [1, 2]
     assert steps[0]["kl"] == 0.0
-    assert steps[0]["rollouts"] == 4
+    assert steps[0]["rollouts"] == 12
     assert steps[0]["failed"] == 0
     assert steps[0]["new_paths"] == 0
     assert all(row["weight_change"] > 0 for row in rows)

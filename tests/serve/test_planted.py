@@ -83,8 +83,8 @@ class Stub:
     def __init__(self, index):
         self._index = index
 
-    def search(self, query, k, filters):
-        return Tools(self._index).hits(query, k, filters)
+    def explain(self, query, k, filters):
+        return Tools(self._index).explain(query, k, filters)
 
     def wanted_index(self):
         return self._index
