@@ -1,7 +1,6 @@
 """Homeground: train a small local model on your own code and docs, and measure every gain.
 
-The names of `__init__.pyi` load what they need when they are first used, so that ``import homeground`` and the command
-start fast.
+The names in `__init__.pyi` are imported lazily, on first use, so that ``import homeground`` and the command start fast.
 """
 
 import lazy_loader

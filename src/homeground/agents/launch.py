@@ -1,10 +1,10 @@
-"""Runs an agent of one's own in its own Python: ``python launch.py FILE.py:NAME``.
+"""Run a user's agent in its own Python: ``python launch.py FILE.py:NAME``.
 
-It is run by the agent's interpreter, which may know neither Homeground nor its dependencies, so it imports the
-standard library alone. The task comes as JSON on standard input; what the function returns is the one JSON document
-on standard output. Whatever else is printed, by the agent or what it imports, goes to standard error.
+The agent's interpreter runs this file and may have neither Homeground nor its dependencies installed, so it imports
+only the standard library. The task arrives as JSON on standard input. The function's return value is the only JSON
+document on standard output. All other output, of the agent or its imports, goes to standard error.
 
-A class is an agent of Agent Lightning's: its ``run()`` takes nothing and finds the task's fields in the environment.
+A class is an Agent Lightning agent: its ``run()`` takes no arguments and reads the task's fields from the environment.
 """
 
 import asyncio
@@ -49,10 +49,10 @@ def main() -> None:
 
 
 def _export(task: dict[str, object]) -> None:
-    """Each field as a variable in capitals, as Agent Lightning's examples map them; a variable that is set stays."""
+    """Export each field as an upper-case variable, as Agent Lightning's examples do; existing variables are kept."""
     for field, value in task.items():
         if field.isidentifier():
-            # A text with a NUL or half of a character fits into no variable.
+            # A variable cannot hold a text with a NUL or a lone surrogate.
             with contextlib.suppress(ValueError):
                 os.environ.setdefault(field.upper(), value if isinstance(value, str) else json.dumps(value))
 

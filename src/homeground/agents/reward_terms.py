@@ -80,9 +80,9 @@ def weighted(**terms: tuple[float, Term]) -> Rewards:
 
 
 def equals(field: str) -> Term:
-    """1 when the whole answer says what the task's ``field`` says (a text or number, or a list of those that count).
+    """1 when the whole answer equals the task's ``field`` (a text or number, or a list of accepted ones), else 0.
 
-    Numbers count by value, texts without case; :mod:`homeground.agents.same_answer` has the rules.
+    Numbers compare by value, texts ignore case; :mod:`homeground.agents.same_answer` defines the rules.
     """
 
     def equals(task: Task, answer: Any) -> float:
@@ -177,7 +177,7 @@ async def _called(term: Term, task: Task, answer: Any) -> Score:
 
 
 def _wanted(task: Task, field: str) -> list[tuple[str, float]]:
-    """The right answers as texts, each with its tolerance: fractions that JSON holds are rounded, texts are exact."""
+    """Correct answers as texts, each with its tolerance: JSON fractions are rounded, texts are exact."""
     if field not in task:
         raise HomegroundError(
             f"a task has no field '{field}'",

@@ -1,9 +1,9 @@
-r"""The rules by which two answers are the same; docs/agents.md has them as a table.
+r"""Rules that decide when two answers are equal; docs/agents.md lists them in a table.
 
-An answer is read as a whole, never searched for something that fits: ``12 or 13`` is not ``12``. Both sides are first
-written in one form (Unicode NFC, one minus sign, plain spaces and quotes, LaTeX unwrapped). Two quantities are the
-same when value and unit are; anything else is compared as text. math-verify is not used here: it takes ``5!``, ``5 km``
-and ``50%`` for ``5`` and ``50``, and a tower of powers keeps it busy forever.
+An answer is read as a whole, never searched for a match: ``12 or 13`` is not ``12``. Both sides are first normalised
+(Unicode NFC, one minus sign, plain spaces and quotes, LaTeX unwrapped). Two quantities are equal when their values and
+units are equal; anything else is compared as text. math-verify is not used here: it reads ``5!``, ``5 km`` and ``50%``
+as ``5`` and ``50``, and does not terminate on a tower of powers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 MOST_OF_A_NUMBER = 100
-"""Characters; longer texts are no numbers, so that reading one takes no time."""
+"""Longest text that is read as a number, in characters; this bounds parsing time."""
 
 _CURRENCIES = "$€£¥₹₩₽₿₺₪₫₴₦฿"
 _CHARACTERS = str.maketrans({
@@ -70,7 +70,7 @@ _OPENING, _CLOSING = "([{\"'`*¿¡", ")]}\"'`*" + _STOPS
 _SIGNS = {"minus": "-", "negative": "-"}
 _SIGN_APART = re.compile(rf"(?<!\S)(minus|negative|[-<>≤≥≈~±]=?|[!=]=)\s+(?=[{_CURRENCIES}]?[\d.])", re.IGNORECASE)
 _GROUPED_BY_SPACES = re.compile(r"(?<![\w.,-])[1-9]\d{0,2}(?: \d{3})+(?![\w])")
-# Spaces inside an amount of money, a percentage, a multiple or a term, none of which is the number in it.
+# Spaces inside an amount of money, a percentage, a multiple or a term. None of these equals the bare number in it.
 _BELONGS = re.compile(
     rf"(?<=\d)\ (?=[{_CURRENCIES}](?![\w.]))|(?<=[{_CURRENCIES}])\ (?=[\d.])"
     r"|(?<=\d)\ (?=(?:[%‰]|per\ ?cent\b|(?:hundred|thousand|million|billion|trillion)\b|[-+*/^×·÷]+\ ?\d))"
@@ -82,7 +82,7 @@ _LABEL = re.compile(r"[^\W\d]\w*(?:=|:)(?=[^=])")
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number with what stands beside it; the currency or the unit may be missing."""
+    """A number with its currency and unit; either may be empty."""
 
     value: Fraction
     currency: str
@@ -90,17 +90,17 @@ class Quantity:
 
 
 def same_answer(said: str, wanted: str, tolerance: float = 0.0) -> bool:
-    """Whether two answers say the same; symmetric, and never true of an empty one.
+    """Test whether two answers are equal; symmetric, and false if one is empty.
 
     Args:
-        said, wanted: the two.
-        tolerance: of numbers, relative to the one that is wanted.
+        said, wanted: the given and the expected answer.
+        tolerance: relative tolerance of numbers, as a share of the expected one.
     """
     return _same(_unified(said), _unified(wanted), tolerance)
 
 
 def mentioned(said: str, wanted: str, tolerance: float = 0.0) -> bool:
-    """Whether some consecutive words of a text are the same answer."""
+    """Test whether some run of consecutive words in a text equals the answer."""
     one = _unified(wanted)
     text = re.sub("[—…]", " ", _unified(said))
     text = _SIGN_APART.sub(lambda sign: _SIGNS.get(sign[1].casefold(), sign[1]), text)
@@ -117,7 +117,7 @@ def mentioned(said: str, wanted: str, tolerance: float = 0.0) -> bool:
 
 
 def quantity(text: str) -> Quantity | None:
-    """A text as a number, with its sign, currency and unit; None when it says anything else beside it."""
+    """Parse a text as a number with its sign, currency and unit; None if it contains anything else."""
     found = _QUANTITY.fullmatch(text) if len(text) <= MOST_OF_A_NUMBER else None
     if found is None or (found["sign"] and found["inner"]) or (found["before"] and found["after"]):
         return None
@@ -136,7 +136,7 @@ def quantity(text: str) -> Quantity | None:
 
 
 def _unit(text: str) -> str:
-    # mW is not MW, but Apples are apples.
+    # Case distinguishes mW from MW, but not Apples from apples.
     name = " ".join(text.split())
     name = {"percent": "%", "per cent": "%"}.get(name.casefold(), name)
     return name if len(name) <= 3 else name.casefold()
@@ -153,13 +153,13 @@ def _same(a: str, b: str, tolerance: float) -> bool:
 
 
 def _unified(text: str) -> str:
-    """One form of what is written in several."""
+    """Normalised form of an answer."""
     text = unicodedata.normalize("NFC", text).translate(_CHARACTERS)
     if not text.isascii():
         text = _FRACTION.sub(_fraction, text)
         text = "".join(map(_character, text)).replace("\u2044", "/")
     if "\\" in text or "{,}" in text:
-        # A formula in a formula: twice is as deep as answers go.
+        # The second pass unwraps a formula inside a formula; answers are not nested deeper.
         for pattern, replacement in [*_LATEX, *_LATEX]:
             text = pattern.sub(replacement, text)
     return _unwrapped(" ".join(text.split()))
@@ -177,7 +177,7 @@ def _character(character: str) -> str:
 
 
 def _unwrapped(text: str) -> str:
-    """A text without the full stop at its end and the pairs of marks around all of it."""
+    """Strip the final full stop and the pairs of marks that enclose the whole text."""
     for _ in range(_MOST_WRAPPERS):
         stopped = text.rstrip(". ")
         inner = next((inner for pair in _WRAPPERS if (inner := _inside(text, *pair))), stopped)
@@ -212,7 +212,7 @@ def _bare(words: str) -> set[str]:
 
 
 def _plain(text: str) -> str:
-    """A text as it is compared: without case, article, or the brackets of an option's letter."""
+    """Text in the form used for comparison: no case, article, or brackets around an option letter."""
     text = unicodedata.normalize("NFC", text.casefold())
     if option := _OPTION.fullmatch(text):
         return option[1]

@@ -36,7 +36,7 @@ _CHILD = Path(sandbox_child.__file__).resolve()
 _PIECE = 65536
 _MOST_OF_AN_ERROR = 500
 START_SECONDS = 30
-"""Until the interpreter has started and is locked; the code's own time begins then."""
+"""Time limit for starting and locking the interpreter. The code's own time limit begins after that."""
 _FENCE = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)```", re.DOTALL)
 MOST_CODE = 100_000
 """Characters of code that are run at all."""
@@ -139,7 +139,7 @@ def code_of(text: str) -> str:
 
 
 def _run(job: bytes, limits: Limits) -> tuple[bytes, bytes, str | None]:
-    """Output, whether the sandbox was locked, and why the process was stopped.
+    """Run the child process; return its output, whether the sandbox was locked, and why the process was stopped.
 
     The process says on a pipe of its own whether the sandbox is locked, and closes that before the code runs: what code
     writes anywhere, and how it ends, is never taken for it. An empty status is a process that has not come so far.
@@ -177,7 +177,7 @@ def _run(job: bytes, limits: Limits) -> tuple[bytes, bytes, str | None]:
 
 
 def _read(process: subprocess.Popen[bytes], held: dict[int, bytes], limits: Limits) -> tuple[bytes, bytes, str | None]:
-    """Read output, status and errors to their end; the time runs from the end of the status on."""
+    """Read output, status and errors to their end; the time limit starts when the status pipe closes."""
     output, status, _ = held
     deadline, too_long = time.monotonic() + START_SECONDS, f"it took longer than {limits.seconds:g} s"
     with selectors.DefaultSelector() as ready:
@@ -208,7 +208,7 @@ def _read(process: subprocess.Popen[bytes], held: dict[int, bytes], limits: Limi
 
 
 def _results(output: bytes) -> list[Returned]:
-    """Lines that are whole and of the right form; the code may have written anything into its pipe."""
+    """Complete, well-formed result lines; the code may have written anything into its pipe."""
     results: list[Returned] = []
     for line in output.split(b"\n")[:-1]:
         try:
@@ -219,7 +219,7 @@ def _results(output: bytes) -> list[Returned]:
             break
         error = cast("dict[str, Any]", said).get("error")
         if isinstance(error, str):
-            # Half of a character cannot be written anywhere.
+            # A lone surrogate cannot be encoded.
             results.append(Returned(error=error[:_MOST_OF_AN_ERROR].encode(errors="replace").decode()))
         elif error is None:
             results.append(Returned(cast("dict[str, Any]", said).get("value")))

@@ -79,7 +79,7 @@ class _Bounded(io.StringIO):
 def main() -> None:
     """Read the job from standard input; write a JSON line for the loading and one for each call.
 
-    The descriptor that is named on the command line gets :data:`LOCKED` or why it is not, and is closed then.
+    Write :data:`LOCKED`, or why the lock failed, to the descriptor named on the command line, then close it.
     """
     status = int(sys.argv[1])
     job = json.load(sys.stdin)
@@ -141,7 +141,7 @@ def imported(code: str) -> list[str]:
     if {"datetime", "time"} & set(names):
         names.append("_strptime")
     loaded = sys.stdlib_module_names - UNLOADED
-    # A package's __main__ is a program, which would run before the lock.
+    # Importing a package's __main__ would run a program before the lock.
     return [name for name in names if name.partition(".")[0] in loaded and "__main__" not in name.split(".")]
 
 
@@ -158,7 +158,7 @@ def limit(seconds: int, memory_bytes: int) -> None:
 
 
 def lock() -> str | None:
-    """Refuse every system call but those allowed, for the rest of this process's life; returns why it cannot."""
+    """Refuse all but the allowed system calls for the rest of this process's life; return why that failed, or None."""
     column, machine = MACHINES[os.uname().machine]
     numbers = [pair[column] for pair in ALLOWED.values()]
     steps = [(_LOAD, 0, 0, 4), (_JUMP_EQUAL, 1, 0, machine), (_RETURN, 0, 0, _KILL), (_LOAD, 0, 0, 0)]

@@ -20,7 +20,7 @@ from homeground.base.http_guard import WRONG_KEY, bearer, same_key
 MOST_HITS = 50
 MOST_QUERY = 2000
 SLOWEST_S = 30.0
-"""Without a byte of a request after which its connection is closed."""
+"""Close a connection after this time without a byte of a request."""
 URL, KEY = "HOMEGROUND_SEARCH_URL", "HOMEGROUND_SEARCH_KEY"
 
 

@@ -77,7 +77,7 @@ class Seeking:
         return await self.model.write([dict(message) for message in messages], max_tokens).whole()
 
     def _read(self, hit: Hit) -> Hit:
-        """The hit with the lines behind it, where it is short and no part of a long line."""
+        """Extend a short hit by the lines after it, unless it is a part of a long line."""
         try:
             read = self.tools.read(hit.path, hit.start, max(hit.end, hit.start + self.lines - 1))
         except HomegroundError:  # the file has left the index since

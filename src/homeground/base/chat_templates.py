@@ -1,11 +1,11 @@
-"""Chat templates from elsewhere, rendered within bounds.
+"""Bounds on the rendering of chat templates that come with a model.
 
-A chat template is a program that comes with a model. Jinja's sandbox keeps it from the machine, but not from computing
-for ever or filling the memory: loops inside loops, a text that is doubled, `'a' * 10**10`. Here each step of a loop,
-each call and each text that is made is counted *before* it is made, in the thread that renders, and a template that
-counts too far is refused. What a template writes within the bounds is, to the byte, what it writes without them.
+A chat template is a program that comes with a model. Jinja's sandbox isolates it from the machine, but does not bound
+its time or memory: nested loops, a text that is doubled, `'a' * 10**10`. Here each loop step, each call and each new
+text is counted *before* it is made, in the rendering thread, and a template that exceeds the budget is refused. Within
+the budget the output is, to the byte, that of the unbounded environment.
 
-:func:`bound_chat_templates` gives transformers this environment in place of its own, for everything in this process.
+:func:`bound_chat_templates` replaces transformers' environment by this one, for the whole process.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 SECONDS = 2.0
-"""Of this thread's computing for one conversation: the longest take a hundredth."""
+"""Limit on this thread's CPU time for one conversation; the longest conversations take a hundredth of it."""
 UNITS, UNITS_OF_INPUT = 20_000_000, 50
-"""Steps and characters, and how many more for each character of the conversation."""
+"""Budget of steps and characters, and the additional budget for each character of the conversation."""
 _SOURCE = 500_000
 _STEP, _CHUNK = 10, 2_000
 _DIGITS = 4096
-"""Bits of the largest number."""
-# What nobody writes in a chat template, and whose cost is hard to tell beforehand.
+"""Bits of the largest number a template may make."""
+# Filters that chat templates do not use and whose cost is hard to estimate in advance.
 _NONE_OF = frozenset({"wordwrap", "urlize", "xmlattr", "pprint", "translate", "expandtabs", "to_bytes", "format_map"})
 _WIDE = frozenset({"center", "ljust", "rjust", "zfill", "batch", "slice", "round"})
 _FORMAT = re.compile(r"\d{4}|\*|\{[^}]*\{")
 
 
 class _Meter:
-    """What one rendering may still spend. Time is looked at once in a chunk: to ask for it takes longer than a step."""
+    """Remaining budget of one rendering. The clock is read once a chunk: reading it takes longer than a step."""
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self._given = given
         self._rest = UNITS
         self._until = time.thread_time() + SECONDS
-        # The objects are kept, so that no other gets their address.
+        # References keep the objects alive, so that no other object gets the same id.
         self._weights: dict[int, tuple[Any, int]] = {}
         self.left = _CHUNK
-        # Until the template builds a list itself, each is a part of the conversation, which holds every part once.
+        # Until the template builds a list itself, every list belongs to the conversation, which holds each part once.
         self.built = False
 
     def spend(self, units: int) -> None:
@@ -56,7 +56,7 @@ class _Meter:
             self.refill()
 
     def refill(self) -> None:
-        """Take more from what is left of all, if there is."""
+        """Take another chunk from the total budget, or raise if it is spent."""
         self._rest += self.left - _CHUNK
         self.left = _CHUNK
         if self._rest < 0 and self._given:
@@ -68,7 +68,7 @@ class _Meter:
             raise TemplateRuntimeError(f"it computes for more than {SECONDS:.0f} s")
 
     def weight(self, value: Any) -> int:
-        """Characters of a value when it is written, in which parts that occur twice count twice."""
+        """Count the characters of a value's text; a part that occurs twice counts twice."""
         kind = type(value)
         if kind not in (list, tuple, dict):
             return len(value) if isinstance(value, str) else _STEP
@@ -125,7 +125,7 @@ def _written(context: _MeteredContext, value: Any) -> Any:
 
 
 def _check(meter: _Meter, name: str, subject: Any, given: tuple[Any, ...]) -> None:
-    """Count what a filter or a method is about to make.
+    """Charge the budget for the output that a filter or a method is about to make.
 
     Args:
         meter: of this rendering.
@@ -197,7 +197,7 @@ def _listed(meter: _Meter, values: Iterator[Any]) -> Iterator[Any]:
 
 
 class _Count(NodeTransformer):
-    """Puts the counting into a template's syntax tree."""
+    """Insert the counting into a template's syntax tree."""
 
     def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802 (jinja's)
         literal = _literal(node)
@@ -263,7 +263,7 @@ class _BoundedEnvironment(ImmutableSandboxedEnvironment):
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 (jinja's)
         meter = cast("_MeteredContext", __context).meter
-        # A method, or what the sandbox puts around `format`.
+        # A method, or the sandbox's wrapper of `format`.
         method: Any = __obj if isinstance(__obj, BuiltinMethodType) else getattr(__obj, "__wrapped__", None)
         subject = getattr(method, "__self__", None)
         if isinstance(subject, (str, bytes, int)):
@@ -316,7 +316,7 @@ def _environment() -> _BoundedEnvironment:
     )
     ours.filters = {name: _bounded_filter(name, function) for name, function in theirs.filters.items()}
     ours.filters |= {one.__name__: one for one in (_step, _joined, _built, _sliced)}
-    # Printed, two namespaces that hold one another would never end.
+    # Printing two namespaces that hold one another would never end.
     quiet = type("Namespace", (theirs.globals["namespace"],), {"__repr__": lambda _: "<Namespace>"})
     ours.globals = {**theirs.globals, "namespace": quiet}
     del ours.globals["lipsum"]
@@ -324,12 +324,12 @@ def _environment() -> _BoundedEnvironment:
 
 
 def bound_chat_templates() -> None:
-    """Let transformers render every chat template of this process within bounds."""
+    """Bound the rendering of every chat template that transformers renders in this process."""
     _of_transformers()._compile_jinja_template = _compiled
 
 
 def _of_transformers() -> Any:
-    # It takes a template and no environment: the one function through which all of them go is changed.
+    # transformers accepts no environment, so the one function that compiles every template is replaced.
     from transformers.utils import chat_template_utils
 
     return chat_template_utils

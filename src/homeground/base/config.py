@@ -1,4 +1,4 @@
-"""The base of every settings class: frozen, and closed to keys that it does not know."""
+"""Base class of all settings: frozen, and unknown keys are errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Config(BaseModel):
-    """Settings of one part of the program. Values keep the types they are given in; nothing is coerced silently.
+    """Settings of one part of the program. Values keep their types; nothing is coerced silently.
 
     A renamed setting lists its former name as an alias, so that old recipes load.
     """

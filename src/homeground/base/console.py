@@ -1,7 +1,7 @@
-"""A Rich console for text from anywhere: no markup, no emoji codes, no control characters but Rich's own.
+"""A Rich console for untrusted text: no markup, no emoji codes, no control characters but Rich's own.
 
-Text that Rich reads as markup is a traceback when brackets in a path happen to look like a closing tag. Styles are
-given with `rich.text.Text`, never inside a string.
+If Rich parsed text as markup, a path with brackets that look like a closing tag would raise. Styles are given with
+`rich.text.Text`, never inside a string.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from homeground.base.terminal import printable_lines
 
 
 class Console(RichConsole):
-    """Draws on a stream.
+    """Console on a stream.
 
     Args:
-        stream: such as `sys.stderr`. In a pipe there is no window to fit into: lines stay whole.
+        stream: such as `sys.stderr`. A pipe has no width, so lines are not wrapped.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -29,6 +29,6 @@ class Console(RichConsole):
         )
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """As Rich does, with a mark for each character of a text that the terminal would obey."""
+        """Render as Rich does, with a visible mark in place of each character that the terminal would interpret."""
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else printable_lines(text), style, control)

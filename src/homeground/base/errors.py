@@ -6,7 +6,7 @@ from homeground.base.terminal import printable
 
 
 def clipped(words: str, most: int = 1000) -> str:
-    """The beginning of words that may repeat what somebody else said at any length."""
+    """Truncate a message that may quote external text of any length."""
     return words if len(words) <= most else f"{words[:most]}..."
 
 

@@ -69,7 +69,7 @@ def staged_folder(folder: Path) -> Generator[Path]:
 
 
 def encoding_of(path: Path) -> str:
-    """How a text file that a person wrote is decoded: as its byte order mark says, which is dropped, else as UTF-8.
+    """Encoding of a text file written by a person: that of its byte order mark, which is dropped, else UTF-8.
 
     Raises:
         OSError: it is missing, or may not be read.
@@ -82,7 +82,7 @@ def encoding_of(path: Path) -> str:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file that a person wrote, with or without a byte order mark.
+    """Read a text file written by a person, with or without a byte order mark.
 
     Raises:
         OSError: it is missing, or may not be read.
@@ -101,7 +101,7 @@ def read_json(path: Path) -> Any:
         return json.loads(read_text(path))
     except FileNotFoundError:
         raise HomegroundError("the file does not exist", where=str(path)) from None
-    except (ValueError, RecursionError) as error:  # also for numbers and depths that Python does not read
+    except (ValueError, RecursionError) as error:  # also raised for numbers and depths beyond Python's limits
         line = error.lineno if isinstance(error, json.JSONDecodeError) else 1
         raise HomegroundError(f"not valid JSON: {error}", where=f"{path}:{line}") from None
 
@@ -144,7 +144,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def refuse_foreign(path: Path, option: str) -> None:
-    """Refuse a file or folder that was found, not named, where another user could have put or changed it.
+    """Refuse a file or folder that was discovered, not named, if another user could have created or changed it.
 
     It must belong to the user or to root, and so must the link that leads to it. Others may not write to it, nor may
     its group, unless that is the group of the user alone.

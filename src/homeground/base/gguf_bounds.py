@@ -1,4 +1,4 @@
-"""A GGUF file's header held against the file's size, before a library reads it and believes its counts."""
+"""Check a GGUF file's header against the file's size before a library reads it and trusts its counts."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 _SCALARS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _UINT32, _STRING, _ARRAY = 4, 8, 9
 _ELEMENTS = 1 << 22
-"""Of all arrays together: gguf makes an object of each. The largest vocabularies need a third."""
+"""Limit on the elements of all arrays: gguf creates an object for each. The largest vocabularies need a third."""
 _DIMENSIONS, _LARGEST_ALIGNMENT = 4, 1 << 16
 
 
 def check_bounds(file: Path) -> None:
-    """Walk the header once, in the memory of a few names.
+    """Walk the header once, in little memory.
 
     Raises:
-        ValueError: the file is none, is cut off, counts more than it holds, or has tensors that overlap or lie outside.
+        ValueError: not a GGUF file, truncated, counts exceed its size, or tensors overlap or lie outside it.
     """
     with file.open("rb") as stream:
         if not file.stat().st_size:
@@ -73,7 +73,7 @@ class _Walk:
         return found
 
     def _new(self, seen: set[bytes]) -> bytes:
-        """A name that was not there before; without that rule a file of zeros would be names without end."""
+        """Check that a name is new; otherwise a file of zeros would hold endless empty names."""
         length = self._number("<Q")
         name = self._bytes(length) if length <= 1 << 16 else None
         if name is None or name in seen:
@@ -100,7 +100,7 @@ class _Walk:
             raise ValueError(f"byte {self._at}: a value of type {kind}")
 
     def _tensor(self, seen: set[bytes]) -> tuple[int, int]:
-        """Offset and size in bytes."""
+        """Offset and size of a tensor, in bytes."""
         from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
         self._new(seen)

@@ -1,7 +1,7 @@
-"""The guard in front of every HTTP app: the key first, then a body of bounded size that is JSON.
+"""The guard in front of every HTTP app: check the key first, then require a JSON body of bounded size.
 
-A request without the key is refused before its body is read; what still comes of it is thrown away.
-Plain ASGI, outermost: no route can be forgotten. `BoundedHttp` bounds what comes before a request can be refused.
+A request without the key is refused before its body is read; the rest of the body is discarded.
+The guard is plain ASGI and outermost, so it covers every route. `BoundedHttp` bounds the head of a request.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pydantic_core import from_json
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MOST_BODY = 16 * 2**20
-"""Bytes of a body: 2048 texts for the embedder of 8 kB each, or a conversation of four million tokens."""
+"""Largest body, in bytes: 2048 texts of 8 kB each for the embedder, or a conversation of four million tokens."""
 BODY_S = 60.0
-"""Within which a body has to be there."""
+"""Time limit for receiving a body."""
 WRONG_KEY = "missing or wrong key: send it as 'Authorization: Bearer KEY'"
 LINGER_S = 2.0
-"""For which the rest of a refused body is thrown away, so that a client that sends it all first gets its answer."""
+"""Time for which the rest of a refused body is discarded, so that a client that sends it first gets the response."""
 HEAD_S = 30.0
-"""Within which the head of a request, or the rest of a body that is answered already, has to be there."""
+"""Time limit for receiving a request's head, or the rest of a body whose response has been sent."""
 KEY_IN_PATH = "homeground.key_in_path"
 """Set in the scope of a request whose key was the first part of its path."""
 _JSON = (b"content-type", b"application/json")
@@ -34,11 +34,11 @@ type _Scope = MutableMapping[str, Any]
 type _Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 type _Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 type Refusal = Callable[[str, int, str, str | None], Mapping[str, Any]]
-"""Path, status, message and code of a refusal, as the document that says it."""
+"""Builds the error document from the path, status, message and code of a refusal."""
 
 
 class BoundedHttp(H11Protocol):
-    """uvicorn's protocol for heads of 64 KiB at most, and not for long: httptools, its other one, has no bound."""
+    """uvicorn's h11 protocol, which limits heads to 64 KiB, with a time limit. httptools has no size limit."""
 
     _late: asyncio.TimerHandle | None = None
 
@@ -58,7 +58,7 @@ class BoundedHttp(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             super().send_400_response(msg)
-        else:  # it is answered already
+        else:  # the response has been sent
             self.transport.close()
 
     def _watch(self) -> None:
@@ -72,18 +72,18 @@ class BoundedHttp(H11Protocol):
 
 
 class HttpGuard:
-    """An ASGI app that passes on requests with the key, and with a whole JSON body or none.
+    """An ASGI app that forwards only requests with the key and a complete JSON body or none.
 
-    The key comes as a bearer token or, for clients that can send no headers, as the first part of a path below
-    ``/KEY/v1``, which the app sees without it. Bodies count as JSON whatever their content type says (``curl -d`` names
+    The key is a bearer token or, for clients that can send no headers, the first part of a path below ``/KEY/v1``,
+    which the app sees without it. Bodies are read as JSON whatever their content type (``curl -d`` names
     a form). JSON here is UTF-8, nested at most 200 deep, without NaN, infinities and halves of surrogate pairs.
 
     Args:
         app: any ASGI app.
-        key: what requests carry.
-        refusal: makes the documents of refusals.
+        key: the key that requests must carry.
+        refusal: builds the error documents.
         open_paths: paths that need no key; one that ends in a slash stands for all below it.
-        waiting: POSTs that are answered at once; further ones get 429. None leaves counting to the app.
+        waiting: POSTs that may be in progress at once; further ones get 429. None leaves counting to the app.
     """
 
     def __init__(
@@ -168,14 +168,14 @@ class HttpGuard:
 
 
 def bearer(authorization: str | bytes) -> bytes:
-    """The key in an ``Authorization`` header; empty where it holds none. The scheme may be in any case of letters."""
+    """The key in an ``Authorization`` header; empty if there is none. The scheme's case is ignored."""
     value = authorization.encode("latin-1", "replace") if isinstance(authorization, str) else authorization
     scheme, _, key = value.strip().partition(b" ")
     return key.strip() if scheme.lower() == b"bearer" else b""
 
 
 def same_key(given: bytes, wanted: bytes) -> bool:
-    """Whether a key is the right one, in the same time wherever they differ."""
+    """Compare two keys in constant time."""
     return secrets.compare_digest(given, wanted)
 
 
@@ -190,7 +190,7 @@ class _GoneError(Exception):
 
 
 def _without_key(scope: _Scope) -> tuple[_Scope, bytes]:
-    """A request as its app sees it, and its key."""
+    """The request's scope without the key in its path, and the key."""
     given = [value for name, value in scope["headers"] if name == b"authorization"]
     first, _, rest = scope["path"].removeprefix("/").partition("/")
     if first == "v1" or not (rest == "v1" or rest.startswith("v1/")):
@@ -201,7 +201,7 @@ def _without_key(scope: _Scope) -> tuple[_Scope, bytes]:
 
 
 def _length(scope: _Scope) -> int | None:
-    """Bytes that the body is said to have; None for one that comes in chunks."""
+    """The body's declared length in bytes; None for a chunked body."""
     headers = dict(scope["headers"])
     if b"transfer-encoding" in headers:
         return None
@@ -210,7 +210,7 @@ def _length(scope: _Scope) -> int | None:
 
 
 async def _nothing() -> MutableMapping[str, Any]:
-    """What an open path reads of a body: nothing, whatever there is."""
+    """Receive an empty body, whatever the client sent: open paths read none."""
     return {"type": "http.request", "body": b"", "more_body": False}
 
 
@@ -222,7 +222,7 @@ async def _throw_away(receive: _Receive) -> None:
 
 
 async def _body(scope: _Scope, receive: _Receive) -> bytes | None:
-    """The checked body; None where there is none."""
+    """Read and check the body; None if there is none."""
     length = _length(scope)
     if length == 0:
         return None

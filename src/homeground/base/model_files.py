@@ -1,8 +1,8 @@
-"""Checks of a model's or an adapter's files before a library reads them: a folder from elsewhere may hold anything.
+"""Check a model's or an adapter's files before a library reads them: a downloaded folder may hold anything.
 
-Nothing that a folder brings is run: no code of a model's own (`trust_remote_code` is false at every door), no pickle,
-no class that is named by its import path, unless it is one of sentence-transformers. Names of files stay inside the
-folder. Values that are not finite are refused where weights are loaded: one NaN makes every answer one.
+No code from a folder is run: no remote code (`trust_remote_code` is false everywhere), no pickle, and no class that is
+named by its import path unless it is one of sentence-transformers. File names may not leave the folder. Weights with
+values that are not finite are refused when they are loaded: one NaN makes every output NaN.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _OBJECTS = (
 _INDEX, _MODULES = "model.safetensors.index.json", "modules.json"
 NAME_A_MODEL = "name a folder with config.json, model.safetensors and tokenizer.json, or see `homeground weights`"
 _AGAIN = "fetch the model again, or give another one"
-# PyLate's classes are read as sentence-transformers' own.
+# PyLate's classes are loaded as the sentence-transformers ones.
 _KNOWN_MODULES = ("sentence_transformers.", "pylate.models.")
 # Both are called without arguments, by their import path.
 _ACTIVATIONS = ("activation_fn", "sbert_ce_default_activation_function")
 
 
 def check_model_folder(folder: Path) -> None:
-    """Refuse a folder whose files contradict themselves or name what lies outside; no tensor is read.
+    """Refuse a folder whose files are inconsistent or name paths outside it; no tensor is read.
 
     Raises:
         HomegroundError: names the file.
@@ -60,10 +60,10 @@ def check_model_folder(folder: Path) -> None:
 
 
 def read_object(file: Path) -> dict[str, Any]:
-    """The content of a JSON file that must be an object.
+    """Read a JSON file that must hold an object.
 
     Raises:
-        HomegroundError: it is not; or no JSON at all.
+        HomegroundError: it holds something else, or is not JSON.
     """
     try:
         found = read_json(file)
@@ -114,24 +114,24 @@ def refuse_not_finite(files: Iterable[Path]) -> None:
 
 
 def is_finite(tensor: Any) -> bool:
-    """Whether no value of a torch tensor is NaN or infinite."""
+    """Test whether all values of a torch tensor are finite."""
     if not tensor.is_floating_point() or not tensor.numel():
         return True
-    # Torch has no order for its 8-bit types; for others the extremes take a fortieth of the time of `isfinite`.
+    # Torch cannot compare its 8-bit types; for others, finding the extremes takes a fortieth of the time of `isfinite`.
     low, high = (tensor if tensor.element_size() > 1 else tensor.float()).aminmax()
     return bool(low.isfinite() and high.isfinite())
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors of a checked folder: of the model itself and of its modules."""
+    """Safetensors files of a checked folder: the model's own and its modules'."""
     return [file for place in (folder, *_module_folders(folder)) for file in sorted(place.glob("*.safetensors"))]
 
 
 def read_config(folder: Path) -> PretrainedConfig:
-    """The configuration of a checked folder.
+    """Read the configuration of a checked folder.
 
     Raises:
-        HomegroundError: transformers does not know such a model, or only with code of its own.
+        HomegroundError: transformers does not support this architecture, or only with remote code.
     """
     from transformers import AutoConfig
 
@@ -140,10 +140,10 @@ def read_config(folder: Path) -> PretrainedConfig:
 
 
 def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a checked folder.
+    """Read the tokenizer of a checked folder.
 
     Raises:
-        HomegroundError: its files are broken, or it needs code of its own.
+        HomegroundError: its files are broken, or it needs remote code.
     """
     from transformers import AutoTokenizer
 
@@ -153,11 +153,11 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 @contextlib.contextmanager
 def loading(what: str, folder: Path, hint: str) -> Generator[None]:
-    """A failure of the libraries that load a folder is an error of that folder.
+    """Report a failure of a loading library as an error of the folder.
 
     Args:
-        what: is loaded, for the message.
-        hint: what to do, unless the model needs code of its own.
+        what: name of the thing being loaded, for the message.
+        hint: what to do, unless the model needs remote code.
 
     Raises:
         HomegroundError: the block failed.
@@ -199,7 +199,7 @@ def _shards(folder: Path) -> set[str]:
 
 
 def _module_folders(folder: Path) -> list[Path]:
-    """The folders of a sentence-transformers model's modules; classes and places from elsewhere are refused."""
+    """Folders of a sentence-transformers model's modules; other classes and paths outside the folder are refused."""
     file = folder / _MODULES
     if not file.is_file():
         return []

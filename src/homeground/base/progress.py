@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 PLAIN_INTERVAL_S = 10.0
-LEAST_SHARE = 0.02  # done before the time left is told: until then most of the time went into loading a model
+LEAST_SHARE = 0.02  # smallest share done for an estimate of the time left: until then loading the model dominates
 
 
 class Progress:

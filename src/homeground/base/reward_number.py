@@ -1,4 +1,4 @@
-"""A reward as a number, whatever library it comes from."""
+"""Convert a reward of any library's number type to a float."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _SHORT = Repr(maxstring=200, maxother=200, maxdict=8)
 
 
 def reward_number(value: Any, who: str, task: Any) -> float:
-    """A finite number: of Python (also bool, Decimal, Fraction), numpy or torch (also a tensor of one element).
+    """Convert a finite number of Python (also bool, Decimal, Fraction), numpy or torch (also a one-element tensor).
 
     Args:
         value: the reward.
-        who: what gave it, for the message.
-        task: it was given for.
+        who: name of its source, for the message.
+        task: the task that was rewarded, for the message.
 
     Raises:
-        HomegroundError: it is anything else.
+        HomegroundError: the value is anything else.
     """
     number = _number(value)
     if number is None:
@@ -35,23 +35,23 @@ def reward_number(value: Any, who: str, task: Any) -> float:
 
 
 def reward_parts(parts: Mapping[str, Any], who: str, task: Any) -> dict[str, float]:
-    """The named parts of a reward as numbers.
+    """Convert the named parts of a reward to floats.
 
     Raises:
-        HomegroundError: one of them is none.
+        HomegroundError: a part is not a finite number.
     """
     return {name: reward_number(value, f"{who}, in its part '{name}',", task) for name, value in parts.items()}
 
 
 def function_name(function: Any) -> str:
-    """The name of a function, or of the class of an object that is called."""
+    """Name of a function, or of a callable object's class."""
     while isinstance(function, functools.partial):
         function = function.func
     return getattr(function, "__qualname__", type(function).__qualname__)
 
 
 def short(value: Any) -> str:
-    """A value in few words, however large it is."""
+    """Short representation of a value of any size."""
     return _SHORT.repr(value)
 
 

@@ -1,4 +1,4 @@
-"""What was tried in each training step: `rollouts/`, a file a step, a JSON line a group; together of bounded size.
+"""Log of each training step's rollouts: `rollouts/`, one file a step, one JSON line a group; total size is bounded.
 
 A group is `{"step", "group", "task", "rollouts"}`, a rollout `{"id", "origin", "reward", "parts", "advantage", "error",
 "turns"}`, a turn `{"read", "wrote", "tool_calls", "malformed_calls", "prompt_tokens", "tokens", "finish_reason",

@@ -1,12 +1,13 @@
-"""Runs a program and ends whatever it leaves behind: ``python -I -S supervise.py GRACE CAP PROGRAM [ARGUMENT...]``.
+"""Run a program and kill its leftover processes: ``python -I -S supervise.py GRACE CAP PROGRAM [ARGUMENT...]``.
 
-Linux only. The process is a child subreaper: what the program starts and orphans, with whatever environment and in
-whatever session, becomes a child of this one. When the program has ended, all of it is killed, and this process ends in
-the same way. So it does on SIGTERM, after GRACE seconds that the program gets; none when its own parent has died.
+Linux only. The process is a child subreaper: every orphaned descendant of the program becomes a child of this process,
+whatever its environment and session. When the program has ended, all descendants are killed, and this process ends
+with the program's exit status or signal. On SIGTERM it does the same after GRACE seconds, or at once if its own parent
+has died.
 
-With CAP > 0 the program's output and errors pass through here into the files that are open as 1 and 2, which keep at
-least their last CAP bytes and at most sixteen times as much. The standard library alone is imported: it runs once a
-rollout.
+With CAP > 0 the program's output and errors are copied to the files open as descriptors 1 and 2, which keep at least
+their last CAP bytes and at most sixteen times as many. Only the standard library is imported, because this program
+starts once a rollout.
 """
 
 import contextlib
@@ -22,11 +23,11 @@ _PARENT_DEATH_SIGNAL, _CHILD_SUBREAPER = 1, 36
 _PIECE = 65536
 _MOST_CAPS = 16
 _KILLING_SECONDS = 5.0
-"""How long processes that keep forking are hunted."""
+"""Time limit for killing processes that keep forking."""
 
 
 class Capped:
-    """A file that forgets its beginning."""
+    """A file of bounded size that drops its beginning."""
 
     def __init__(self, file: int, cap: int) -> None:
         self._file, self._cap, self._size = file, cap, 0
@@ -105,7 +106,7 @@ def _become(libc: ctypes.CDLL, words: list[str], files: dict[int, int]) -> None:
 
 
 def _read(file: int) -> bytes | None:
-    """What a pipe holds; None where it is empty but open."""
+    """Read a pipe without blocking; None if it is empty but open."""
     try:
         return os.read(file, _PIECE)
     except BlockingIOError:
@@ -113,7 +114,7 @@ def _read(file: int) -> bytes | None:
 
 
 def _reap(program: int) -> int | None:
-    """Wait for what has ended; the program's status when it is among them."""
+    """Reap all ended children; return the program's status if it is among them."""
     found = None
     with contextlib.suppress(ChildProcessError):
         while True:
@@ -125,12 +126,12 @@ def _reap(program: int) -> int | None:
 
 
 def descendants(ancestor: int) -> list[int]:
-    """Processes that a process has started, directly or not."""
+    """Process ids of all descendants of a process."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):  # noqa: PTH208 (starts faster without pathlib)
         if name.isdecimal():
             with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
-                # The name of a program, in brackets, may hold anything.
+                # The program's name, in brackets, may hold any character.
                 children.setdefault(int(file.read().rpartition(b")")[2].split()[1]), []).append(int(name))
     found = list(children.get(ancestor, ()))
     for one in found:
@@ -139,7 +140,7 @@ def descendants(ancestor: int) -> list[int]:
 
 
 def kill_descendants() -> None:
-    """Kill until nothing is left; a fork may appear while we look."""
+    """Kill descendants until none is left; a process may fork during the scan."""
     deadline = time.monotonic() + _KILLING_SECONDS
     while (found := descendants(os.getpid())) and time.monotonic() < deadline:
         for process in found:

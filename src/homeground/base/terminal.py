@@ -1,7 +1,7 @@
-"""What may reach a terminal: text from files, rows and models without anything that a terminal obeys.
+"""Text that is safe to print on a terminal: nothing from files, rows or models that the terminal would interpret.
 
-Every command prints through here, so that none can forget it: plain text by `printable` or `printable_lines`, JSON by
-`json_line`, what Rich draws by `homeground.base.console`.
+Every command prints through this module: plain text with `printable` or `printable_lines`, JSON with `json_line`, Rich
+renderables with `homeground.base.console`.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ _OBEYED = re.compile(
 
 
 def printable(text: str) -> str:
-    """One line of text that may hold anything, with a mark for each character that the terminal would obey."""
+    """Replace each character that a terminal would interpret with a visible mark; the result is one line."""
     return _OBEYED.sub("\ufffd", text)
 
 
 def printable_lines(text: str) -> str:
-    """The same for text of several lines, which stay lines."""
+    """Do the same for each line of a text; line ends are kept."""
     return "\n".join(map(printable, text.split("\n")))
 
 
 def json_line(document: Any) -> str:
-    """JSON on one line, these characters as escapes: what reads it gets them back."""
+    """JSON on one line with these characters as escapes, so that a parser restores them."""
     return _OBEYED.sub(_escape, json.dumps(document, ensure_ascii=False, allow_nan=False))
 
 

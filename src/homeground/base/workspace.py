@@ -25,7 +25,7 @@ from homeground.base.files import atomic_write_json, atomic_write_text, read_jso
 FOLDER = ".homeground"
 SCHEMA = 1
 _VERSION_FILE = "version.json"
-_LONGEST_NAME = 200  # bytes of a run's name; a file takes 255, and some have the name with something behind it
+_LONGEST_NAME = 200  # bytes of a run's name; file names are limited to 255, and some append a suffix to it
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Generator[RunFolder]:
-        """Keep other processes from writing to the run while the block runs; the system frees it when we are killed.
+        """Lock the run against other processes during the block; the system releases the lock if this one is killed.
 
-        The lock lies beside the folder: one that is deleted while its run goes on is still taken.
+        The lock file lies beside the folder, so the lock holds even if the folder is deleted during the run.
 
         Raises:
             HomegroundError: another process holds it; says which.
@@ -161,10 +161,10 @@ class Workspace:
         return self.path / "runs"
 
     def run(self, name: str) -> RunFolder:
-        """The run called `name`, whether it exists yet or not.
+        """The run called `name`, which need not exist yet.
 
         Raises:
-            UsageError: the name would leave the folder of runs, cannot be shown, or is too long for a file.
+            UsageError: the name would leave the folder of runs, is not printable, or is too long for a file.
         """
         leaves = not name or name.startswith(".") or "/" in name or "\\" in name
         if leaves or not name.isprintable() or len(name.encode()) > _LONGEST_NAME:
@@ -198,10 +198,10 @@ class Workspace:
 
 
 def open_workspace(home: Path | None = None, create: bool = True, *, pretend: bool = False) -> Workspace:
-    """Find the workspace, or make it.
+    """Find the workspace, or create it.
 
-    `home` wins over `HOMEGROUND_HOME`, that over the nearest `.homeground` in the current directory or a parent, and
-    that over a new one in the current directory. With ``pretend`` a missing one is not made, only named.
+    `home` takes precedence over `HOMEGROUND_HOME`, then the nearest `.homeground` in the current directory or a
+    parent, then a new one in the current directory. With ``pretend`` a missing one is named but not created.
 
     Raises:
         UsageError: `home` is a file, or a folder with other things in it.
@@ -245,7 +245,7 @@ def _holder(lock: Path) -> str:
     try:
         holder = json.loads(lock.read_text())
     except (OSError, ValueError):
-        return "another process"  # it has not written its name yet
+        return "another process"  # its owner has not written its name yet
     return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
 
 
@@ -270,7 +270,7 @@ def _is_workspace(path: Path) -> bool:
 
 
 def _check_parts(path: Path) -> None:
-    """Refuse what another user has put into the workspace while that could be written to."""
+    """Refuse files that another user put into the workspace while it was writable to them."""
     if not hasattr(os, "geteuid"):
         return
     for folder in (path, path / "runs"):

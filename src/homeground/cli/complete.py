@@ -44,5 +44,5 @@ def model_completion(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def _offered(names: Iterable[str], incomplete: str) -> list[str]:
-    """Names that begin so; one that a terminal would obey is typed by hand."""
+    """Names that begin with the typed text; names with unsafe characters are not completed."""
     return [name for name in names if name.startswith(incomplete) and printable(name) == name]

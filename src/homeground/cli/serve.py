@@ -73,7 +73,7 @@ def serve(
 
 
 def _workspace(common: Common) -> Workspace:
-    """The workspace; one that nobody names may be missing: the base model needs none."""
+    """Open the workspace; unless it is named, it may be missing: the base model needs none."""
     from homeground.base.workspace import open_workspace
 
     workspace = open_workspace(common.home, create=False, pretend=common.home is None)

@@ -26,7 +26,7 @@ Force = Annotated[bool, typer.Option("--force", help="Start even where the memor
 def open_stage(
     common: Common, recipe: Recipe, run: RunFolder, stage: str, adapter: Path | None, resume: bool
 ) -> Generator[Workbench]:
-    """A workbench for one stage of a run, which is recorded as finished when the block ends well.
+    """Open a workbench for one stage of a run; the stage is recorded as finished when the block ends without an error.
 
     Raises:
         UsageError: the stage is finished or has checkpoints already, and this is no resumption.
@@ -53,7 +53,7 @@ def open_stage(
 
 @contextlib.contextmanager
 def started(run: RunFolder, recipe: Recipe, stage: str, resume: bool) -> Generator[None]:
-    """Lock a run for a stage and write down its recipe; without ``resume`` nothing of the stage may be there yet.
+    """Lock a run for a stage and save its recipe; without ``resume`` the stage must not have begun.
 
     Raises:
         UsageError: the stage is finished or has checkpoints already, and this is no resumption.

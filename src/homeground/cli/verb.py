@@ -55,8 +55,8 @@ class Common:
     json: bool
 
     def load_recipe(self, default: str | None = None, **overrides: Any) -> Recipe:
-        """The recipe of `--recipe` (else the one named `default`, else that of the current folder, else the defaults)
-        with `--run`, `--seed` and `overrides` over it.
+        """Load the recipe of `--recipe` (else the one named `default`, else that of the current folder, else the
+        defaults), overridden by `--run`, `--seed` and `overrides`.
 
         Raises:
             RecipeError: see `homeground.recipe.load_recipe`.
@@ -87,7 +87,7 @@ class Common:
             try:
                 return workspace.newest_run(stage)
             except HomegroundError:
-                self.load_recipe()  # a recipe that cannot be read is the first thing to mend
+                self.load_recipe()  # an unreadable recipe is the first error to fix
                 raise
         run = workspace.run(self.run)
         if not run.path.is_dir():
@@ -172,7 +172,7 @@ def verb[**P](
         def call(**values: Any) -> None:
             common = _common_parameters(**{key: values.pop(key) for key in shared})
             if common.recipe is not None:
-                common.load_recipe()  # also where the verb reads none: a wrong one is an error, and the first
+                common.load_recipe()  # also for commands without a recipe: a wrong one is the first error
             function(common, **values)  # pyright: ignore[reportCallIssue] # Typer has checked them against the signature
 
         call.__signature__ = inspect.Signature([*parameters, *kinds])  # pyright: ignore[reportAttributeAccessIssue]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from homeground.corpus.encoding import nfc
 
 PART_DIGITS = 6
-"""Last digits of the id of a part of a line: they number the parts, so that ids sort them."""
+"""Number of final digits in the id of a part of a line: they number the parts, so that ids sort in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Chunk:
 
     @property
     def indexed_text(self) -> str:
-        """What the embedder and the lexical index see: breadcrumb and lines, composed (NFC); `text` is the file's."""
+        """Input of the embedder and the lexical index: breadcrumb and lines, composed (NFC); `text` is the file's."""
         return nfc(f"{self.header}\n{self.text}")
 
     @property

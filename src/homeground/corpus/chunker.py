@@ -1,4 +1,4 @@
-"""From a file's lines to chunks: split over the syntax tree, then merge, under a token budget.
+"""Split a file's lines into chunks over the syntax tree, then merge them, under a token budget.
 
 Invariants, whatever the input: every non-blank line is in exactly one chunk, or in parts in several that follow each
 other; line numbers are exact; no chunk of more than one word exceeds the budget; nothing is raised; and the same input
@@ -26,7 +26,7 @@ _USES = "uses"
 _IMPORT_TOKENS = 32  # a chunk that uses twenty modules is about none of them
 _NAMES = re.compile(r"\w+")
 _WORDS = re.compile(r"[^\W_]+|[^\w\s]|_")
-_NO_BLANKS = "\u3000-\u9fff\uac00-\ud7ff\uf900-\ufaff\uff00-\uffef"  # East Asian text: any place may be cut
+_NO_BLANKS = "\u3000-\u9fff\uac00-\ud7ff\uf900-\ufaff\uff00-\uffef"  # East Asian text may be cut anywhere
 _CUTTABLE = re.compile(rf"\s*(?:[{_NO_BLANKS}]|[^\s{_NO_BLANKS}]+)|\s+")
 
 
@@ -103,7 +103,7 @@ def chunk_lines(
 
 
 def _parts(line: str, budget: int, count: TokenCounter) -> Iterator[str]:
-    """The line cut between words into as few parts as the budget allows; a longer word is a part of its own."""
+    """Cut the line between words into as few parts as the budget allows; a longer word is a part of its own."""
     words = _CUTTABLE.findall(line)
     part, held = "", 0
     for word, size in zip(words, count([nfc(word) for word in words]), strict=True):

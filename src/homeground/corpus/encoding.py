@@ -1,7 +1,7 @@
-"""From bytes to characters: a file's encoding by its byte order mark, as UTF-8, by its declaration, or by detection.
+"""Decode bytes: by the file's byte order mark, as UTF-8, by its declaration, or by detection.
 
-Valid UTF-8 is read as UTF-8 whatever a file declares: a stale declaration is common, chance UTF-8 is not. Nothing is
-replaced: what no encoding reads whole is left out. UTF-7 is never read.
+Valid UTF-8 is read as UTF-8 whatever a file declares: stale declarations are common, accidental UTF-8 is not. No
+character is replaced: a file that no encoding decodes completely is skipped. UTF-7 is never read.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _WIDER = {
     "ascii": "cp1252", "iso8859-1": "cp1252", "iso8859-9": "cp1254", "iso8859-11": "cp874", "tis-620": "cp874",
     "shift_jis": "cp932", "euc_kr": "cp949", "gb2312": "gb18030", "gbk": "gb18030", "big5": "big5hkscs",
 }  # fmt: skip
-"""A codec that reads more of what goes by the name, as browsers do."""
+"""The wider codec to read an encoding's name as, as browsers do."""
 _ESCAPED = re.compile(rb"\x1b\$[@AB]|\x1b\(J")  # of ISO-2022-JP, whose bytes are ASCII
 _BROKEN_IS_CP1252 = "homeground.cp1252"
 
@@ -45,28 +45,28 @@ _LATIN = ("cp1252", "cp1254", "cp1250", "iso8859_2")
 _CENTRAL = re.compile(
     r"(?<=[a-z\xdf-\xff])[¹³¼¾¶ºª¯¿](?=[a-z\xdf-\xff])|[šžŠŽ¹³](?=[a-z\xdf-\xff])|(?<=[a-z\xdf-\xff])[šž]"
 )
-"""No words of Western Europe: letters of Central Europe, read as cp1252."""
+"""Patterns that do not occur in Western European words: Central European letters decoded as cp1252."""
 _MUCH_ODDER = 0.2
-"""By so much the reading as Western Europe's may look odder than another and still be the likelier one."""
+"""Margin of charset-normalizer's chaos score by which a Western European reading is preferred over another."""
 _TURKISH, _ICELANDIC = frozenset("ðýþÐÝÞ"), frozenset("áéíóúæÁÉÍÓÚÆ")
 _COMMON_LEADS = {
     "gb18030": (0xB0, 0xD7), "cp932": (0x88, 0x98), "cp949": (0xB0, 0xC8), "big5": (0xA4, 0xC6), "euc_jp": (0xB0, 0xCF),
 }  # fmt: skip
-"""First bytes of the frequent characters: kanji and hanzi of level 1, the Hangul syllables."""
+"""Range of the first bytes of frequent characters: kanji and hanzi of level 1, Hangul syllables."""
 _OTHER = (*_COMMON_LEADS, "cp1251", "koi8_r", "cp866", "iso8859_5", "cp1253", "cp1255", "cp1256", "cp874")
 _STRICT = ("cp1252", *_COMMON_LEADS)
-"""Encodings that noise is not read as: they leave bytes, or pairs of them, without a meaning."""
+"""Encodings that reject noise, because some bytes or pairs of bytes are undefined in them."""
 _SAMPLE = 8192
 _MOST_CHAOS = 0.3
 
 
 def nfc(text: str) -> str:
-    """The text in Unicode's composed form, in which names and queries are compared."""
+    """Unicode's composed form of the text, in which names and queries are compared."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def unreadable(data: bytes) -> Skip | None:
-    """Why the bytes are no text: BINARY, UNDECODABLE; None where `decode` reads them."""
+    """Reason why the bytes are not text: BINARY or UNDECODABLE; None if `decode` reads them."""
     if _certain(data) is not None:
         return None
     if b"\0" in data:
@@ -77,10 +77,10 @@ def unreadable(data: bytes) -> Skip | None:
 
 
 def decode(data: bytes) -> str:
-    """The characters of a text, without its byte order mark.
+    """Decode a text, without its byte order mark.
 
     Raises:
-        LeftOutError: the bytes are no text in any encoding that is known here.
+        LeftOutError: the bytes are not text in any supported encoding.
     """
     text = _certain(data)
     if text is not None:
@@ -91,7 +91,7 @@ def decode(data: bytes) -> str:
 
 
 def _certain(data: bytes) -> str | None:
-    """The text where no guess is needed; None else."""
+    """Decode the text if its encoding is certain; None otherwise."""
     if (mark := _mark(data)) is not None:
         found = _strict(data[len(mark[0]) :], mark[1])
         if found is None and mark[1] == "utf-8":
@@ -118,7 +118,7 @@ def _strict(data: bytes, name: str, errors: str = "strict") -> str | None:
 
 
 def _wide(data: bytes) -> str | None:
-    """UTF-16 or UTF-32 without a mark: whole, printable, and with some ASCII among it."""
+    """Decode UTF-16 or UTF-32 without a mark: it must be complete and printable and contain some ASCII."""
     best, most = None, 0
     for name in _WIDE:
         text = _strict(data, name)
@@ -151,7 +151,7 @@ def _declared(data: bytes) -> str | None:
 
 
 def _mended(data: bytes) -> str | None:
-    """UTF-8 with stray letters of cp1252, as files have that several people wrote: most are whole."""
+    """Decode UTF-8 with stray cp1252 letters, as in files of several authors: most characters must be valid UTF-8."""
     whole = data.decode("utf-8", "ignore")
     letters, strays = sum(letter > "\x7f" for letter in whole), len(data) - len(whole.encode())
     return _strict(data, "utf-8", _BROKEN_IS_CP1252) if letters > strays else None
@@ -166,17 +166,17 @@ codecs.register_error(_BROKEN_IS_CP1252, _as_cp1252)
 
 
 def _whole(data: bytes, names: tuple[str, ...]) -> Iterator[str]:
-    """Those of the encodings that read all of the bytes."""
+    """Select the encodings that decode all of the bytes."""
     return (name for name in names if _strict(data, name) is not None)
 
 
 def _detected(data: bytes) -> str | None:
-    """The likeliest encoding of bytes that say nothing; Latin text of Western Europe where little speaks against it.
+    """Detect the likeliest encoding of undeclared bytes; Western European Latin is preferred in close cases.
 
-    charset-normalizer tells how odd the letters of each reading look and how near a language they are. It is asked
-    only about encodings that read all of the file and are of the kind that the words show: words of ASCII letters with
-    a few others are Latin, words of others alone are not. East Asian readings are also held against how frequent
-    their characters are.
+    charset-normalizer scores how unusual the letters of each reading are (chaos) and how close they are to a language
+    (coherence). Only encodings that decode the whole file and match its script are scored: words of ASCII letters with
+    a few others are Latin, words without ASCII letters are not. East Asian readings are also scored by the frequency
+    of their characters.
     """
     from charset_normalizer import from_bytes
 
@@ -210,7 +210,7 @@ def _detected(data: bytes) -> str | None:
 
 
 def _is_foreign(sample: bytes) -> bool:
-    """Whether most letters beyond ASCII stand in words without, or nearly without, ASCII letters."""
+    """Test whether most letters beyond ASCII are in words with no or almost no ASCII letters."""
     votes = 0
     for word in _WORD.findall(sample):
         high = sum(byte >= 0x80 for byte in word)
@@ -219,7 +219,7 @@ def _is_foreign(sample: bytes) -> bool:
 
 
 def _rare(text: str, name: str) -> float:
-    """Share of the characters beyond ASCII that texts of an East Asian encoding seldom have; 0 for other encodings."""
+    """Share of the characters beyond ASCII that are rare in texts of an East Asian encoding; 0 for other encodings."""
     if name not in _COMMON_LEADS:
         return 0.0
     first, last = _COMMON_LEADS[name]

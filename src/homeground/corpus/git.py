@@ -1,9 +1,9 @@
-"""Git repositories of others, read with git itself and without any of their settings.
+"""Read untrusted git repositories with git itself and without any of their settings.
 
-A repository's configuration names programs: filters, text converters, pagers, hooks, and the upload-pack of a remote
-that git asks for objects it misses. Git is therefore never pointed at the repository. It is given an empty one, made
-for the call, in which only the index, the objects and the list of shallow commits are those of the repository. Two
-things are read in place: values of the file `config`, without the files it includes, and the hash of HEAD.
+A repository's configuration can name programs: filters, text converters, pagers, hooks, and the upload-pack of a
+remote from which git fetches missing objects. Git therefore never runs in the repository. It runs in an empty
+repository, made for the call, that shares only the index, the objects and the list of shallow commits. Two things are
+read in place: values in the file `config`, without its included files, and the hash of HEAD.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _SECONDS = 20.0
 _MOST_BYTES = 128 << 20
 _MOST_MEMORY = 4 << 30
 _LONGEST_POINTER = 1 << 16
-# Programs, prompts and transports are off for every call, whatever it reads. A repository's own `protocol.file.allow`
-# outweighs the option `protocol.allow`, but not the variable.
+# Programs, prompts and transports are disabled for every call. A repository's own `protocol.file.allow` overrides the
+# option `protocol.allow`, but not the variable.
 _NOTHING_RUNS = {
     "GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0",
     "GIT_NO_REPLACE_OBJECTS": "1", "GIT_LITERAL_PATHSPECS": "1", "GIT_ATTR_NOSYSTEM": "1", "LC_ALL": "C",
@@ -38,7 +38,7 @@ _OWN_CONFIG = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository with a work tree. Whatever git cannot read reads as empty.
+    """A repository with a work tree. Data that git cannot read is returned as empty.
 
     Attributes:
         top: the work tree's top folder.
@@ -50,7 +50,7 @@ class Repository:
 
     @classmethod
     def at(cls, top: Path) -> Repository | None:
-        """The repository whose work tree begins at a folder."""
+        """The repository whose work tree has this folder at its top."""
         dot = top / ".git"
         try:
             if pointer := _beginning(dot):
@@ -61,12 +61,12 @@ class Repository:
 
     @classmethod
     def around(cls, folder: Path) -> Repository | None:
-        """The nearest repository that a folder lies in."""
+        """The innermost repository that contains a folder."""
         return next((found for one in (folder, *folder.parents) if (found := cls.at(one)) is not None), None)
 
     @cached_property
     def common(self) -> Path:
-        """The git directory of the first work tree, with which a second one shares objects and settings."""
+        """Git directory of the main work tree, whose objects and settings linked work trees share."""
         try:
             found = self.folder / _beginning(self.folder / "commondir").strip()
             return found if found.is_dir() else self.folder
@@ -83,7 +83,7 @@ class Repository:
         return self.read("ls-files", "--cached", "-z").split("\0")[:-1]
 
     def excludes_file(self) -> str:
-        """The value of `core.excludesFile`: the repository's, else that of its user."""
+        """Value of `core.excludesFile`: the repository's, else its user's."""
         if own := self._settings.get("core.excludesfile"):
             return own
         with self._empty() as (folder, _):
@@ -93,7 +93,7 @@ class Repository:
         return _text(found).removesuffix("\n")
 
     def read(self, *arguments: str, errors: str = "surrogateescape", seconds: float = _SECONDS) -> str:
-        """Output of a git command that only reads index and objects. It sees no work tree and no refs."""
+        """Output of a git command that only reads index and objects; it has no work tree and no refs."""
         with self._empty() as (folder, environment):
             return _text(_run(list(arguments), environment, folder, seconds), errors)
 
@@ -109,7 +109,7 @@ class Repository:
 
     @contextmanager
     def _empty(self) -> Generator[tuple[Path, dict[str, str]]]:
-        """An empty git directory with index and objects of this one, and the environment for a command in it."""
+        """Make an empty git directory that shares this one's index and objects, and the environment to use it in."""
         sha256 = self._settings.get("extensions.objectformat") == "sha256"
         format_lines = "\trepositoryformatversion = 1\n[extensions]\n\tobjectFormat = sha256\n" if sha256 else ""
         shared = (*self.folder.glob("sharedindex.*"), self.folder / "index", self.common / "shallow")
@@ -127,24 +127,24 @@ class Repository:
 
 
 def git_installed() -> bool:
-    """Whether the machine has git."""
+    """Test whether git is installed."""
     return _git() is not None
 
 
 def _git() -> str | None:
     found = which("git")
-    # A PATH with a relative folder would find a program of the repository.
+    # With a relative folder in PATH, a program of the repository would be found.
     return found if found is not None and Path(found).is_absolute() else None
 
 
 def _environment(**more: str) -> dict[str, str]:
-    """The environment without what git would read from it: a hook, for one, names another repository."""
+    """Copy the environment without git's variables: in a hook, for example, they name another repository."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     return {**kept, **_NOTHING_RUNS, **more}
 
 
 def _run(arguments: list[str], environment: dict[str, str], folder: Path, seconds: float = _SECONDS) -> bytes:
-    """What git prints; nothing where it fails, takes too long or prints too much."""
+    """Return git's output; empty if it fails, takes too long or prints too much."""
     git = _git()
     if git is None:
         return b""

@@ -1,4 +1,4 @@
-"""What a grammar finds in a file: definitions with their symbols, calls and imports.
+"""Extract definitions with their symbols, calls and imports from a file with its language's grammar.
 
 Each language is one query in `grammars/NAME.scm`, in tree-sitter's own query language. Its captures:
 
@@ -121,19 +121,19 @@ class Syntax:
 
 
 def parse(lines: Sequence[str], language: Language, *, calls: bool = False) -> Syntax | None:
-    """What the language's grammar finds in the lines.
+    """Parse the lines with the language's grammar and extract definitions, calls and imports.
 
     Args:
         lines: without terminators.
         language: its row in the table.
         calls: whether calls are wanted too; they take as long as the rest.
 
-    A file with syntax errors is read again without what seems to cause them (`macros`, `mend`). That reading counts
-    when it has no fewer definitions that are indented as they should; what was left out is taken from the first one.
+    A file with syntax errors is parsed again without the spans that seem to cause them (`macros`, `mend`). The second
+    parse is used if it has no fewer correctly indented definitions; the omitted spans are taken from the first one.
 
     Returns:
-        None where there is no grammar (or its wheel is not installed), and for trees that no code has: nested ten
-        thousand deep, or one error over thousands of tokens.
+        None if there is no grammar (or its wheel is not installed), and for trees that real code does not have: nested
+        ten thousand deep, or one error over thousands of tokens.
     """
     if language.grammar is None:
         return None
@@ -164,7 +164,7 @@ def parse(lines: Sequence[str], language: Language, *, calls: bool = False) -> S
 
 
 def _mended(source: bytes, tree: Tree, language: Language) -> bytes | None:
-    """The source without what the grammar does not know, None where nothing helps."""
+    """Blank the constructs that the grammar does not support; None if that removes no error."""
     from tree_sitter import QueryCursor
 
     def survey(text: bytes) -> tuple[bool, int]:
@@ -189,7 +189,7 @@ def _found(
     first: Tree | None = None,
     omitted: Sequence[tuple[int, int]] = (),
 ) -> Syntax:
-    """What the query finds in a tree, and what it found in the first one within the omitted spans of the file."""
+    """Collect the query's matches in a tree, and those of the first tree within the omitted spans."""
     from tree_sitter import QueryCursor
 
     query = _query(language, calls)
@@ -220,7 +220,7 @@ def _faults(tree: Tree) -> int:
 
 
 def _laid_out(syntax: Syntax, lines: Sequence[str]) -> int:
-    """How many definitions are indented as what lies in one another is: others were swallowed by an error."""
+    """Count the definitions whose indentation matches their nesting; the others were swallowed by an error."""
     indents = [len(line) - len(line.lstrip()) for line in lines]
     found, around = 0, list[Defined]()
     for one in syntax.definitions:
@@ -234,7 +234,7 @@ def _laid_out(syntax: Syntax, lines: Sequence[str]) -> int:
 
 
 def _damage(tree: Tree) -> int:
-    """How many bytes no rule of the grammar covers; an end of a line that a one-line body lacks is none."""
+    """Count the bytes that no grammar rule covers; the missing line end of a one-line body does not count."""
     found, nodes = 0, [tree.root_node] if tree.root_node.has_error else []
     while nodes:
         node = nodes.pop()

@@ -1,10 +1,9 @@
-"""Git's ignore rules, decided the way git decides them: entry by entry, from the top folder down.
+"""Git's ignore rules, evaluated as git does: entry by entry, from the top folder down.
 
-pathspec knows how a pattern reads as a regular expression, and RE2 matches it. What they leave to others is done here:
-a pattern speaks of the entry that it matches and not of what lies below it, the nearest `.gitignore` that says anything
-decides, then `.git/info/exclude`, then the file that `core.excludesFile` names; a nested repository starts afresh; and
-a file that is tracked is never ignored. `.homegroundignore` has the same syntax, is looked for in the same folders and
-is asked first.
+pathspec converts a pattern to a regular expression, and RE2 matches it. This module adds the rest. A pattern applies to
+the entry that it matches, not to the entries below it. The nearest `.gitignore` with a matching pattern decides, then
+`.git/info/exclude`, then the file that `core.excludesFile` names. A nested repository starts without outer rules. A
+tracked file is never ignored. `.homegroundignore` has the same syntax and locations, and takes precedence.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ OWN_FILE = ".homegroundignore"
 ATTRIBUTES_FILE = ".gitattributes"
 
 LONGEST_PATTERN = 1024
-"""Characters of a pattern: a name has at most 255."""
+"""Longest pattern, in characters: a name has at most 255."""
 _BELOW = b"(?:(?P<ps_d>/)|$)"  # how pathspec ends a pattern that also speaks of what lies below a folder
 _NEGATED = re.compile(rb"(?<!\\)\[\^(?!/\])(\]?)")
 _STRIPPED = b"\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0"
-_FOLDER, _FILE = b"d", b"f"  # stand before the path
+_FOLDER, _FILE = b"d", b"f"  # prefixes of the matched path
 _NEVER = rb"[^\x00-\xff]"
-_SET_BYTES = 512  # together, many patterns have far more states than each alone
+_SET_BYTES = 512  # combined, many patterns have far more states than each alone
 _LONGEST_FILE = 1 << 18
 _OPTIONS = re2.Options()
 _OPTIONS.encoding = re2.Options.Encoding.LATIN1
@@ -44,14 +43,14 @@ _OPTIONS.max_mem = 1 << 20
 
 
 class Patterns:
-    r"""The lines of one file of patterns, and the last of them that matches a path.
+    r"""The patterns of one file, and the last of them that matches a path.
 
-    Paths and patterns are compared byte by byte, as git does, and in time linear in the length of the path: RE2 has no
-    pattern that makes it search for ever. A pattern of more than 1024 characters matches nothing.
+    Paths and patterns are compared byte by byte, as git does. RE2 matches any pattern in time linear in the length of
+    the path. A pattern of more than 1024 characters matches nothing.
 
     Args:
-        rules: (pattern, what it says), in the order of the file. A pattern has no "!" in front: that is in what it
-            says, as in ("build/", True), ("keep.py", False).
+        rules: (pattern, verdict), in the order of the file. A pattern has no leading "!"; the verdict is false instead,
+            as in ("build/", True), ("keep.py", False).
     """
 
     def __init__(self, rules: Iterable[tuple[str, bool]]) -> None:
@@ -80,12 +79,12 @@ class Patterns:
         return None if last is None else self._says[last]
 
     def matching(self, path: str, *, is_folder: bool) -> list[int]:
-        """Numbers of all lines that match the path."""
+        """Numbers of all patterns that match the path."""
         text = (_FOLDER if is_folder else _FILE) + os.fsencode(path)
         found: list[int] = []
         for first, count, expressions in self._sets:
             matched: list[int] | None = expressions.Match(text)
-            if matched is None:  # RE2 gives up without a word
+            if matched is None:  # RE2 fails silently
                 raise HomegroundError(
                     "the patterns need too much memory", where=path, hint="use fewer or shorter patterns"
                 )
@@ -94,9 +93,9 @@ class Patterns:
 
 
 def _sets(expressions: Sequence[bytes]) -> Iterator[tuple[int, int, re2.Set]]:
-    """The expressions in sets of a bounded size, each with the number of its first and how many it has.
+    """Group the expressions into sets of bounded size, each with its first number and its length.
 
-    One more in each set matches everything: a set that finds nothing has run out of memory.
+    Each set has one more expression that matches everything, so a set without a match has run out of memory.
     """
     at = 0
     while at < len(expressions):
@@ -114,7 +113,7 @@ def _sets(expressions: Sequence[bytes]) -> Iterator[tuple[int, int, re2.Set]]:
 
 
 def _expression(pattern: str) -> bytes:
-    """A regular expression for `_FOLDER` or `_FILE` and the whole path; one that nothing matches for no pattern."""
+    """Regular expression for `_FOLDER` or `_FILE` and the whole path; it matches nothing if there is no pattern."""
     trimmed = re.sub(r"(?<!\\) +\Z", "", pattern)
     mark = _FOLDER if trimmed.endswith("/") else b"[" + _FOLDER + _FILE + b"]"
     trimmed = trimmed.removesuffix("/")
@@ -125,11 +124,11 @@ def _expression(pattern: str) -> bytes:
     try:
         glob = os.fsencode(trimmed)
         if glob[-1] in _STRIPPED and not glob.endswith(b"\\ "):
-            glob = glob[:-1] + b"[" + glob[-1:] + b"]"  # pathspec would strip what is a space in Latin-1
+            glob = glob[:-1] + b"[" + glob[-1:] + b"]"  # pathspec would strip bytes that are spaces in Latin-1
         found, _ = GitIgnoreSpecPattern.pattern_to_regex(glob)
         if found is None:
             return _NEVER
-        # pathspec knows no [[:alpha:]] and lets [!a] match a slash.
+        # pathspec does not support [[:alpha:]] and lets [!a] match a slash.
         found = _NEGATED.sub(lambda match: b"[^/" + match[1].replace(b"]", rb"\]"), found).replace(rb":]\]", b":]]")
         body = found[1:] if found.startswith(b"^") else b".*" + found
         return mark + body.replace(_BELOW, rb"\z")
@@ -169,7 +168,7 @@ class IgnoreRules:
     _git: tuple[_Level, ...] = ()
     _generated: tuple[_Level, ...] = ()
     tracked: frozenset[str] = field(default=frozenset())
-    """Files that git tracks, which no pattern of git leaves out, and the folders that lead to them."""
+    """Files that git tracks, which git's patterns never ignore, and their parent folders."""
 
     @classmethod
     def above(cls, root: Path) -> IgnoreRules:
@@ -271,7 +270,7 @@ def _global_excludes(repository: Repository) -> Path | None:
 
 
 def _tracked(repository: Repository, prefix: str = "") -> frozenset[str]:
-    """Tracked paths below a prefix ("" or with a final "/") and the folders that lead to them, relative to it."""
+    """Tracked paths below a prefix ("" or with a final "/") and their parent folders, relative to the prefix."""
     found: set[str] = set()
     for tracked in repository.tracked():
         path = tracked.removeprefix(prefix) if tracked.startswith(prefix) else ""

@@ -178,15 +178,15 @@ _VERSION = re.compile(r"[-\d.]+\Z")
 _TAKES_VALUE = frozenset({"-u", "-C", "-P", "--unset", "--chdir"})
 _HEAD_LINES = 5
 HEAD_BYTES = 1024
-"""So many bytes of a file are enough for `language_of_head`."""
+"""Number of bytes that `language_of_head` needs of a file."""
 
 
 def language_of_head(head: bytes) -> Language | None:
-    """The row for a file whose name says nothing: by its `#!` line, else by a modeline of Vim or Emacs near its top."""
+    """Language of a file without a telling name: by its `#!` line, else by a modeline of Vim or Emacs near its top."""
     lines = head.removeprefix(b"\xef\xbb\xbf").decode("latin-1").splitlines()[:_HEAD_LINES]
     if lines and lines[0].startswith("#!"):
         found = _BY_INTERPRETER.get(_interpreter(lines[0][2:]))
-        if found is not None and found.name == "bash":  # a shell that only starts what follows: exec python "$0" "$@"
+        if found is not None and found.name == "bash":  # a shell that only starts a program: exec python "$0" "$@"
             for line in lines[1:]:
                 handed = re.search(r"\bexec'*\s+(.+?)\s+[\"']?\$0\b", line)
                 found = _BY_INTERPRETER.get(_interpreter(handed[1]), found) if handed is not None else found
@@ -201,7 +201,7 @@ def language_of_head(head: bytes) -> Language | None:
 
 
 def _interpreter(command: str) -> str:
-    """Name of the program that a command line starts, without its version: "python" of `/usr/bin/env -S python3.12`."""
+    """Program name of a command line, without its version: "python" of `/usr/bin/env -S python3.12`."""
     command = command.replace("\\", "/")
     if (quoted := re.match(r"\s*\"([^\"]+)\"", command)) is not None:
         return _program(quoted[1])
@@ -229,7 +229,7 @@ def _program(path: str) -> str:
 
 
 def language_of(path: str) -> Language | None:
-    """The row for a posix path, by file name and then by suffix; None where the name does not say."""
+    """Language of a posix path, by file name and then by suffix; None if neither is known."""
     pure = PurePosixPath(path)
     if pure.name.startswith(".env."):  # .env.local, .env.production, .env.example
         return _BY_NAME[".env"]

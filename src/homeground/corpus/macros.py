@@ -1,8 +1,8 @@
-"""What a C preprocessor would have taken away: tokens that are left out of a file before it is parsed again.
+"""Remove tokens that a C preprocessor would have removed, before a file is parsed again.
 
-A class whose head has an export macro in it is no error to the grammar: it is a function of the macro's type. So such
-heads are always mended. The other steps are tried where the grammar finds errors, and kept where they leave fewer.
-Kotlin's grammar wants an end of a line or a semicolon before the brace that closes a body: one is always put there.
+The grammar parses a class with an export macro in its head as a function of the macro's type, without an error, so
+such heads are always mended. The other steps run only on files with errors, and are kept if they leave fewer.
+Kotlin's grammar requires a line end or a semicolon before a body's closing brace, so one is always inserted.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _STATEMENT_END = _pattern(
 
 
 def without(source: bytes, patterns: Sequence[re.Pattern[bytes]]) -> bytes:
-    """The source with spaces in place of what the patterns call `omit`; lines stay."""
+    """Replace the patterns' group `omit` with spaces; line ends are kept."""
     for pattern in patterns:
         source = pattern.sub(_blanked, source)
     return source
@@ -65,9 +65,9 @@ def _blanked(found: re.Match[bytes]) -> bytes:
 
 
 def _one_branch(source: bytes) -> bytes:
-    """The source with the first branch of each conditional, or the second of `#if 0`, and no conditional."""
+    """Keep the first branch of each conditional, or the second of `#if 0`, and blank the directives."""
     lines = source.split(b"\n")
-    kept: list[bool] = []  # of each conditional around the line: whether its branch is the one to read
+    kept: list[bool] = []  # for each enclosing conditional: true if the current branch is kept
     done: list[bool] = []
     for row, line in enumerate(lines):
         directive = _DIRECTIVE.match(line)
@@ -112,7 +112,7 @@ STEPS: dict[str, tuple[Callable[[bytes], bytes], ...]] = {"c": _C, "cpp": (_leav
 
 
 def spans(source: bytes, less: bytes) -> Iterator[tuple[int, int]]:
-    """Where bytes of the source became spaces; what only blanks separate is one span."""
+    """Spans of the source that became spaces; spans with only blanks between them are merged."""
     at, start, stop = 0, -1, -1
     for line, other in zip(source.split(b"\n"), less.split(b"\n"), strict=True):
         if line != other:

@@ -1,9 +1,9 @@
-"""Reads a file around what its grammar does not know.
+"""Parse a file around constructs that its grammar does not support.
 
-One construct that is newer than a grammar can cost every definition below it. Lines are laid out, though: what belongs
-together is indented together. So an erroneous file is taken apart along its indentation, each piece is parsed alone in
-the frame of the lines around it, and the smallest pieces that still hold an error are replaced by spaces: bytes and
-lines keep their places. Each level of indentation parses its lines once, and a budget bounds the whole.
+One construct that is newer than a grammar can hide every definition below it. Indentation still shows which lines
+belong together. So an erroneous file is split along its indentation, each piece is parsed alone within its enclosing
+lines, and the smallest pieces with an error are replaced by spaces, so that byte and line positions do not change.
+Each level of indentation parses its lines once, and a budget bounds the total.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 Survey = Callable[[bytes], tuple[bool, int]]
-"""Whether a text has a syntax error, and how many definitions it holds."""
+"""Parses a text; returns true if it has a syntax error, and its number of definitions."""
 
-_PARSES = 1000  # and two a line
+_PARSES = 1000  # plus two a line
 _MOST_PARSES = 10_000
 _PASSES = 12
 _SMALL = 100_000
@@ -27,7 +27,7 @@ _TRIES = 48
 _LONGEST_HEAD = 400
 _OWN_ROWS = 8
 _TAB = 4
-_FILLER = b"0"  # stands where a grammar wants a body
+_FILLER = b"0"  # placeholder for a required body
 _QUOTED = rb'"(?:\\.|[^"\\\n])*"|' rb"'(?:\\.|[^'\\\n])*'|`[^`\n]*`"
 _BRACKETS = re.compile(_QUOTED + rb"|//[^\n]*|(?P<bracket>[()\[\]{}])")
 _TOKEN = re.compile(_QUOTED + rb"|[\w$@]+|\S")
@@ -40,12 +40,12 @@ _MODULE = re.compile(rb"(?:bare)?module\b(?!.*\bend\b)|(?:class|def|defmodule|na
 _MULTILINE = re.compile(rb'"""|\'\'\'|/\*|\*/')
 _CLOSES = {b'"""': b'"""', b"'''": b"'''", b"/*": b"*/"}
 _TAKES_NEXT = re.compile(rb"#|//|--|;;|%\s|(?:public|private|protected|signals|slots|Q_SIGNALS|Q_SLOTS)[\w ]*:\s*$")
-"""Directives, comments and labels stand where they like: they count as indented like the line below."""
+"""Directives, comments and labels may be indented freely: they take the indentation of the next line."""
 
 
 @dataclass(slots=True)
 class _Unit:
-    """Rows [start, stop) that belong together, those of them that stand at its edge, and the ranges between these."""
+    """Rows [start, stop) that belong together; `own` are the rows at the unit's own indentation."""
 
     start: int
     stop: int
@@ -53,17 +53,17 @@ class _Unit:
 
     @property
     def inner(self) -> list[tuple[int, int]]:
-        """Ranges of rows that lie deeper, blank ones included."""
+        """Ranges of the deeper rows, blank ones included."""
         edges = [*self.own, self.stop]
         return [(row + 1, below) for row, below in pairwise(edges) if row + 1 < below]
 
 
 class Mender:
-    """Finds what to leave out.
+    """Finds the spans to omit.
 
     Args:
         source: the file.
-        survey: looks at a text of the file's language.
+        survey: parses a text in the file's language.
     """
 
     def __init__(self, source: bytes, survey: Survey) -> None:
@@ -76,8 +76,8 @@ class Mender:
         self._indents = list(_indents(self._lines, self._quoted))
 
     def mend(self, first: int, last: int) -> bytes | None:
-        """The source with spaces for what is not understood in these rows; None where nothing helped."""
-        with contextlib.suppress(_SpentError):  # what is mended by then is mended
+        """Replace the spans of these rows that cannot be parsed with spaces; None if nothing helped."""
+        with contextlib.suppress(_SpentError):  # spans mended so far are kept
             self._range(0, len(self._lines), b"", b"", 0, (first, last))
         mended = b"\n".join(self._lines)
         return mended if mended != self._source else None
@@ -98,7 +98,7 @@ class Mender:
     def _range(
         self, start: int, stop: int, before: bytes, after: bytes, depth: int, within: tuple[int, int] | None = None
     ) -> None:
-        """Mends rows of one level, the last first: what leads in a definition is judged together with it."""
+        """Mend rows of one level, the last first, so that a definition's lead is parsed together with it."""
         units = self._units(start, stop)
         end = stop
         for at in range(len(units) - 1, -1, -1):
@@ -117,7 +117,7 @@ class Mender:
             end = unit.stop
 
     def _inside(self, unit: _Unit, before: bytes, after: bytes, depth: int) -> None:
-        """Mends the frame of a unit and what lies in it."""
+        """Mend a unit's frame and its inner rows."""
         frame = self._frame(unit)
         filler = next((one for one in (b"", _FILLER) if self._fine(before, one.join(frame), after)), None)
         if filler is None and self._trim(unit, before, after):
@@ -129,7 +129,7 @@ class Mender:
             for start, stop in unit.inner:
                 self._range(start, stop, before, after, depth + 1)
                 if self._look(b"\n".join([before, self._text(start, stop), after]))[1] <= least:
-                    self._blank(start, stop)  # statements would go on with what stands above
+                    self._blank(start, stop)  # statements would continue the lines above
             return
         for at, (start, stop) in enumerate(unit.inner):
             around = b"\n".join([before, *frame[: at + 1]]), b"\n".join([*frame[at + 1 :], after])
@@ -139,7 +139,7 @@ class Mender:
                 self._lines[filled[0]] = self._lines[filled[0]][: -len(filler)] + filler
 
     def _frame(self, unit: _Unit) -> list[bytes]:
-        """The unit's own rows: before, between and after what lies deeper."""
+        """The unit's own rows, without the deeper ones."""
         return [self._text(start, stop) + b"\n" for start, stop in self._edges(unit)]
 
     def _edges(self, unit: _Unit) -> list[tuple[int, int]]:
@@ -147,7 +147,7 @@ class Mender:
         return list(zip(edges[::2], edges[1::2], strict=True))
 
     def _trim(self, unit: _Unit, before: bytes, after: bytes) -> bool:
-        """Leaves out one of the unit's own rows, or a part of its first, so that its frame can be read."""
+        """Omit one of the unit's own rows, or a part of its first, so that its frame can be parsed."""
         for row in unit.own[:0:-1][:_OWN_ROWS]:
             line = self._lines[row]
             self._blank(row, row + 1)
@@ -158,7 +158,7 @@ class Mender:
         return self._shorten(unit.start, before, frame[len(self._lines[unit.start]) :], after)
 
     def _cut(self, unit: _Unit, before: bytes, after: bytes) -> None:
-        """Leaves out a unit in which nothing lies deeper, or the part of it without which the rest can be read."""
+        """Omit a unit without deeper rows, or only the part of it that prevents the rest from being parsed."""
         if not self._trim(unit, before, after):
             self._blank(unit.start, unit.stop)
 
@@ -182,7 +182,7 @@ class Mender:
             self._lines[row] = b" " * len(self._lines[row])
 
     def _units(self, start: int, stop: int) -> list[_Unit]:
-        """What begins at the least indentation of the rows; a bracket that is opened there is closed in its unit."""
+        """Split the rows into units that begin at the least indentation; a unit extends to its closing bracket."""
         filled = [row for row in range(start, stop) if self._indents[row] >= 0 and self._lines[row].strip()]
         if not filled:
             return []
@@ -213,7 +213,7 @@ class Mender:
         return _GOES_ON.match(self._lines[row].lstrip()) is not None
 
     def _balance(self, unit: _Unit) -> tuple[str, int]:
-        """What kind of block a unit opens or closes, and how many more it opens than it closes by its own rows."""
+        """Kind of block that a unit opens or closes, and the number its own rows open minus the number they close."""
         ends = sum(_END.match(self._lines[row].lstrip()) is not None for row in unit.own)
         if _MODULE.match(self._lines[unit.start].lstrip()) or ends > 1:
             return "end", 1 - ends
@@ -228,7 +228,7 @@ class _SpentError(Exception):
 
 
 def _quoted(lines: Sequence[bytes]) -> set[int]:
-    """Rows that begin within a string or a comment of several lines."""
+    """Rows that begin within a multi-line string or comment."""
     rows: set[int] = set()
     opened, since = b"", 0
     for row, line in enumerate(lines):
@@ -263,7 +263,7 @@ def _balance(text: bytes, kind: str) -> int:
 
 
 def _omissions(line: bytes) -> list[tuple[int, int]]:
-    """Spans of a row to try to do without: bracketed groups with and without their word, tokens, what stands first."""
+    """Candidate spans of a row to omit: bracketed groups with and without their word, tokens, leading parts."""
     tokens = [found.span() for found in _TOKEN.finditer(line)]
     groups: list[tuple[int, int]] = []
     opened: list[int] = []

@@ -1,7 +1,7 @@
-"""Names of definitions: dotted in every language, with the signs that they are written with.
+"""Names of definitions: dotted in every language, with the operator signs of the source.
 
-`Money.<=>`, `A.operator[]`, `A.operator bool`, `Semigroup.<>`, `Shelf.Symbol.iterator`: dots stand between the names
-of what encloses a definition and its own, which may be nothing but signs.
+Examples: `Money.<=>`, `A.operator[]`, `A.operator bool`, `Semigroup.<>`, `Shelf.Symbol.iterator`. Dots separate the
+names of the enclosing definitions from the definition's own name, which may consist of signs only.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ def clean_name(text: str) -> str:
 
 
 def without_noise(text: str) -> str:
-    """A dotted name without what only says where an export is put."""
+    """Remove parts of a dotted name that only name the target of an export."""
     return _NOISE.sub("", text)
 
 
 def split_symbol(symbol: str) -> tuple[str, str]:
-    """What encloses a definition, and its own name; the dot of an operator divides nothing."""
+    """Split a symbol into its enclosing definition's name and its own name; a dot in an operator is not a separator."""
     tail = _TAIL.search(symbol)
     signs = tail[0] if tail is not None else ""
     head = symbol[: len(symbol) - len(signs)]
@@ -59,14 +59,14 @@ def split_symbol(symbol: str) -> tuple[str, str]:
 
 
 def own_name(symbol: str) -> str:
-    """The last of a dotted symbol's names."""
+    """Last name of a dotted symbol."""
     return split_symbol(symbol)[1]
 
 
 def spellings(written: str) -> list[str]:
-    """The dotted names that someone may mean who writes this and nothing else, the most literal one first.
+    """Dotted names that a query may refer to if it is a single name, the most literal one first.
 
-    None for plain words, for what cannot be printed on a line and for what is too long to be a name.
+    Empty for plain words, for text that is not printable and for text that is too long to be a name.
     """
     text = written.strip()
     if not text or not text.isprintable() or len(text) > _LONGEST:

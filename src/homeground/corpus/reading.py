@@ -1,8 +1,8 @@
-"""From a file's bytes to the lines that everything else counts, cites, embeds and trains on.
+"""Convert a file's bytes to the lines that all other packages count, cite, embed and train on.
 
-This is the one place where files become text: bytes are decoded, documents (notebooks, HTML, PDF) give up their text,
-and secrets are replaced. A citation `path:start-end` means lines of what `read_text` returns: for source and plain
-text those of the file as an editor numbers and shows them, for a document those of its extracted text.
+Only this module converts files to text: it decodes bytes, extracts the text of documents (notebooks, HTML, PDF), and
+replaces secrets. A citation `path:start-end` refers to the lines that `read_text` returns: for source and plain text
+the lines of the file as an editor numbers and shows them, for a document the lines of its extracted text.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class SourceFile:
 
     @cached_property
     def text(self) -> Text:
-        """Its lines, secrets and sections; read at first use, which for a PDF takes a while.
+        """Lines, secrets and sections of the file; read at first use, which is slow for a PDF.
 
         Raises:
             LeftOutError: it is a document that cannot be read, or no text in any known encoding.
@@ -84,7 +84,7 @@ DOCUMENTS: Mapping[str, Reader] = {
 
 
 def text_of(path: str, data: bytes, language: Language) -> Text:
-    """The text of a file's bytes.
+    """Extract the text of a file's bytes.
 
     Raises:
         LeftOutError: it is a document that cannot be read, or no text in any known encoding.
@@ -135,10 +135,10 @@ def read_bytes(file: Path, most: int) -> bytes:
 
 
 def read_head(file: Path, most: int) -> bytes:
-    """The first bytes of a plain file.
+    """Read the first bytes of a regular file.
 
     Raises:
-        LeftOutError: it is something else.
+        LeftOutError: it is not a regular file.
         OSError: it is gone, or may not be read.
     """
     with _plain(file) as opened:

@@ -1,10 +1,10 @@
-"""Values that are secret because of what stands before them: a name, a header, a command's option.
+"""Values that are secret because of their context: a name, a header, a command's option.
 
-A name alone says little. Behind `api_key` or `token` real code has types, attributes, calls, addresses, paths,
-selectors and other names far more often than keys. So two things are judged. The name: `token_url`, `tokenizer` and
-`password_field` hold no secret. The value: one drawn by chance changes between letters and digits every few characters,
-a name is made of words. Behind a password's name, values such as people think of count as well. What is built like
-a name is left alone, there too.
+A name alone is weak evidence. After `api_key` or `token`, real code has types, attributes, calls, addresses, paths,
+selectors and other names far more often than keys. So both name and value are tested. The name: `token_url`,
+`tokenizer` and `password_field` hold no secret. The value: a random one changes between letters and digits every few
+characters, a name is made of words. After a password's name, passwords chosen by people count as well; values that look
+like a name do not, even there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _KEY_OWNERS = tuple(
     "api auth service account db database priv private client access secret encryption signing shared master app "
     "application admin subscription webhook hmac jwt session storage aws function license deploy write ingest".split()
 )
-"""What stands before `key` where that is a secret."""
+"""Words before `key` that make it a secret."""
 _ABOUT = frozenset(
     "url uri urls path paths file files filename dir folder name names field fields label hint type types kind hash "
     "hashed hashes hasher hashers digest fingerprint checksum header headers prefix suffix env var regex pattern "
@@ -30,7 +30,7 @@ _ABOUT = frozenset(
     "claims usage budget required enabled changed updated created test tests backend embedding embeddings vocab "
     "success failure config status re parser lexer stream list map set dict".split()
 )
-"""Words behind the name that make it one of something else: `token_url`, `passwordField`."""
+"""Words after the name that make it the name of something else: `token_url`, `passwordField`."""
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _IDENTIFIER = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-."
 
@@ -71,7 +71,7 @@ _CONTEXTS = tuple(
                 ("://",),
                 rf"://(?!([^\s/:@]+):\1@)[^\s/:@\"'`<>?#]{{0,100}}:(?P<{kind}>[^\s/:@\"'`<>{{}}\[\]]{{6,200}})@{host}",
             )
-            # Names made up for documentation (RFC 2606): only what is drawn by chance is a secret there.
+            # Host names reserved for documentation (RFC 2606): only random values are secrets there.
             for kind, host in (("password", rf"(?!{_MADE_UP})"), ("random", rf"(?={_MADE_UP})"))
         ),
         (
@@ -99,7 +99,7 @@ _CONTEXTS = tuple(
         ),
     )
 )
-"""Kind, what a text must hold for the pattern to match at all, and the pattern, whose group says how to judge."""
+"""Kind, substrings of which a match needs one, and the pattern, whose group name selects the test of the value."""
 
 _TEMPLATE = re.compile(
     r"\$[{(]|\{\{|%\(|#\{|\{\w*\}|<[^>]*>|^[$%:]\w+%?$|\*\*\*|&lt;|^0[xX][\da-fA-F]{1,40}$|\.\.\.|\\[wdsbWDS]|\(\?|\[\^"
@@ -121,7 +121,7 @@ _SHORTEST_RANDOM = 10
 
 
 def named_secrets(text: str) -> Iterator[tuple[int, int, str]]:
-    """Start, stop and kind of each secret that its surroundings give away; they may overlap."""
+    """Find start, stop and kind of each secret that its context reveals; they may overlap."""
     for kind, needles, pattern in _CONTEXTS:
         for match in pattern.finditer(text) if any(needle in text for needle in needles) else ():
             start, stop = match.span(match.lastgroup or 0)
@@ -129,7 +129,7 @@ def named_secrets(text: str) -> Iterator[tuple[int, int, str]]:
             secret = not _is_reference(value) if match.lastgroup == "password" else is_random(value)
             if secret or (match.lastgroup == "likely" and _is_password(value, quoted=True)):
                 yield start, stop, kind
-    # One letter has two in lower case; with it the places would differ.
+    # One letter has a lower case of two characters, which would shift the positions.
     lowered = text.replace("\u0130", "i").lower()
     stop = 0
     for at in sorted(_places(lowered)):
@@ -147,7 +147,7 @@ def _places(lowered: str) -> Iterator[int]:
 
 
 def _value(text: str, name: re.Match[str]) -> tuple[int, int] | None:
-    """The place of the secret value behind a name."""
+    """Span of the secret value after a name."""
     quoted = _QUOTED.match(text, name.end())
     plain = None if quoted else _PLAIN.match(text, name.end())
     match = quoted or plain
@@ -194,7 +194,7 @@ def _names_a_secret(before: str, name: str, after: str) -> bool:
 
 
 def _is_reference(value: str) -> bool:
-    """Whether a value is a placeholder, or says where the secret comes from."""
+    """Test whether a value is a placeholder or a reference to a secret."""
     from detect_secrets.filters.heuristic import is_prefixed_with_dollar_sign, is_sequential_string, is_templated_secret
 
     return (
@@ -213,7 +213,7 @@ _PLAIN_WORDS = frozenset(
 
 
 def is_random(value: str) -> bool:
-    """Whether a value looks drawn by chance rather than made of words."""
+    """Test whether a value looks random rather than made of words."""
     if _is_reference(value) or "://" in value or " " in value.strip():
         return False
     if _UUID.fullmatch(value) or (_HEX.fullmatch(value) and not value.isdigit()):
@@ -232,7 +232,7 @@ def is_random(value: str) -> bool:
 
 
 def _is_password(value: str, *, quoted: bool) -> bool:
-    """Whether a value behind a password's name is one that a person may have thought of."""
+    """Test whether a value after a password's name looks like a password chosen by a person."""
     if _is_reference(value) or "://" in value or _ADDRESS.fullmatch(value):
         return False
     if " " in value:

@@ -1,9 +1,9 @@
-"""Secrets in text: keys and tokens of known services, private keys, and values that their surroundings give away.
+"""Secrets in text: keys and tokens of known services, private keys, and values that their context reveals.
 
-The shapes are those of `detect-secrets`, read as patterns over a whole text: its own scan runs every plugin on every
-line, and some of its plugins yield a token's prefix in place of the token. Left out are the plugins that judge by
-randomness alone (they take hashes and base64 in tests for secrets), the one for public addresses, and the one for
-names, which takes every quoted text behind `password` for one; `secret_values` does that.
+The patterns are those of `detect-secrets`, applied to a whole text: its own scan runs every plugin on every line, and
+some of its plugins yield a token's prefix in place of the token. Three kinds of plugins are not used: those that test
+only randomness (they report hashes and base64 in tests as secrets), the one for public addresses, and the one for
+names, which reports every quoted text after `password`; `secret_values` replaces it.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def _known_tokens() -> list[tuple[str, re.Pattern[str]]]:
         OpenAIDetector, PypiTokenDetector, SendGridDetector, SlackDetector, SquareOAuthDetector, StripeDetector,
         TelegramBotTokenDetector, TwilioKeyDetector,
     ]  # fmt: skip
-    # The second pattern of AWS reads the name before the value, as `secret_values` does.
+    # The second AWS pattern tests the name before the value, as `secret_values` does.
     return [*_shapes(AWSKeyDetector)[:1], *(shape for plugin in plugins for shape in _shapes(plugin))]
 
 

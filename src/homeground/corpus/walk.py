@@ -59,22 +59,22 @@ class _Folder:
     entries: Iterator[os.DirEntry[str]]
     prefix: str
     rules: IgnoreRules
-    only: frozenset[str] | None  # it is ignored: entered for the sake of these files, and of those of `include`
+    only: frozenset[str] | None  # ignored, but entered for these files and those of `include`
 
 
 @dataclass
 class Walk:
-    """Iterates over the source files below `root`, in a fixed order, and counts what it leaves out.
+    """Iterates over the source files below `root`, in a fixed order, and counts the skipped files.
 
     Args:
-        root: an existing folder, or one file of it, which no rule then leaves out.
+        root: an existing folder, or one file of it, which no rule then skips.
         exclude: globs in gitignore syntax, relative to the root, applied on top of `DEFAULT_EXCLUDES`.
-        include: globs in gitignore syntax for what is read although a rule, its name or a mark of generated code
-            would leave it out. A glob of a folder means to enter it; below it the rules hold as anywhere. An ignored
-            folder is looked into only if a glob spells out the way to it.
+        include: globs in gitignore syntax of files to read although a rule, their name or a mark of generated code
+            would skip them. A glob of a folder enters it; the rules still apply below it. An ignored folder is
+            entered only if a glob spells out the path to it.
         max_bytes: larger files are skipped.
         max_document_bytes: the same for notebooks, HTML and PDF.
-        on_skip: called with the path and the reason of whatever is left out; a folder's path ends in "/".
+        on_skip: called with path and reason of each skipped entry; a folder's path ends in "/".
 
     Raises:
         HomegroundError: the root does not exist or may not be read.
@@ -242,7 +242,7 @@ def _by_name(path: str) -> Skip | None:
 
 
 def _language(file: Path, path: str) -> Language | None:
-    """By the name, or for a script by how it begins: a file without a suffix, or one that may be run."""
+    """Language by the file's name, or by its first bytes if it has no suffix or is executable."""
     found = language_of(path)
     if found is None and (not PurePosixPath(path).suffix or os.access(file, os.X_OK)):
         return language_of_head(read_head(file, HEAD_BYTES))

@@ -1,4 +1,4 @@
-"""Formats of training rows: which one a row has, and the row as a conversation, a text or a preference pair.
+"""Formats of training rows: detect a row's format and read it as a conversation, a text or a preference pair.
 
 ==================  ==========================================================================================
 format              fields
@@ -12,8 +12,8 @@ continuation        ``prefix`` and ``continuation``: plain text, no template; th
 preference          ``chosen`` and ``rejected``, with ``prompt`` or with the prompt as their common beginning
 ==================  ==========================================================================================
 
-Messages have either's fields in any list of them (:mod:`homeground.data.turns`). ``"unfinished": true`` beside any but
-a preference says that the last text was cut off: its end is not trained.
+Messages may use OpenAI's or ShareGPT's fields in any list (:mod:`homeground.data.turns`). ``"unfinished": true`` in any
+row but a preference means that the last text was truncated: its end is not trained.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ _UNSEEN = ("image", "images", "video", "videos", "audio", "audios")
 
 
 def unread_fields(row: Row, found: Format) -> set[str]:
-    """Fields of a row, and of its messages, that say nothing to a reader of this format."""
+    """Fields of a row, and of its messages, that this format ignores."""
     known = {*_FIELDS[found], *_BESIDE[found], *_ROW_FLAGS, "unfinished"}
     unread = {name for name, value in row.items() if value is not None and name not in known}
     for name in _FIELDS[found] | {"prompt"}:
@@ -143,7 +143,7 @@ def unread_fields(row: Row, found: Format) -> set[str]:
 
 
 def _refuse_flags(row: Row, found: Format) -> None:
-    """Raise RowError where a field says that the row is not to be learnt from as it is."""
+    """Raise RowError if a field marks the row as unsuitable for training."""
     for name in _ROW_FLAGS:
         if row.get(name) is not None and not yes_or_no(row[name], name):
             raise RowError(f"'{name}' of the row says that it is not trained")
@@ -198,7 +198,7 @@ def _alpaca(row: Row) -> Example:
 
 
 def _history(row: Row) -> list[Message]:
-    """What was asked and answered before, as context."""
+    """Earlier questions and answers, as context."""
     given: Any = row.get("history") or []
     given = parsed(given, "'history' is text and") if isinstance(given, str) else given
     pairs = cast("list[Any]", given) if isinstance(given, list) else [given]
@@ -216,7 +216,7 @@ def _context(one: Message) -> Message:
 
 
 def _answer(row: Row, name: str) -> list[Message]:
-    """The answer that a field has, with what the row says of thoughts beside it."""
+    """Answer in a field, with the thoughts in the row's other fields."""
     if not isinstance(row[name], str):
         if beside := next((one for one in THOUGHTS if row.get(one)), None):
             raise RowError(f"'{beside}' stands beside a list of messages: put it into the message that it belongs to")
@@ -226,7 +226,7 @@ def _answer(row: Row, name: str) -> list[Message]:
 
 
 def _chat(found: Format, row: Row, told: list[Message]) -> Example:
-    """A conversation behind the row's own system prompt."""
+    """Conversation after the row's own system prompt."""
     if _given(row, "system"):
         system = {"role": "system", "content": text(row["system"], "system")}
         if told[0]["role"] != "system":

@@ -36,9 +36,10 @@ class Rendering:
     """Rendered examples and what happened to them.
 
     Attributes:
-        paths: with at least one trained token each.
-        dropped, cut, split: examples that were too long; ``dropped`` counts those too that lost every trained token.
-        rejected: examples that the chat template refuses, or cannot show whole.
+        paths: rendered examples with at least one trained token each.
+        dropped, cut, split: counts of examples that were too long; ``dropped`` includes those that lost every trained
+            token.
+        rejected: examples that the chat template refuses, or cannot render completely.
     """
 
     paths: list[TokenPath] = field(default_factory=list)
@@ -76,12 +77,12 @@ def render_examples(
     overlong: Overlong = Overlong.DROP,
     only_last: bool = False,
 ) -> Rendering:
-    """Examples as paths: loss on what assistants wrote, their end tokens included, or on the whole of a plain text.
+    """Render examples as paths with loss on assistant messages, end tokens included, or on the whole of a plain text.
 
     The last end token of an unfinished example is not trained. Examples that cannot be rendered are listed.
 
     Args:
-        tokenizer: of the policy that will be trained.
+        tokenizer: tokenizer of the policy that will be trained.
         examples: conversations and texts; preference pairs are for another trainer, and rejected.
         limit: the model's context, tokens.
         overlong: see there.
@@ -131,7 +132,7 @@ def render_as_asked(
 
 
 def refusal(tokenizer: PreTrainedTokenizerBase, example: Example, *, only_last: bool = False) -> str:
-    """Why an example cannot be rendered; empty where it can."""
+    """Reason why an example cannot be rendered; empty if it can."""
     try:
         path_of(tokenizer, example, only_last=only_last)
     except ConversationError as error:
@@ -140,9 +141,9 @@ def refusal(tokenizer: PreTrainedTokenizerBase, example: Example, *, only_last: 
 
 
 def path_of(tokenizer: PreTrainedTokenizerBase, example: Example, *, only_last: bool = False) -> TokenPath:
-    """One example as ids, whatever its length.
+    """Render one example as ids, whatever its length.
 
-    A plain text has one begin mark, if the tokenizer puts any, and one end mark, though it may have written them.
+    A plain text has one begin mark, if the tokenizer adds any, and one end mark, even if the text already holds them.
 
     Raises:
         ConversationError: a preference pair, or a conversation that cannot be rendered.
@@ -167,7 +168,7 @@ def path_of(tokenizer: PreTrainedTokenizerBase, example: Example, *, only_last: 
 
 
 def _end(tokenizer: PreTrainedTokenizerBase, example: Example) -> list[int]:
-    """The mark that ends a plain text, unless the text was cut off or has written one itself."""
+    """End mark of a plain text, unless the text was truncated or already ends in one."""
     end = tokenizer.eos_token_id
     if example.unfinished or not isinstance(end, int):
         return []

@@ -33,20 +33,20 @@ class Rejected:
 
 
 def first_of(rejected: Sequence[Rejected]) -> str:
-    """The first few, on one line."""
+    """Join the first few on one line."""
     return "; ".join(map(str, rejected[:_SHOWN]))
 
 
 @dataclass
 class Reading:
-    """What a source holds.
+    """Examples of a source, and what was rejected or not read.
 
     Attributes:
         source: as it was named.
         examples: in the order of the source.
         rejected: rows that fit no format.
-        unread: fields that were not read, and in how many examples.
-        other_files: kinds of files of a folder that were not read, and how many.
+        unread: number of examples for each field that was not read.
+        other_files: number of unread files of a folder for each kind.
     """
 
     source: str
@@ -156,7 +156,7 @@ def _of_file(path: Path) -> Iterator[_Placed]:
 
 
 def _opened(path: Path) -> IO[bytes]:
-    """The bytes of a file in UTF-8, unpacked."""
+    """Open a file as decompressed UTF-8 bytes."""
     if path.suffix.lower() == ".gz":
         return cast("IO[bytes]", gzip.open(path))
     encoding = encoding_of(path)
@@ -172,7 +172,7 @@ def _json_lines(path: Path) -> Iterator[_Placed]:
 
 
 def _parsed(content: bytes, made: Callable[[Any], Any]) -> Any:
-    """What is made of a JSON document; a RowError where it is none."""
+    """Build a value from a JSON document; return a RowError if it is not JSON."""
     try:
         return made(strict_json(content.decode("utf-8-sig")))
     except UnicodeDecodeError as error:
@@ -210,7 +210,7 @@ def _text(path: Path) -> Iterator[_Placed]:
 
 
 def _cells(delimiter: str) -> Callable[[Path], Iterator[_Placed]]:
-    """Rows of a table of text: each cell as it stands, an empty one is no value."""
+    """Rows of a table of text: cells are kept as they are, and an empty one is no value."""
 
     def read(path: Path) -> Iterator[_Placed]:
         csv.field_size_limit((1 << 31) - 1)
@@ -266,7 +266,7 @@ def _streamed(source: str, name: str, **options: Any) -> Iterator[_Placed]:
 
 
 def without_nulls(value: Any) -> Any:
-    """A row of Arrow without the fields that it lacks: a table gives every object the fields of all."""
+    """Drop a row's null fields: Arrow gives every object the fields of all objects."""
     if isinstance(value, Mapping):
         fields = cast("Mapping[str, Any]", value)
         return {name: without_nulls(item) for name, item in fields.items() if item is not None}

@@ -1,4 +1,4 @@
-"""Messages of training rows: roles, texts, thoughts, calls and flags, under the names that data sets give them."""
+"""Messages of training rows: roles, texts, thoughts, calls and flags, under the names that data sets use."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _ROLES = {
     **dict.fromkeys(("function_call", "tool_call"), _CALL),
 }
 FLAGS = ("weight", "train", "training", "trainable", "loss", "loss_mask")
-"""Whether a message is trained: 1 or true, 0 or false."""
+"""Fields that mark a message as trained (1 or true) or as context (0 or false)."""
 _UNREAD_FLAGS = ("train_detail", "training_detail", "loss_scale", "loss_weight", "mask", "masked")
 KNOWN = frozenset(
     {"role", "from", "content", "value", "tool_calls", "function_call", "name", "tool_call_id", *FLAGS, *THOUGHTS}
 )
 """Fields of a message that are read."""
 DEEPEST = 64
-"""Objects and lists within each other, in tools and arguments."""
+"""Deepest nesting of objects and lists in tools and arguments."""
 
 
 def turns(value: Any, name: str, answer: str | None = None) -> list[Message]:
-    """Messages as they stand in a row, one message, or their JSON; a plain text is one message of the role ``answer``.
+    """Read a list of messages, one message, or their JSON; a plain text is one message of the role ``answer``.
 
     Raises:
         RowError: a message that cannot be read.
@@ -52,7 +52,7 @@ def turns(value: Any, name: str, answer: str | None = None) -> list[Message]:
 
 
 def message(turn: Any, where: str) -> Message:
-    """One message, with ``weight`` 0 where it is not trained.
+    """Read one message; its ``weight`` is 0 if it is not trained.
 
     Raises:
         RowError: it cannot be read.
@@ -98,7 +98,7 @@ def _role(turn: Mapping[str, Any], where: str) -> str:
 
 
 def _one_of(turn: Mapping[str, Any], names: tuple[str, ...], where: str, read: Any = lambda value: value) -> Any:
-    """The one value that a message has under several names."""
+    """Value of a message's field that has several names; all names that occur must agree."""
     found = [read(turn[name]) for name in names if turn.get(name) is not None]
     if any(one != found[0] for one in found):
         raise RowError(f"{where} has different {' and '.join(map(repr, names))}")
@@ -106,10 +106,10 @@ def _one_of(turn: Mapping[str, Any], names: tuple[str, ...], where: str, read: A
 
 
 def yes_or_no(value: Any, where: str) -> bool:
-    """A flag or a weight of 0 or 1, as JSON or a table has it.
+    """Read a flag or a weight of 0 or 1 from JSON or a table.
 
     Raises:
-        RowError: a weight between, or none.
+        RowError: a weight between 0 and 1, or not a flag.
     """
     word = str(value).strip().lower()
     if word in ("1", "1.0", "true"):
@@ -120,7 +120,7 @@ def yes_or_no(value: Any, where: str) -> bool:
 
 
 def _flag(turn: Mapping[str, Any], where: str) -> bool | None:
-    """Whether a message says that it is trained; None where it says nothing."""
+    """Test whether a message is marked as trained; None if it has no flag."""
     if unread := [name for name in _UNREAD_FLAGS if turn.get(name) is not None]:
         raise RowError(f"{where} has '{unread[0]}', which is not read: mark whole messages, by 'weight' 0 or 1")
     said = {yes_or_no(turn[name], f"{where}.{name}") for name in FLAGS if turn.get(name) is not None}
@@ -130,7 +130,7 @@ def _flag(turn: Mapping[str, Any], where: str) -> bool | None:
 
 
 def _content(content: Any, where: str) -> tuple[str, str]:
-    """Text and thoughts, or those of a list of parts put together."""
+    """Text and thoughts of a content; those of a list of parts are joined."""
     if not isinstance(content, list):
         return text(content, where), ""
     said: list[str] = []
@@ -180,10 +180,10 @@ def _call(call: Any, where: str) -> dict[str, Any]:
 
 
 def tools(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Schemas that a row offers, each perhaps as JSON; OpenAI's earlier ``functions`` as tools.
+    """Read a row's tool schemas, each may be JSON text; OpenAI's earlier ``functions`` become tools.
 
     Raises:
-        RowError: they are no schemas.
+        RowError: they are not schemas.
     """
     name = "tools" if row.get("tools") else "functions"
     given: Any = row.get(name) or []
@@ -197,19 +197,19 @@ def tools(row: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def conversation(messages: list[Message]) -> list[Message]:
-    """The messages up to the last answer, if something can be learnt from them.
+    """Return the messages up to the last answer, if there is something to train on.
 
-    Answers before the first question have nothing that they answer: they are context.
+    Answers before the first question are context.
 
     Raises:
-        RowError: nothing can be learnt.
+        RowError: there is nothing to train on.
     """
     roles = [one["role"] for one in messages]
     if "assistant" not in roles:
         raise RowError("no message is the assistant's: nothing in it can be trained")
     if "user" not in roles:
         raise RowError("no message is the user's")
-    # What nobody answered teaches nothing.
+    # Messages after the last answer are not trained.
     messages = messages[: len(roles) - roles[::-1].index("assistant")]
     asked = roles.index("user")
     made: list[Message] = []
@@ -225,10 +225,10 @@ def conversation(messages: list[Message]) -> list[Message]:
 
 
 def parsed(given: str, what: str) -> Any:
-    """A text of JSON.
+    """Parse JSON text.
 
     Raises:
-        RowError: it is none, or not one that all readers take for the same.
+        RowError: it is not JSON, or parsers may read it differently.
     """
     try:
         return strict_json(given)
@@ -237,10 +237,10 @@ def parsed(given: str, what: str) -> Any:
 
 
 def strict_json(given: str) -> Any:
-    """What a text of JSON holds.
+    """Parse JSON text strictly.
 
     Raises:
-        ValueError: it is no JSON, has a name twice, a number that is none, or is nested too deeply.
+        ValueError: it is not JSON, repeats a name, holds NaN or an infinity, or is nested too deeply.
     """
     try:
         return json.loads(given, object_pairs_hook=_once, parse_constant=_no_number)
@@ -261,10 +261,10 @@ def _no_number(word: str) -> Any:
 
 
 def plain_json(value: Any, where: str, depth: int = 0) -> Any:
-    """The value, if it is of JSON's kinds throughout.
+    """Return the value if it consists of JSON types only.
 
     Raises:
-        RowError: it is not, or nested too deeply.
+        RowError: it has another type, or is nested too deeply.
     """
     if depth > DEEPEST:
         raise RowError(f"'{where}' is nested more than {DEEPEST} deep")
@@ -283,10 +283,10 @@ def plain_json(value: Any, where: str, depth: int = 0) -> Any:
 
 
 def text(value: Any, where: str) -> str:
-    """The value, if it is text.
+    """Return the value if it is text.
 
     Raises:
-        RowError: it is something else, or has half a character.
+        RowError: it is something else, or has a lone surrogate.
     """
     if not isinstance(value, str):
         raise RowError(f"'{where}' is {kind(value)}, not text")
@@ -309,7 +309,7 @@ _KINDS = {
 
 
 def kind(value: Any) -> str:
-    """The kind of a value in JSON's words."""
+    """JSON's name for a value's type."""
     return _KINDS.get(type(value), type(value).__name__)
 
 

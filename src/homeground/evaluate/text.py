@@ -81,15 +81,15 @@ class TextOutcome:
 def held_out_texts(
     tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], *, limit: int
 ) -> tuple[list[HeldOutText], int]:
-    """Rows that can be scored, and how many are left out: too long, without text, or refused by the template.
+    """Rows that can be scored, and the number of skipped ones: too long, without text, or refused by the template.
 
     Args:
-        tokenizer: of the policy.
+        tokenizer: tokenizer of the policy.
         examples: of any format but preference pairs.
         limit: the model's context, tokens.
 
     Raises:
-        HomegroundError: none is left.
+        HomegroundError: no row can be scored.
     """
     texts: list[HeldOutText] = []
     for number, example in enumerate(examples, start=1):

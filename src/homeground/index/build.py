@@ -284,7 +284,7 @@ def embed_missing(
 
 
 def publish(manifest: Manifest, corpus: Corpus, found: Scan, settings: IndexSettings, embedder: Embedder) -> None:
-    """Makes live what was staged and forgets what is gone, within the caller's transaction."""
+    """Publish the staged rows and delete those of removed files, within the caller's transaction."""
     if found.gone or manifest.files(staged=True):
         manifest.publish(found.gone)
         manifest.forget_unused()

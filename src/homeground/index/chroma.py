@@ -242,6 +242,6 @@ def _unanswered(place: Place, error: Exception) -> HomegroundError:
 
 
 def _forget(place: Place) -> None:
-    """Marks a collection as not finished, where that can be written down."""
+    """Mark a collection as unfinished, if its folder is writable."""
     if writable(place.folder):
         (place.folder / _HELD).unlink(missing_ok=True)

@@ -76,16 +76,16 @@ class TorchEncoder:
 
 
 def torch_encoder(folder: Path, name: str, dtype: str, eager: bool = False) -> TorchEncoder:
-    """Loads the weights into torch, onto a GPU if there is one.
+    """Load the weights into torch, onto a GPU if there is one.
 
     Args:
-        folder: of the weights.
-        name: of the model, for errors.
+        folder: folder of the weights.
+        name: the model's name, for errors.
         dtype: "float32" or "bfloat16".
-        eager: attention in plain operations, as the export needs them, on the CPU.
+        eager: compute attention with plain operations on the CPU, as the export needs.
 
     Raises:
-        HomegroundError: it is no sentence-transformers model, or has a weight that is not finite.
+        HomegroundError: it is not a sentence-transformers model, or has a weight that is not finite.
     """
     import torch
     from sentence_transformers import SentenceTransformer
@@ -237,7 +237,7 @@ def _sample(shape: tuple[int, int]) -> tuple[Ids, Ids]:
 
 
 def quiet_loading() -> None:
-    """Loading takes a second: no bar of its own among ours. A reranker may bring a chat template: it is bounded."""
+    """Disable transformers' own progress bar, and bound the chat template that a reranker may have."""
     from transformers.utils import logging as hf_logging
 
     bound_chat_templates()

@@ -1,8 +1,8 @@
-"""Filters of a search: which chunks may be found at all. They apply before anything is ranked.
+"""Filters of a search: they select the chunks that can be found, before anything is ranked.
 
-Patterns of paths read as in a `.gitignore`, for a list of what is searched: the last pattern that matches a path or one
-of its folders decides, and a list of exclusions alone leaves out of everything. A pattern that changes nothing is
-warned of, with the nearest path that exists.
+Path patterns have the syntax of a `.gitignore` but list the files to search: the last pattern that matches a path or
+one of its folders decides, and a list of only exclusions excludes from all files. A pattern without effect gives a
+warning that names the nearest existing path.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ class Filters:
         return any(getattr(self, field.name) for field in fields(self))
 
     def allowed(self, manifest: Manifest) -> tuple[set[str], list[str]]:
-        """Ids of the chunks that pass, and a warning for each value that changes nothing.
+        """Ids of the chunks that pass, and a warning for each value without effect.
 
         Raises:
-            UsageError: nothing passes; it names what the index has. A pattern is too long, or there are too many.
+            UsageError: nothing passes (the message names existing values); a pattern is too long; too many patterns.
         """
         facts = manifest.facts()
         path_passes, warnings = self.passing({path for _, path, *_ in facts})
@@ -84,7 +84,7 @@ class Filters:
         return passed, warnings
 
     def passing(self, paths: set[str]) -> tuple[set[str], list[str]]:
-        """Those of the paths that the patterns let through, and a warning for each pattern that changes nothing.
+        """Select the paths that pass the patterns, with a warning for each pattern without effect.
 
         Raises:
             UsageError: a pattern is too long, or there are too many.
@@ -163,7 +163,7 @@ def symbol_matches(pattern: str, symbol: str) -> bool:
 
 
 def _nearest(pattern: str, known: Iterable[str]) -> str:
-    """Name the most similar of the known names and the folders they lie in, as the end of a sentence."""
+    """Name the most similar of the known names and their folders, as the end of a sentence."""
     from rapidfuzz import fuzz, process
 
     name = pattern.strip("!/").removeprefix("./")

@@ -106,7 +106,7 @@ class Index:
                 raise _nothing(corpus.roots, corpus.skipped)
             announce(manifest, found, settings, embedder, progress)
             embedded = store_changed(manifest, corpus, found, settings, embedder, progress)
-            with manifest.transaction():  # readers meet files, view and symbols of one run, or of the one before
+            with manifest.transaction():  # readers see files, view and symbols of this run, or of the previous one
                 publish(manifest, corpus, found, settings, embedder)
                 manifest.put("left_out", left_out.to_json())
                 empty = not manifest.counts()[1]
@@ -139,7 +139,7 @@ class Index:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Opens the index in `folder`; a view that is missing or damaged is written first.
+        """Open the index in `folder`; a missing or damaged view is written first.
 
         Raises:
             HomegroundError: there is no index, it was never finished, or a newer version wrote it.
@@ -180,15 +180,15 @@ class Index:
         return self
 
     def refresh(self) -> bool:
-        """Take over what another process has indexed since; a search that runs ends with what it began with.
+        """Load what another process has indexed since; a running search finishes on the data it began with.
 
-        How hits are ranked stays as it was when this index was opened.
+        Ranking settings stay as they were when this index was opened.
 
         Returns:
-            Whether there was something.
+            True if anything was new.
 
         Raises:
-            RestartNeededError: the index was made anew with another embedder or chunker than this one searches with.
+            RestartNeededError: the index was rebuilt with another embedder or chunker.
             HomegroundError: the index was deleted, or holds nothing any more.
         """
         with self._lock, reporting(self.folder):
@@ -221,9 +221,9 @@ class Index:
         return True
 
     def at_newest[T](self, work: Callable[[], T]) -> T:
-        """What `work` returns for what was published last: files, view and symbols are those of one indexing run.
+        """Run `work` on the newest published state: files, view and symbols come from one indexing run.
 
-        Work during which another run publishes is done again.
+        Work is repeated if another run publishes in the meantime.
 
         Raises:
             RestartNeededError, HomegroundError: see `refresh`, and what `work` raises.
@@ -244,7 +244,7 @@ class Index:
         )
 
     def _follow(self) -> None:
-        """Take over what was published last; what a killed run left half done is finished first."""
+        """Load the newest published state; first finish what a killed run left incomplete."""
         deadline = time.monotonic() + _PUBLISHING_S
         while True:
             self.refresh()
@@ -253,7 +253,7 @@ class Index:
                 return
             if time.monotonic() > deadline:
                 break
-            time.sleep(_LOOK_AGAIN_S)  # a run has published its symbols and is about to publish the rest
+            time.sleep(_LOOK_AGAIN_S)  # a run has published its symbols and will publish the rest soon
         with writing(self.folder):
             view = _view(self.folder, self._manifest, self.settings.chroma, Progress(quiet=True))
             self.symbols.update(self._manifest, Progress(quiet=True))
@@ -261,7 +261,7 @@ class Index:
 
     @property
     def snapshot(self) -> tuple[object, ...]:
-        """Changes with everything that may change what is found."""
+        """A value that changes whenever search results may change."""
         with self._lock:
             return (id(self._manifest), self._manifest.generation, self._view.folder, self.symbols.generation)
 

@@ -30,7 +30,7 @@ from homeground.corpus import Chunk
 
 SCHEMA_VERSION = 2
 IN_THREADS: dict[str, Any] = {"check_same_thread": False, "isolation_level": None, "timeout": 30}
-"""How connections are opened: their owners lock."""
+"""Options of connections that are shared between threads; their owners lock."""
 _IDS_A_QUERY = 500
 _LEAST_VACUUM_PAGES = 4096
 _SCHEMA = """
@@ -130,19 +130,19 @@ def _damaged(folder: Path, error: Exception) -> HomegroundError:
 
 
 def writable(folder: Path) -> bool:
-    """Whether files may be made in the folder; False on a file system that is read-only, for everyone."""
+    """Test whether files can be created in the folder; false for every user on a read-only file system."""
     return os.access(folder, os.W_OK)
 
 
 class _OfCopy(sqlite3.Connection):
-    """A connection that says when it is gone, and its files with it."""
+    """A connection that accepts weak references, so that its files can be deleted with it."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection to a SQLite file in WAL mode; one that only reads where the folder may not be written.
+    """Connect to a SQLite file in WAL mode; the connection is read-only if the folder is not writable.
 
-    SQLite cannot open such a file there by itself: it would write a log beside it. A log that a killed writer left
-    behind holds what was committed last, so file and log are then read from a copy.
+    SQLite cannot open a WAL file in a read-only folder, because it would write a log beside it. A log left by a killed
+    writer holds the newest commits, so file and log are then read from a copy.
     """
     if writable(path.parent):
         db = sqlite3.connect(path, **IN_THREADS)
@@ -226,12 +226,12 @@ class Manifest:
 
     @property
     def replaced(self) -> bool:
-        """Whether another file lies there by now, or one that is only read was written: open it again."""
+        """Test whether the file must be opened again: it was replaced, or a read-only one was written."""
         return not self.path.is_file() or self._identity() != self._file
 
     @property
     def generation(self) -> int:
-        """Counts the times that something was published."""
+        """Number of publications so far."""
         return int(self.get("generation", 0))
 
     def close(self) -> None:
@@ -389,7 +389,7 @@ class Manifest:
 
     def named(self, name: str) -> list[Chunk]:
         """Chunks whose symbol is the dotted name or ends in it, in any case of letters; ordered by root, path, line."""
-        # No LIKE: it refuses patterns of more than 50,000 bytes.
+        # Not LIKE, which refuses patterns of more than 50,000 bytes.
         end = f".{name}"
         sql = (
             f"SELECT {_CHUNK_COLUMNS} FROM {_LIVE}"

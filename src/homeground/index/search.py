@@ -36,15 +36,15 @@ DEFAULT_STAGES = frozenset({Stage.DENSE, Stage.LEXICAL, Stage.RERANK, Stage.SYMB
 
 @dataclass
 class Explanation:
-    """How a search came to its hits.
+    """Hits of a search and how they were found.
 
     Attributes:
         hits: best first.
-        weights: of the stages that were fused.
+        weights: weights of the fused stages.
         seconds: time of each stage that ran.
         candidates: chunks that were scored before symbols were merged.
         searched: chunks that passed the filters.
-        warnings: of filters that change nothing.
+        warnings: warnings about filters without effect.
     """
 
     hits: list[Hit] = field(default_factory=list[Hit])
@@ -55,7 +55,7 @@ class Explanation:
     warnings: list[str] = field(default_factory=list[str])
 
     def document(self, query: str) -> dict[str, Any]:
-        """The hits as JSON: `{"query", "hits"}`, and `"warnings"` where there are any."""
+        """The hits as JSON: `{"query", "hits"}`, and `"warnings"` if there are any."""
         found: dict[str, Any] = {"query": query, "hits": [hit.to_json() for hit in self.hits]}
         return found | ({"warnings": self.warnings} if self.warnings else {})
 

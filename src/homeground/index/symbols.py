@@ -108,10 +108,10 @@ class Symbols:
     """The open tables. Safe to read from several threads; written under the index's lock.
 
     Args:
-        path: of the SQLite file; created where it is missing or of another version. None keeps the tables in memory.
+        path: the SQLite file; created if it is missing or of another version. None keeps the tables in memory.
 
     Raises:
-        sqlite3.OperationalError: it would have to be created where nothing may be written.
+        sqlite3.OperationalError: it must be created, but its folder is not writable.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -136,7 +136,7 @@ class Symbols:
 
     @property
     def generation(self) -> int:
-        """The manifest's generation that the tables were made from."""
+        """Generation of the manifest from which the tables were made."""
         rows = self._rows("SELECT generation FROM made_from")
         return int(rows[0][0]) if rows else -1
 
@@ -146,7 +146,7 @@ class Symbols:
         return self.generation == manifest.generation and manifest.files() == outlined
 
     def update(self, manifest: Manifest, progress: Progress) -> None:
-        """Brings the tables up to what the manifest holds, in one transaction."""
+        """Bring the tables up to date with the manifest, in one transaction."""
         wanted = manifest.files()
         known = {(root, path): key for root, path, key in self._rows(_HASHES)}
         gone = [key for key in known if key not in wanted]
@@ -241,7 +241,7 @@ class Symbols:
 
 
 def open_symbols(path: Path, manifest: Manifest) -> Symbols:
-    """The tables of what the manifest holds; in memory where they would have to be written and may not be."""
+    """Open the manifest's tables; in memory if they must be written but the folder is not writable."""
     quiet = Progress(quiet=True)
     if writable(path.parent):
         found = Symbols(path)
@@ -263,7 +263,7 @@ def open_symbols(path: Path, manifest: Manifest) -> Symbols:
 
 
 def lines_of(chunks: Sequence[Chunk]) -> list[str]:
-    """The lines of a file, from its chunks in order, which hold every line that is not blank once, or in parts."""
+    """Lines of a file, from its chunks in order; they hold every non-blank line once, or in parts."""
     lines = [""] * max((chunk.end for chunk in chunks), default=0)
     for before, chunk in zip([None, *chunks], chunks, strict=False):
         if before is not None and before.start == chunk.start:

@@ -30,7 +30,7 @@ MOST_LINKS = 200
 MOST_LINES = 400
 MOST_CHARACTERS = 40_000
 MOST_NAME = 1000
-"""Characters of a path, a symbol or a filter, where others ask."""
+"""Longest path, symbol or filter in a request, in characters."""
 _PLACE = re.compile(r"(?P<path>.*?)(?::(?P<start>\d{1,9})(?:-(?P<end>\d{1,9})?)?)?", re.DOTALL)
 _MOST_DOC = 400
 _NEAR = 5
@@ -54,15 +54,15 @@ class Tools:
         self._listed: tuple[object, list[Symbol]] = (None, [])
 
     def search(self, query: str, k: int = 10, filters: Filters | None = None) -> dict[str, Any]:
-        """What `explain` finds, as a document: `{"query", "hits"}`, and `"warnings"` of idle filters."""
+        """The hits of `explain` as a document: `{"query", "hits"}`, and `"warnings"` of filters without effect."""
         return self.explain(query, k, filters).document(query)
 
     def hits(self, query: str, k: int = 10, filters: Filters | None = None) -> list[Hit]:
-        """The hits that `explain` finds."""
+        """Return the hits of `explain`."""
         return self.explain(query, k, filters).hits
 
     def explain(self, query: str, k: int = 10, filters: Filters | None = None) -> Explanation:
-        """The best hits for words, code or a name, at most 50, and how they came about.
+        """Find the best hits for words, code or a name, at most 50, and how they were found.
 
         Raises:
             UsageError: the query is blank, k is less than 1, or nothing passes the filters.
@@ -167,7 +167,7 @@ class Tools:
         return found[0]
 
     def _named(self, written: str, path: str = "") -> list[Symbol]:
-        """Definitions of the name as someone writes it, those of the likeliest reading."""
+        """Definitions of a name as written in a query, those of its likeliest spelling."""
         for name in spellings(written):
             named = [one for one in self.index.symbols.named(own_name(name)) if not path or one.path == path]
             for fits in (_is, _ends, _in_module, _folded):
@@ -230,7 +230,7 @@ class Tools:
         wanted = min(len(lines) if end is None else end, len(lines))
         stop = wanted if most_lines is None else _fitting(lines, start, wanted, most_lines)
         text = "\n".join(lines[start - 1 : stop])
-        cut = most_lines is not None and len(text) > MOST_CHARACTERS  # one line that is longer
+        cut = most_lines is not None and len(text) > MOST_CHARACTERS  # a single longer line
         return {
             "path": name,
             "start": start,
@@ -307,7 +307,7 @@ def split_place(written: str) -> tuple[str, int, int | None]:
 
 
 def _split_file(written: str, known: Collection[str]) -> tuple[str, str]:
-    """A file and a name in it, from "PATH:NAME"; the file is "" where colons stand in pairs only, as in A::b."""
+    """Split "PATH:NAME" into a file and a name; the file is "" if colons occur only in pairs, as in A::b."""
     at = next((at for at, mark in enumerate(written) if mark == ":" and written[:at] in known), -1)
     if at < 0:
         at = written.replace("::", "  ").find(":")

@@ -33,20 +33,20 @@ def current_view(folder: Path, manifest: Manifest, settings: ChromaSettings) -> 
 
 def _let_chroma_answer(view: View, folder: Path, manifest: Manifest, settings: ChromaSettings) -> None:
     place = _place(folder, manifest, settings)
-    # Embedded, Chroma writes beside its files; where nothing may be written every vector is multiplied.
+    # Embedded Chroma writes beside its files. In a read-only folder, search compares every vector instead.
     embedded = len(view.rows) >= settings.exact_below and writable(folder) and chroma.held(place.folder)
     if settings.mode == "server" or embedded:
         view.answer_through(ChromaView(place))
 
 
 def write_view(folder: Path, manifest: Manifest, progress: Progress, last: View | None = None) -> None:
-    """Writes the view of the manifest's generation; the caller holds the lock.
+    """Write the view of the manifest's generation; the caller holds the lock.
 
     Args:
-        folder: of the index.
-        manifest: the truth.
-        progress: where the bar goes.
-        last: a view to start from, else the last one here.
+        folder: folder of the index.
+        manifest: source of the view.
+        progress: shows the progress bar.
+        last: a view to start from; by default the last one in the folder.
     """
     name = f"view-{manifest.get('generation', 0)}"
     before = manifest.get("view")
@@ -59,7 +59,7 @@ def write_view(folder: Path, manifest: Manifest, progress: Progress, last: View 
 
 
 def delete_old_views(folder: Path, manifest: Manifest) -> None:
-    """Deletes all views but the current one; who has one open goes on reading it."""
+    """Delete all views but the current one; processes that have one open can still read it."""
     _delete(other for other in folder.glob("view-*") if other.name != manifest.get("view"))
 
 

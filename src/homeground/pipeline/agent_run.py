@@ -1,7 +1,7 @@
-"""`homeground rl run`: an agent of one's own, measured on held-out tasks, trained with GRPO, measured again.
+"""`homeground rl run`: measure a user's agent on held-out tasks, train it with GRPO, and measure it again.
 
-Every rollout, also of the two evaluations, goes through the Agent Lightning gateway. The reward is computed here, from
-the task and the agent's answer, wherever the agent ran; or an agent in a process posts its own.
+Every rollout, including those of the two evaluations, goes through the Agent Lightning gateway. The reward is computed
+in this process from the task and the agent's answer, unless an agent in a process of its own posts it.
 """
 
 from __future__ import annotations

@@ -27,13 +27,13 @@ _OPTIONS = {
 
 @dataclass(frozen=True)
 class OwnAgent:
-    """What a recipe's `agent` section comes to.
+    """Code, tasks and traces that a recipe's `agent` section names.
 
     Attributes:
-        run: the agent's function, for one that runs inline; None in a process.
-        reward: of (task, answer); None where the agent posts its own.
-        train, heldout: tasks; of look-up tasks those that are made already, else none yet.
-        experts: traces of the tasks, if the recipe names any; read when the tasks are there.
+        run: the function of an inline agent; None for an agent in a process.
+        reward: function of (task, answer); None if the agent posts its own reward.
+        train, heldout: tasks; look-up tasks that have not been made yet are absent.
+        experts: traces of the tasks, if the recipe names any; read when the tasks are known.
     """
 
     run: Callable[..., Awaitable[Any]] | None

@@ -213,7 +213,7 @@ def rendered_work(recipe: Recipe, examples: Sequence[Example]) -> Work:
 
 
 def tokenizer_of(recipe: Recipe) -> PreTrainedTokenizerBase:
-    """The tokenizer of the recipe's model, without its weights."""
+    """Load the tokenizer of the recipe's model, without its weights."""
     from homeground.base.model_files import read_tokenizer
     from homeground.base.weights import resolve_model
 
@@ -221,7 +221,7 @@ def tokenizer_of(recipe: Recipe) -> PreTrainedTokenizerBase:
 
 
 def tokenizer_here(recipe: Recipe) -> PreTrainedTokenizerBase | None:
-    """The same as far as nothing must be fetched; None where the hub's model is not on this machine."""
+    """Load the tokenizer without a download; None if a hub model is not on this machine."""
     from huggingface_hub import try_to_load_from_cache
     from transformers import AutoTokenizer
 
@@ -234,7 +234,7 @@ def tokenizer_here(recipe: Recipe) -> PreTrainedTokenizerBase | None:
 
 
 def config_of(recipe: Recipe) -> PretrainedConfig:
-    """The model's configuration.
+    """Read the model's configuration.
 
     Raises:
         HomegroundError: there is no such model, or it cannot be read.

@@ -97,7 +97,7 @@ class Serving:
         self._open.close()
 
     def search(self, query: str, k: int) -> list[Hit]:
-        """The hits that `explain` finds."""
+        """Return the hits of `explain`."""
         return self.explain(query, k).hits
 
     def explain(self, query: str, k: int, filters: Filters | None = None) -> Explanation:

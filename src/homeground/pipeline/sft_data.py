@@ -121,13 +121,13 @@ def sft_data(
     strict: bool = False,
     tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> SftData:
-    """What the recipe's `data` section comes to.
+    """Read the data of the recipe's `data` section.
 
     Args:
-        section: of the recipe; names at least one source.
-        progress: gets a line for each source.
-        tokenizer: rows that its chat template refuses are rejected; none are without it.
-        seed: of what is drawn and of the order.
+        section: the section; names at least one source.
+        progress: shows a line for each source.
+        tokenizer: rows that its chat template refuses are rejected; None skips this check.
+        seed: seed of the sampling and of the order.
         tasks: held-out tasks of the run: their questions must not be trained on.
         strict: a rejected row is an error.
 
@@ -207,7 +207,7 @@ def _read(
 def _renderable(
     examples: list[Example], data: SftData, strict: bool, tokenizer: PreTrainedTokenizerBase | None
 ) -> list[Example]:
-    """The examples that the chat template takes; the others are rejected."""
+    """Examples that the chat template accepts; the others are rejected."""
     if tokenizer is None:
         return examples
     taken: list[Example] = []

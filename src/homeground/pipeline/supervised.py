@@ -57,17 +57,17 @@ def train_sft(
     quiet: bool = False,
     seed: int = 0,
 ) -> SftRun:
-    """Fine-tune a policy's adapter on what assistants say in some rows.
+    """Fine-tune a policy's adapter on the assistants' messages of training rows.
 
     Args:
         policy: from :meth:`Policy.load`; its adapter is trained in place.
-        rows: of any format that `homeground sft --data` reads: ``{"prompt", "completion"}``, ``{"messages"}``, ...
-        heldout: rows that are never trained on; the adapter that is left is that of the step with their lowest loss.
-        config: how; the defaults of :class:`~homeground.training.config.SftConfig` without it.
-        folder: where the run is kept; by default the next free ``.homeground/runs/sft-N``.
-        resume: go on from the folder's newest checkpoint.
+        rows: rows in any format that `homeground sft --data` reads: ``{"prompt", "completion"}``, ``{"messages"}``, ...
+        heldout: rows that are never trained on; the final adapter is that of the step with their lowest loss.
+        config: training settings; by default those of :class:`~homeground.training.config.SftConfig`.
+        folder: folder of the run; by default the next free ``.homeground/runs/sft-N``.
+        resume: continue from the folder's newest checkpoint.
         quiet: print nothing.
-        seed: of the rows' order.
+        seed: seed of the rows' order.
 
     Raises:
         UsageError: no rows, or a folder that holds another run.

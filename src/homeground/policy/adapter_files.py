@@ -1,7 +1,7 @@
-"""A LoRA adapter's files, ours or anybody's: checked, and put onto a model.
+"""Check a LoRA adapter's files, from any source, and load them onto a model.
 
-PEFT reads several of an adapter's settings as regular expressions and matches them against every module's name in
-exponential time. Here RE2 matches them, in linear time, and PEFT is given the names that it found.
+PEFT reads several of an adapter's settings as regular expressions and matches them against every module's name, which
+can take exponential time. Here RE2 matches them in linear time, and PEFT gets the matching names.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _CONVERT = (
     "save_file({k: v.contiguous() for k, v in torch.load('adapter_model.bin', map_location='cpu', "
     f"weights_only=True).items()}}, '{TENSORS}')\""
 )
-# A name or the end of one, which takes linear time in any engine.
+# A name or the end of one, which any engine matches in linear time.
 _PLAIN = re.compile(r"\^?[\w.\-]*\$?")
 
 
 def read_adapter(folder: Path, model: nn.Module) -> LoraConfig:
-    """The settings of an adapter whose files are whole, with every pattern in them made to names of a model's modules.
+    """Read an adapter's settings after checking its files; every pattern is resolved to names of a model's modules.
 
     Raises:
-        HomegroundError: a file is missing or broken, it is no LoRA adapter, its ranks are not those of its tensors, a
-            value is not finite, or a pattern matches nothing or is none that RE2 knows.
+        HomegroundError: a file is missing or broken, it is not a LoRA adapter, its ranks are not those of its tensors,
+            a value is not finite, or a pattern matches nothing or is not supported by RE2.
     """
     file = folder / CONFIG
     if not file.is_file():
@@ -74,17 +74,17 @@ def read_adapter(folder: Path, model: nn.Module) -> LoraConfig:
 
 
 def with_adapter(base: PreTrainedModel, folder: Path, config: LoraConfig, *, trainable: bool) -> PeftModel:
-    """A model with an adapter of :func:`read_adapter`.
+    """Load an adapter of :func:`read_adapter` onto a model.
 
     Args:
-        trainable: to be trained on, in memory of its own; else its tensors are taken as they are.
+        trainable: copy the tensors, so that they can be trained; otherwise they are used in place.
 
     Raises:
-        HomegroundError: it is another model's.
+        HomegroundError: the adapter belongs to another model.
     """
     try:
         with warnings.catch_warnings():
-            # PEFT asks transformers a question under its old name, and warns of tied embeddings.
+            # PEFT calls transformers by a deprecated name, and warns of tied embeddings.
             warnings.simplefilter("ignore")
             peft = PeftModel.from_pretrained(
                 base,
@@ -104,7 +104,7 @@ def with_adapter(base: PreTrainedModel, folder: Path, config: LoraConfig, *, tra
 
 
 def check_whole(peft: PeftModel, folder: Path) -> None:
-    """PEFT only warns when a base has more or fewer layers than the adapter, and goes on with what is left.
+    """Check that the adapter has exactly the base's tensors. PEFT only warns of a mismatch and ignores the rest.
 
     Raises:
         HomegroundError: tensors are missing or left over.
@@ -117,7 +117,7 @@ def check_whole(peft: PeftModel, folder: Path) -> None:
 
 
 def does_not_fit(why: str, folder: Path) -> HomegroundError:
-    """An adapter of another base."""
+    """Error for an adapter of another base."""
     return HomegroundError(
         f"the adapter does not fit this base model: {why}",
         where=str(folder),

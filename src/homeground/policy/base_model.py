@@ -35,16 +35,16 @@ def load_base(
     dtype: torch.dtype,
     device: str = "cpu",
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A causal language model, which :func:`homeground.policy.probe.prepare` lets attend to forests, and its tokenizer.
+    """Load a causal language model, prepared for forests by :func:`homeground.policy.probe.prepare`, and its tokenizer.
 
     Args:
-        folder: of the model.
+        folder: folder of the model.
         quantization, double_quant, blocksize: see :mod:`homeground.policy.quantize`.
-        dtype: what it computes in, and what is not quantized is stored in.
-        device: where it lies.
+        dtype: dtype of computation, and of parameters that are not quantized.
+        device: device of the model.
 
     Raises:
-        UsageError: a blocksize that cannot be.
+        UsageError: an impossible blocksize.
         HomegroundError: the model cannot be read, or has a weight that is not finite.
     """
     packing = quantization_config(quantization, dtype, double_quant=double_quant, blocksize=blocksize)
@@ -60,7 +60,7 @@ def load_base(
             config=config,
             dtype=dtype,
             quantization_config=packing,
-            # A model of any kind knows it; the probe then finds out whether forest attention is heeded.
+            # Every architecture supports it; the probe then tests whether forest attention works.
             attn_implementation="eager",
             use_safetensors=True,
             device_map={"": device},

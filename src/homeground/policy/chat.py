@@ -1,18 +1,18 @@
-"""The one renderer of conversations: messages to token ids, and which of them are trained.
+"""The one renderer of conversations: messages to token ids and the indices of the trained tokens.
 
-A conversation is tokenized piece by piece, cut where the assistant begins and ends to write, because
-that is where sampling cuts it: the context of turn n+1 is the ids of turn n, the ids that were *sampled*
-there, and the ids of what the template adds. Text is never encoded across that border, so a trained
-example and a sampled trajectory have the same ids.
+A conversation is tokenized in pieces that are split where the assistant's message begins and ends, as in sampling:
+the context of turn n+1 is the ids of turn n, the ids that were *sampled* there, and the ids of the text that the
+template adds. Text is never encoded across these borders, so a trained example and a sampled trajectory have the
+same ids.
 
 Template marks inside message contents ("<|im_end|>" in an indexed file) are text, not structure: they are
 broken up before rendering, so that a document cannot end a turn or open one.
 
-What an assistant writes is read off the template: the text of the conversation with its message less the text that
-opens its turn. So tool calls, a trimmed content or a block of thoughts, be it empty, are trained as the template has
-them, whether or not it marks generated text. What a template leaves out is an error, never left out in silence.
+The assistant's text is derived from the template: the text of the conversation with the message, minus the text that
+opens the turn. So tool calls, trimmed content or a block of thoughts, even an empty one, are trained as the template
+renders them, whether or not it marks generated text. Content that a template omits is an error, never dropped silently.
 
-Begin marks: a conversation has those that its template writes; a plain text has what the tokenizer puts before one.
+Begin marks: a conversation has those that its template writes; a plain text has those that the tokenizer adds.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ type Tools = Sequence[dict[str, Any]]
 
 
 class ConversationError(HomegroundError):
-    """One conversation that the chat template cannot show as it is, or of which nothing is trained."""
+    """A conversation that the chat template cannot render faithfully, or that has no trained token."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Rendered:
 def prompt_text(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, open_turn: bool = True, tools: Tools = ()
 ) -> str:
-    """The template's text of ``messages``; with ``open_turn`` it ends where the assistant starts to write.
+    """The template's text of ``messages``; with ``open_turn`` it ends where the assistant's text begins.
 
     Raises:
         HomegroundError: the tokenizer has no chat template.
@@ -95,9 +95,9 @@ def _applied(tokenizer: PreTrainedTokenizerBase, safe: list[Message], native: To
 def render(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, tools: Tools = (), only_last: bool = False
 ) -> Rendered:
-    """Token ids of a finished conversation and the assistant's share of them.
+    """Token ids of a finished conversation and the indices of the assistant's tokens.
 
-    Weights change what is trained, never the ids. An answer before the first question answers nothing: it is context.
+    Weights change which tokens are trained, never the ids. An answer before the first question is context.
 
     Args:
         tokenizer: with a chat template.
@@ -183,13 +183,13 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 def opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """What this tokenizer puts before a plain text: most often nothing or one begin mark."""
+    """Ids that the tokenizer adds before a plain text: usually none or one begin mark."""
     bare, whole = encode(tokenizer, "a"), list(tokenizer("a")["input_ids"])
     return next((whole[:i] for i in range(len(whole)) if whole[i : i + len(bare)] == bare), [])
 
 
 def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Ids of a plain text that begins as the tokenizer begins one, once: the text may have written the mark itself."""
+    """Ids of a plain text with the tokenizer's begin mark exactly once: the text may already have it."""
     ids, begin = encode(tokenizer, text), opening(tokenizer)
     return ids if ids[: len(begin)] == begin else [*begin, *ids]
 
@@ -259,12 +259,12 @@ _THINK, _THOUGHT = "<think>", "</think>"
 
 
 def thoughts_of(message: Mapping[str, Any]) -> str:
-    """What the assistant thought before it answered, under whichever name a message has it."""
+    """The assistant's thoughts before its answer, from whichever field the message has."""
     return next((str(message[name]) for name in THOUGHTS if message.get(name)), "")
 
 
 def _placed(tokenizer: PreTrainedTokenizerBase, message: Message) -> Message:
-    """The message with its thoughts where the template looks for them."""
+    """Move the message's thoughts to the place where the template reads them."""
     thoughts = thoughts_of(message)
     if not thoughts:
         return message
@@ -279,7 +279,7 @@ def _placed(tokenizer: PreTrainedTokenizerBase, message: Message) -> Message:
 
 @functools.lru_cache(maxsize=16)
 def _place_of_thoughts(tokenizer: PreTrainedTokenizerBase, template: str) -> str | None:
-    """The name under which the template shows thoughts; ``_INLINE`` when it knows their marks alone, else None."""
+    """Field from which the template renders thoughts; ``_INLINE`` if it only handles their marks, else None."""
     for name in THOUGHTS:
         answer = {"role": "assistant", "content": "1", name: _PROBE}
         try:
@@ -292,7 +292,7 @@ def _place_of_thoughts(tokenizer: PreTrainedTokenizerBase, template: str) -> str
 
 
 def _shows(text: str, content: str) -> bool:
-    """Whether a text has a content, perhaps with other space around the thoughts in it."""
+    """Test whether a text contains a message's content; the space around its thoughts may differ."""
     thoughts, mark, answer = content.rpartition(_THOUGHT)
     parts = (thoughts.replace(_THINK, "", 1).strip(), answer.strip())
     return content.strip() in text or (bool(mark) and all(part in text for part in parts))
@@ -318,7 +318,7 @@ def _written(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], op
             raise _left_out(tokenizer, "the text beside a call", "leave it out, or train the call in a row of its own")
     elif rest and not _shows(written, content):
         written = content
-    # A block of thoughts that the template closes, or writes empty, before those that stand in the content.
+    # A block of thoughts that the template closes, or writes empty, before the thoughts in the content.
     closed = opened.rstrip().endswith(_THOUGHT) or written.count(_THINK) > content.count(_THINK)
     if not context and ((closed and _THOUGHT in content) or thoughts.strip() not in written):
         raise _left_out(tokenizer, "the thoughts of an answer", "use a model that was made to think, or leave them out")
@@ -326,7 +326,7 @@ def _written(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], op
 
 
 def _continuing(tokenizer: PreTrainedTokenizerBase, opened: str, content: str) -> str:
-    """The content as it goes on from a prompt that the template does not repeat before it."""
+    """The part of the content that continues a prompt, without the text that the prompt already holds."""
     if not opened.rstrip().endswith(_THINK):
         return content
     if not content.lstrip().startswith(_THINK):
@@ -347,17 +347,17 @@ def _left_out(tokenizer: PreTrainedTokenizerBase, what: str, hint: str) -> Conve
 
 
 def _behind(tokenizer: PreTrainedTokenizerBase, history: Sequence[Message], before: str, now: str) -> str | None:
-    """What a longer prompt adds behind the end token of the last assistant message of ``history``.
+    """Text that a longer prompt adds after the end token of the last assistant message of ``history``.
 
-    A template may show an earlier turn otherwise than when it was the last (trimmed, without its thoughts or the mark
-    that opened them); what was written there keeps its ids.
+    A template may render an earlier turn differently than when it was the last (trimmed, without its thoughts or their
+    opening mark); the sampled text there keeps its ids.
 
     Args:
         before: the prompt of that turn.
         now: the longer prompt.
 
     Returns:
-        None when the longer prompt does not go on from there.
+        None if the longer prompt does not continue from there.
     """
     if before.rstrip().endswith(_THINK):
         before = before.rpartition(_THINK)[0]

@@ -30,7 +30,7 @@ def regime(config: PretrainedConfig, length: int) -> int:
 
 
 def longest_path(config: PretrainedConfig) -> int:
-    """Tokens that the model's positions reach; 2^30 where its configuration names no limit (ALiBi)."""
+    """Longest path, in tokens, that the model's positions support; 2^30 if its configuration has no limit (ALiBi)."""
     text: Any = config.get_text_config(decoder=True)
     names = ("max_position_embeddings", "max_seq_len")
     return next((int(limit) for name in names if (limit := getattr(text, name, None))), 1 << 30)

@@ -116,10 +116,10 @@ def convert(folder: Path, begun: Start) -> None:
 
 
 def split(folder: Path, init: Init, config: LoraConfig) -> tuple[dict[str, Tensor], Start]:
-    """What :func:`convert` put together: the adapter's tensors, and where it had started.
+    """Invert :func:`convert`: return the adapter's tensors and its start.
 
     Args:
-        config: of the folder; becomes that of the tensors.
+        config: settings of the folder's adapter; changed in place to those of the returned tensors.
     """
     _resize(config, 0.5)
     config.inference_mode = False

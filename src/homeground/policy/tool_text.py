@@ -14,7 +14,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 THOUGHTS = ("reasoning_content", "thinking", "reasoning")
-"""Names under which an assistant's message has what it thought before it answered."""
+"""Fields of an assistant's message that may hold its thoughts before the answer."""
 CALL, CALL_END = "<tool_call>", "</tool_call>"
 RESULT, RESULT_END = "<tool_response>", "</tool_response>"
 _OFFER = """You may call functions to help with the user's request. Their signatures are:

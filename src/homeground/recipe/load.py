@@ -90,7 +90,7 @@ def _explain(error: ValidationError, source: str, lines: dict[Key, Written], giv
     for problem in every:
         key = _known_part(problem["loc"], lines, given)
         if problem["type"] == "too_short" and any(other["loc"][: len(key)] == key != other["loc"] for other in every):
-            continue  # its items are wrong, and none of them counts
+            continue  # its items are wrong, so none of them is used
         place = _place(key, source, lines, given)
         if problem["type"] == "extra_forbidden":
             text, hint = _unknown_key(key)
@@ -139,7 +139,7 @@ def _unknown_key(key: Key) -> tuple[str, str]:
 
 
 def _renamed(section: type[BaseModel]) -> dict[str, str]:
-    """Former names of a section's keys, with the present one."""
+    """Former names of a section's keys, each with its present name."""
     aliases = {name: field.validation_alias for name, field in section.model_fields.items()}
     return {
         str(former): name

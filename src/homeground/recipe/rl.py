@@ -20,7 +20,7 @@ class LuffySection(LuffyConfig):
 class RlSection(GrpoConfig):
     """Reinforcement learning with group-relative advantages."""
 
-    # A recipe can only name them.
+    # A recipe can only give names, not functions.
     objective: Annotated[Loss, LAX] = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
         default=Loss.GRPO,
         validation_alias=AliasChoices("objective", "loss"),

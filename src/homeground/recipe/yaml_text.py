@@ -1,7 +1,7 @@
-"""The YAML of a recipe: its values, the line and the text of each, and errors that say what to quote.
+"""Parse a recipe's YAML: its values, the line and text of each, and errors that name the value to quote.
 
-YAML reads `007`, `no` and `2024-01-01` as something else than text, `*.lock` and `!tests/` as signs of its own. Where a
-recipe means text, the error names the key and says to quote it.
+YAML reads `007`, `no` and `2024-01-01` as other types than text, and `*.lock` and `!tests/` as syntax. Where a recipe
+needs text, the error names the key, and its hint is to quote the value.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ _KINDS = frozenset(_TAG + kind for kind in ("str", "int", "float", "bool", "null
 _ALIAS = "while scanning an alias"
 _SIGNS = ("while scanning an alias", "while scanning an anchor", "while scanning a tag", "while parsing a tag",
           "while scanning a directive", "while scanning for the next token")  # fmt: skip
-"""Where the scanner is when a value begins with a sign of YAML, such as `*.lock`."""
+"""Error contexts of the scanner when a value begins with a YAML indicator, such as `*.lock`."""
 _SIGN_NAMES = {"*": "an alias", "&": "an anchor", "!": "a tag", "%": "a directive", "@": "a sign of its own",
                "`": "a sign of its own"}  # fmt: skip
-_MOST_BITS = 1024  # of a number; the largest float has as many
+_MOST_BITS = 1024  # of a number; the largest float has this many
 _MOST_SHOWN = 60  # characters of a value in a message
 
 type Key = tuple[str | int, ...]
 type Written = tuple[int, str | None]
-"""The line of a key, and its value as the file says it where that is plain and not quoted."""
+"""Line of a key, and its value as written in the file if that is a plain scalar without quotes."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with the plain values of a recipe: text, numbers, true and false, null, dates (which no key takes).
+    """YAML loader for a recipe's plain values: text, numbers, true and false, null, dates (which no key accepts).
 
-    Floats are those people write (plain YAML 1.1 reads `5e-4` as text), and `1:30` is no number. There are no aliases,
-    which can make a small file endless, no merged keys, and no tags but those of plain values.
+    Floats may be written as `5e-4` (text in plain YAML 1.1), and `1:30` is not a number. Aliases, which can expand a
+    small file without bound, merged keys, and tags other than those of plain values are refused.
     """
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -50,7 +50,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what any reader of YAML takes for something else than text, this one included."""
+    """YAML dumper that quotes every text that any YAML parser reads as another type."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -67,15 +67,15 @@ for _kind, _pattern in {
 
 
 def dump(document: object) -> str:
-    """YAML that `parse` reads back to an equal document."""
+    """Dump a document as YAML that `parse` reads back to an equal one."""
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def parse(text: str, source: str) -> tuple[dict[str, Any], dict[Key, Written]]:
-    """The values of a recipe's text, and where each stands.
+    """Parse a recipe's text into its values and the place of each.
 
     Raises:
-        RecipeError: it is no YAML, or holds what a recipe may not. `where` is `SOURCE:LINE`.
+        RecipeError: it is not YAML, or holds YAML that a recipe may not use. `where` is `SOURCE:LINE`.
     """
     try:
         loader = _Loader(text)
@@ -119,7 +119,7 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str, source: str) -> Recipe
 
 
 def _key_of_line(lines: list[str], number: int) -> str:
-    """The key that a line belongs to, by its indentation: the file as a whole could not be read."""
+    """Find a line's key by its indentation, for a file that could not be parsed."""
     found: list[str] = []
     limit = 1 << 30
     for line in reversed(lines[: number + 1]):
@@ -129,12 +129,12 @@ def _key_of_line(lines: list[str], number: int) -> str:
             found.insert(0, match[2])
             limit = len(match[1])
         elif not found and line.lstrip().startswith("-") and item:
-            limit = min(limit, item.end() + 1)  # a list may stand as far in as its key
+            limit = min(limit, item.end() + 1)  # a list may have the indentation of its key
     return ".".join(found) or "?"
 
 
 def _key_lines(loader: _Loader, node: yaml.Node | None, key: Key, source: str) -> Iterator[tuple[Key, Written]]:
-    """The 1-based line on which each key (or list item) of the file stands, and what is written there."""
+    """1-based line of each key (or list item) of the file, and its value as written there."""
     if node is not None:
         _check(loader, node, key, f"{source}:{node.start_mark.line + 1}")
     if isinstance(node, yaml.MappingNode):
@@ -174,7 +174,7 @@ def _plain(node: yaml.Node) -> str | None:
 
 
 def _check(loader: _Loader, node: yaml.Node, key: Key, where: str) -> None:
-    """Refuse values that YAML reads as something else than what stands there."""
+    """Refuse values that YAML reads differently from their text."""
     written = short(str(node.value)) if isinstance(node, yaml.ScalarNode) else ""
     if node.tag not in _KINDS:
         tag = node.tag.replace(_TAG, "!!")
@@ -203,17 +203,17 @@ def _check(loader: _Loader, node: yaml.Node, key: Key, where: str) -> None:
 
 
 def shown(value: object) -> str:
-    """A value in Python's words; Python itself refuses to write out a number of thousands of digits."""
+    """Representation of a value; Python itself refuses to print a number of thousands of digits."""
     if isinstance(value, int) and value.bit_length() > _MOST_BITS:
         return f"a number of {value.bit_length()} bits"
     return repr(value)
 
 
 def short(text: str) -> str:
-    """A value as messages show it, which may be of any length."""
+    """Representation of a value of any length, shortened for messages."""
     return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN // 2]}... ({len(text)} characters)"
 
 
 def dotted(key: Key) -> str:
-    """`section.key`, as messages name it."""
+    """`section.key`, as used in messages."""
     return ".".join(str(part) for part in key)

@@ -38,16 +38,16 @@ class ServiceLostError(HomegroundError):
 
 
 class Child:
-    """One program with its folder.
+    """A child process with its folder.
 
     Args:
         kind: "gateway" or "controller"; in the folder's name and in messages.
         program: looked up beside the running Python, then on the PATH.
         config_name: of the program's Hydra configuration.
-        config: what differs from its defaults.
-        ready: a line that it prints when it is ready; its first group is what :meth:`start` returns.
-        environment: of the process; None is this process's own.
-        supervised: on Linux whatever it has started ends with it (:mod:`homeground.base.supervise`).
+        config: settings that differ from its defaults.
+        ready: pattern of the line that it prints when it is ready; :meth:`start` returns its first group.
+        environment: environment of the process; None is this process's own.
+        supervised: on Linux all its descendants end with it (:mod:`homeground.base.supervise`).
     """
 
     def __init__(
@@ -125,12 +125,12 @@ class Child:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def left_running(self) -> list[psutil.Process]:
-        """What a supervised process has started, or orphaned, and still runs; the program itself not."""
+        """Running descendants of a supervised program, orphans included, without the program itself."""
         if not self._supervised or self._process is None:
             return []
         try:
             supervisor = psutil.Process(self._process.pid)
-            # Orphans are its children too, but younger ones than the program.
+            # Orphans are the supervisor's children too, but younger than the program.
             program = min(supervisor.children(), key=psutil.Process.create_time, default=None)
             return [process for process in supervisor.children(recursive=True) if process != program]
         except psutil.NoSuchProcess:

@@ -33,16 +33,15 @@ REMEMBERED_TURNS = 4096
 DEFAULT_MAX_TOKENS = 256
 MOST_CHOICES = 128
 MOST_OF_A_TOKEN = 128
-"""Characters of a token at most: of spaces, in the vocabularies of families."""
-# What says who asks, how to file it and how fast to be, and the gateway's wish for something that only mixtures of
-# experts have.
+"""Longest token, in characters: runs of spaces in the families' vocabularies."""
+# Parameters about the caller, storage and priority, and one of the gateway that only mixture-of-experts models have.
 WITHOUT_EFFECT = {
     "user", "metadata", "store", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
     "prompt_cache_options", "prediction", "service_tier", "cache_salt", "request_id", "priority", "rid",
     "return_routed_experts",
 }  # fmt: skip
-# Other values than null, false, 0 and empty ones that ask for what happens anyway, of OpenAI's parameters and of those
-# that vLLM, llama.cpp and their clients add.
+# Values besides null, false, 0 and empty ones that request the default behaviour, for OpenAI's parameters and those of
+# vLLM, llama.cpp and their clients.
 NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "repetition_penalty": (1,), "repeat_penalty": (1,), "length_penalty": (1,), "typical_p": (1,), "tfs_z": (1,),
     "best_of": (1,), "modalities": (["text"],), "function_call": ("auto", "none"), "verbosity": ("medium",),
@@ -50,7 +49,7 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "add_generation_prompt": (True,), "include_reasoning": (True,), "detokenize": (True,), "cache_prompt": (True,),
     "truncation": (True,), "normalize": (True,), "normalized": (True,), "truncate_prompt_tokens": (-1,),
 }  # fmt: skip
-# An empty object asks for the default search.
+# An empty object requests the default search.
 NEVER_NEUTRAL = {"web_search_options"}
 
 
@@ -60,17 +59,17 @@ class Call:
 
     Attributes:
         messages: as :mod:`homeground.rollouts.messages` makes them.
-        max_tokens: of each answer.
-        params: of the first answer; the others differ in the seed.
+        max_tokens: longest answer, in tokens.
+        params: sampling parameters of the first answer; the others differ in the seed.
         stop: strings that end an answer.
         n: how many answers.
         owner: who holds this conversation (a rollout), so that its history is built from its own sampled ids even
             when a sibling wrote the same text with other ids.
         tools: schemas of the functions that an answer may call.
-        grammar: what an answer has to follow (:mod:`homeground.rollouts.grammar`); empty is free.
-        remembered: its answers may come back as a history.
-        one_call: an answer has one call at most; further ones are left out.
-        listen: gets the number of an answer and each token of it as it is sampled, from the sampler's thread.
+        grammar: constrains the answer (:mod:`homeground.rollouts.grammar`); empty means no constraint.
+        remembered: whether its answers may return as history.
+        one_call: an answer has one call at most; further ones are dropped.
+        listen: called from the sampler's thread with an answer's number and each of its tokens as it is sampled.
     """
 
     messages: Sequence[chat.Message]
@@ -152,7 +151,7 @@ class Conversations:
             prompt: a text, or what one will be made from.
 
         Raises:
-            HomegroundError: it has more characters than any tokenizer packs into the context.
+            HomegroundError: it has more characters than any tokenizer could fit into the context.
         """
         size = len(prompt if isinstance(prompt, str) else str(prompt))
         if size > MOST_OF_A_TOKEN * self.engine.context:
@@ -192,7 +191,7 @@ class Conversations:
         for generation in generations:
             answer = self._read(call, generation, end)
             if call.remembered:
-                # Whole: a history that has fewer calls was not sampled like this, and is read as text.
+                # All calls: a history with fewer calls was not sampled like this, and is tokenized as text.
                 self._remember(call, answer)
             answers.append(replace(answer, calls=answer.calls[:1]) if call.one_call else answer)
         return answers
@@ -212,7 +211,7 @@ class Conversations:
             # Some families mark calls with special tokens.
             marked = self.tokenizer.decode(written)
             assert isinstance(marked, str)
-            # A grammar begins with the call, whatever the prompt has opened.
+            # A grammar begins with the call, even if the prompt has opened thoughts.
             thinking = not call.grammar and begun_thinking(self.tokenizer, generation.prompt_ids)
             found = find_calls(marked, {tool["function"]["name"] for tool in call.tools}, thinking=thinking)
             if found.calls:

@@ -52,7 +52,7 @@ class Engine(Protocol):
 
     @property
     def context(self) -> int:
-        """Tokens that prompt and answer may have together."""
+        """Limit on the tokens of prompt and answer together."""
         ...
 
     def submit(

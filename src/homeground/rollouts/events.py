@@ -60,10 +60,10 @@ def read_trajectory(
 
 
 def reward_of(events: Sequence[dict[str, Any]], task: Any) -> float:
-    """The last reward that was posted, as in Agent Lightning's own trainer.
+    """Last posted reward, as in Agent Lightning's own trainer.
 
     Raises:
-        RolloutFailedError: there is none, or it is no finite number.
+        RolloutFailedError: there is none, or it is not a finite number.
     """
     posted = [event["data"] for event in events if event["event_type"] == "reward"]
     if not posted:

@@ -57,10 +57,10 @@ async def _caught(work: Awaitable[Any]) -> Any:
 
 
 def checked_result(result: AgentResult, who: str, task: Any) -> AgentResult:
-    """A result whose reward and parts are numbers.
+    """Check that a result's reward and parts are finite numbers.
 
     Raises:
-        RolloutFailedError: one of them is none, or not finite.
+        RolloutFailedError: one of them is not a number, or not finite.
     """
     try:
         reward, parts = reward_number(result.reward, who, task), reward_parts(result.parts, who, task)
@@ -70,7 +70,7 @@ def checked_result(result: AgentResult, who: str, task: Any) -> AgentResult:
 
 
 def words(error: BaseException) -> str:
-    """An error on one line; one of ours says where, and needs no name."""
+    """Format an error on one line; a `HomegroundError` has its place instead of its class name."""
     if isinstance(error, HomegroundError):
         return error.message + (f" ({error.where})" if error.where else "")
     return f"{type(error).__name__}: {error}"

@@ -20,7 +20,7 @@ _TEXTS = {"text", "input_text", "output_text", "refusal"}
 
 
 def plain(message: Any) -> chat.Message:
-    """A message given as a dictionary, or as a record of our client or of OpenAI's.
+    """Convert a message from a dictionary or from a record of our client or OpenAI's.
 
     Raises:
         HomegroundError: an unknown role, content that is no text, or a malformed call.
@@ -50,7 +50,7 @@ def plain(message: Any) -> chat.Message:
         raise HomegroundError(
             "content: an assistant's message needs content or tool_calls", where=f"a message of role {role!r}"
         )
-    # Thoughts of earlier turns are shown or left out by the chat template.
+    # The chat template renders or omits the thoughts of earlier turns.
     for name in ("tool_call_id", "name", *(THOUGHTS if role == "assistant" else ())):
         if fields.get(name):
             made[name] = str(fields[name])
@@ -74,7 +74,7 @@ def _text(content: Any, role: str) -> str:
 
 
 def _part(part: Any) -> str | None:
-    """The text of a part of a message; None where it is of another kind."""
+    """Text of a part of a message; None for other types of parts."""
     kind = part.get("type") or "text" if isinstance(part, Mapping) else None
     text = part.get("refusal" if kind == "refusal" else "text") if isinstance(kind, str) and kind in _TEXTS else None
     return text if isinstance(text, str) else None
@@ -87,7 +87,7 @@ def _call(call: Any) -> dict[str, Any]:
     arguments: Any = function.get("arguments")
     if isinstance(arguments, str):
         try:
-            # As in a body: no halves of characters, no numbers or depths that nothing could read.
+            # As in a body: no lone surrogates, and no numbers or depths that parsers refuse.
             arguments = from_json(arguments.encode(), allow_inf_nan=False) if arguments.strip() else {}
         except ValueError as error:
             raise HomegroundError(

@@ -1,10 +1,10 @@
-"""The runner `process`: each rollout is a program of its own, started by Agent Lightning's local controller.
+"""The runner `process`: Agent Lightning's local controller starts a separate program for each rollout.
 
-A program ends with its rollout: the controller kills its process group when its time is over, and the kernel kills it
-when the controller is killed. On Linux whatever it has started ends with it too, in whatever session and environment:
-each program has a supervisor that its orphans become children of, and the controller has one for programs that are
-killed with theirs. Elsewhere, and where the supervisors were killed, what is left running is found by a mark in its
-environment: after each step, and when the trainer was killed by the next one that starts.
+A program ends with its rollout: the controller kills its process group at the time limit, and the kernel kills it when
+the controller is killed. On Linux its descendants end with it too, whatever their session and environment: each program
+has a supervisor that adopts its orphans, and the controller has one for programs that are killed with theirs. On other
+systems, and where the supervisors were killed, leftover processes are found by a mark in their environment: after each
+step, and, if the trainer was killed, by the next one that starts.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _FOLDER = "homeground-agents-"
 
 
 class ProcessRunner(ControlledRunner):
-    """See the module.
+    """Runs each rollout as a separate program.
 
     Args:
-        program: the agent.
-        size: programs at a time.
+        program: the agent's program.
+        size: number of programs that run at once.
 
     Attributes:
         stragglers: processes that outlived their programs' supervisors, and that were killed.
@@ -117,12 +117,12 @@ class ProcessRunner(ControlledRunner):
 
 
 def _sweep(mark: str) -> int:
-    """Kill what programs have left running, as far as it bears a mark."""
+    """Kill leftover processes that have the mark."""
     return _kill(lambda: [process for process in psutil.process_iter() if _marked(process, mark)])
 
 
 def _kill(find: Callable[[], list[psutil.Process]]) -> int:
-    """Kill processes; a fork of one may appear while we look, so look again."""
+    """Kill processes; scan again, because one may fork during the scan."""
     killed = 0
     while found := find():
         killed += len(found)

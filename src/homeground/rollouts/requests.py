@@ -44,12 +44,12 @@ class ApiError(Exception):
 
 
 def in_words(error: HomegroundError) -> str:
-    """What was wrong with a request and what to do, for a form that has one place for both."""
+    """Join an error's message and hint, for formats with one field for both."""
     return f"{error.message} ({error.hint})" if error.hint else error.message
 
 
 class Fields(BaseModel):
-    """An object of a request; null is how many clients leave a field out."""
+    """An object of a request; null counts as an absent field, because many clients send it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -65,7 +65,7 @@ class Request(Fields):
     model_config = ConfigDict(extra="allow")
 
     def check_others(self) -> None:
-        """Refuse what we do not do.
+        """Refuse unsupported parameters.
 
         Raises:
             ApiError: names it.
@@ -82,7 +82,7 @@ class StreamOptions(Fields):
 
 
 class Sampled(Request):
-    """What both kinds of completion take."""
+    """Parameters of both kinds of completion."""
 
     model: str
     max_tokens: int | None = Field(default=None, ge=1)
@@ -124,7 +124,7 @@ class Sampled(Request):
     def params(self, seed: int) -> SamplingParams:
         """How its answers are sampled."""
         temperature = self.temperature if self.temperature >= COLDEST else 0.0
-        # vLLM's -1 is off, as 0 is.
+        # In vLLM both -1 and 0 switch it off.
         top_k = max(0, min(self.top_k, MOST_TOP_K))
         return SamplingParams(temperature, self.top_p, top_k, seed, self.min_p, self.likeliest or 0)
 
@@ -143,7 +143,7 @@ class Sampled(Request):
             raise ApiError(404, message, "model_not_found", param="model")
         best_of = (self.model_extra or {}).get("best_of")
         if best_of is not None and best_of == self.n and self.model_extra:
-            # The best n of n are all of them.
+            # The best n of n answers are all of them.
             del self.model_extra["best_of"]
         self.check_others()
 

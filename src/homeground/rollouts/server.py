@@ -1,6 +1,6 @@
-"""An OpenAI-compatible model server over an engine: what agents and the Agent Lightning gateway call.
+"""An OpenAI-compatible model server over an engine, for agents and the Agent Lightning gateway.
 
-Responses carry what training needs: the prompt's ids as the model read them, the sampled ids, their
+Responses carry the data for training: the prompt's ids as the model read them, the sampled ids, their
 log-probabilities, and the version of the weights.
 
 The secret may come as a bearer token or, because the gateway forwards no headers, as the first part of the path:
@@ -248,7 +248,7 @@ class ModelServer:
         return Call([], self._limit(body, prompt), params, body.stops, body.n, remembered=False), prompt
 
     def _limit(self, body: Sampled, prompt: list[int]) -> int:
-        """Tokens of an answer; where the request names none, no more than the window has room for."""
+        """Limit on an answer's tokens; if the request has none, the free part of the context."""
         room = self.conversations[body.model].engine.context - len(prompt)
         return body.limit(max(1, min(DEFAULT_MAX_TOKENS, room)))
 
@@ -308,7 +308,7 @@ async def _explain(_: Request, error: Exception) -> JSONResponse:
 
 
 def invalid(error: RequestValidationError) -> ApiError:
-    """What is wrong with a request, by the name of the parameter."""
+    """Error for an invalid request; it names the parameter."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"][1:])
     return ApiError(400, f"{where or 'the body'}: {first['msg']}", param=where or None)

@@ -39,7 +39,7 @@ class Source(Protocol):
 
     @property
     def max_tokens(self) -> int | None:
-        """The longest response of a call, in tokens; None where nothing limits it."""
+        """Longest response of a call, in tokens; None if there is no limit."""
         ...
 
     def collect(self, tasks: Sequence[Any], group_size: int, step: int) -> list[Trajectory]:
@@ -105,7 +105,7 @@ class DirectSource:
         """See :class:`Source`.
 
         Raises:
-            HomegroundError: the reward function gave no finite number.
+            HomegroundError: the reward function did not return a finite number.
             whatever the reward function raises.
         """
         release_workers()

@@ -1,4 +1,4 @@
-"""Tool calls in what a model wrote, in the forms of the families.
+"""Parse tool calls from a model's output, in the formats of the model families.
 
 - Hermes and Qwen: ``<tool_call>{"name": ..., "arguments": {...}}</tool_call>``, as often as there are calls;
 - Mistral: ``[TOOL_CALLS]`` and a list of such objects, or ``[TOOL_CALLS]name[ARGS]{...}``, also with ``[CALL_ID]id``
@@ -6,9 +6,9 @@
 - Llama 3: ``<|python_tag|>`` or nothing before an object whose arguments are called ``parameters``, several with ``;``;
 - plain: an object, or a list of them, and nothing else.
 
-The text is read once from left to right. Where a mark is followed by JSON, the JSON decoder finds its end, so a mark
-inside an argument is part of it. Thoughts (``<think>...</think>`` and its like) and code blocks are never calls. What
-is not well formed, or names no function that was offered, stays text: an agent sees what the model wrote.
+The text is read once from left to right. If JSON follows a mark, the JSON decoder finds its end, so a mark inside an
+argument is part of the argument. Thoughts (``<think>...</think>`` and similar marks) and code blocks are never calls.
+Calls that are malformed or name an unknown function stay text, so that the agent sees the model's output.
 """
 
 from __future__ import annotations
@@ -46,12 +46,13 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class Found:
-    """What was found in a text.
+    """Result of searching a text for calls.
 
     Attributes:
         beside: the text without the calls; all of it where there is none or one is malformed.
         calls: in their order.
-        malformed: how many begin like a call and are none: truncated, no JSON, or of a function that was not offered.
+        malformed: number of spans that begin like a call but are none: truncated, not JSON, or of a function that was
+            not offered.
     """
 
     beside: str
@@ -60,13 +61,13 @@ class Found:
 
 
 def find_calls(text: str, offered: Collection[str] | None, *, thinking: bool = False) -> Found:
-    """The calls in a text, thoughts and code blocks aside.
+    """Find the calls in a text, except in thoughts and code blocks.
 
     Args:
         text: written by a model, marks included, its end token not.
-        offered: names of the functions that may be called; None where nobody knows: then any name will do between
-            marks, and an object without marks is no call.
-        thinking: whether the prompt has opened the thoughts with which the text begins.
+        offered: names of the functions that may be called. None if they are unknown: any name is then accepted between
+            marks, and an object without marks is not a call.
+        thinking: whether the text begins inside thoughts that the prompt has opened.
     """
     reader = _Reader(text, offered)
     reader.read(_after_thoughts(text, "</think>", 0) if thinking else 0)
@@ -81,12 +82,12 @@ def find_calls(text: str, offered: Collection[str] | None, *, thinking: bool = F
 
 
 def begun_thinking(tokenizer: PreTrainedTokenizerBase, prompt_ids: Sequence[int]) -> bool:
-    """Whether a prompt ends with an opened thought, as some chat templates' do."""
+    """Test whether a prompt ends inside opened thoughts, as with some chat templates."""
     return str(tokenizer.decode(list(prompt_ids[-8:]))).rstrip().endswith("<think>")
 
 
 class _Reader:
-    """Reads one text; ``starts`` and ``ends`` are where its calls stand."""
+    """Reads one text; ``starts`` and ``ends`` are the positions of its calls."""
 
     def __init__(self, text: str, offered: Collection[str] | None) -> None:
         self._text, self._offered = text, offered
@@ -99,7 +100,7 @@ class _Reader:
         self.malformed, self.seen, self._thought = 0, False, thought
 
     def read(self, place: int) -> None:
-        """Read everything from a place on that has marks."""
+        """Read all marked calls from a position on."""
         self._thought = place
         while found := _MARK.search(self._text, place):
             mark, start, place = found[0], found.start(), found.end()
@@ -108,7 +109,7 @@ class _Reader:
                 if not self.seen and not self._text[self._thought : start].strip():
                     self._thought = place
             elif mark in _THOUGHTS.values():
-                # The prompt had opened them: all before was thought.
+                # The prompt had opened the thoughts, so all text before this mark belongs to them.
                 self._forget(place)
             elif mark in _FENCES:
                 closing = self._text.find(f"\n{mark}", place) if self._begins_line(start) else start
@@ -120,7 +121,7 @@ class _Reader:
         return not self._text[self._text.rfind("\n", 0, place) + 1 : place].strip()
 
     def _marked(self, mark: str, start: int, place: int) -> int:
-        """Read what follows a mark; returns the place behind it."""
+        """Read the text after a mark; return the position to continue from."""
         objects, end = self._objects(mark, place)
         if objects is None:
             return place  # the mark is only mentioned
@@ -131,7 +132,7 @@ class _Reader:
         return end
 
     def _objects(self, mark: str, place: int) -> tuple[list[Any] | None, int]:
-        """What stands behind a mark and where that ends; None where it is no call at all, [None] a malformed one."""
+        """Read the objects after a mark and their end; None if the mark begins no call, [None] for a malformed call."""
         text, begin = self._text, _skip(self._text, place)
         if mark == _MISTRAL:
             head = _MISTRAL_HEAD.match(text, place)
@@ -154,7 +155,7 @@ class _Reader:
         return _listed(value), end
 
     def read_bare(self) -> None:
-        """Read a text that is objects and nothing else, behind its thoughts."""
+        """Read a text that consists only of objects after its thoughts."""
         begin = _skip(self._text, self._thought)
         if not self._text.startswith(("{", "["), begin):
             return
@@ -191,7 +192,7 @@ _DECODER = json.JSONDecoder(parse_constant=_no_json)
 
 
 def _value(text: str, place: int) -> tuple[Any, int]:
-    """The JSON at a place and where it ends; None where there is none."""
+    """Decode the JSON at a position and return it with its end; None if there is none."""
     try:
         return _DECODER.raw_decode(text, place)
     except (ValueError, RecursionError):
@@ -199,7 +200,7 @@ def _value(text: str, place: int) -> tuple[Any, int]:
 
 
 def _several(text: str, place: int) -> tuple[list[Any], int]:
-    """Objects with ``;`` between them."""
+    """Read objects that are separated by ``;``."""
     objects: list[Any] = []
     while True:
         value, end = _value(text, place)
@@ -227,7 +228,7 @@ def _call(found: Any, offered: Collection[str] | None) -> ToolCall | None:
     if offered is not None and name not in offered:
         return None
     try:
-        # JSON can hold halves of characters, infinities and depths that no answer can.
+        # JSON can hold lone surrogates, infinities and depths that a response cannot.
         from_json(json.dumps([name, arguments], ensure_ascii=False, allow_nan=False).encode())
     except (ValueError, RecursionError):
         return None

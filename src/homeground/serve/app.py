@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from homeground.pipeline.serving import Serving
 
 OPEN_PATHS = ("/healthz", "/", "/page/files/")
-"""That need no token: whether it lives, and the page without anything to show."""
+"""Paths that need no token: the health check, and the page's files without data."""
 
 
 def create_app(serving: Serving, token: str) -> FastAPI:

@@ -104,7 +104,7 @@ def create_mcp_server(tools: Tools) -> MCPServer[Any]:
 
 
 class _Server(MCPServer[Any]):
-    """With errors of arguments in sentences; null is an argument that is not given."""
+    """MCP server that reports argument errors as sentences; null counts as an absent argument."""
 
     async def call_tool(self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None) -> Any:
         given = {argument: value for argument, value in arguments.items() if value is not None}
@@ -132,9 +132,9 @@ def create_http_app(tools: Tools, token: str, waiting: int) -> HttpGuard:
     """The server over streamable HTTP, at `/mcp`, behind the token; the SDK checks Host and Origin.
 
     Args:
-        tools: are called.
-        token: what every request carries.
-        waiting: calls that are answered at once; further ones get 429.
+        tools: implementation of the tools.
+        token: the token that every request must carry.
+        waiting: calls that may be in progress at once; further ones get 429.
     """
 
     def refusal(path: str, _: int, message: str, __: str | None) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def explain_errors(app: FastAPI) -> None:
 
 
 def refusal(path: str, status: int, message: str, code: str | None = None) -> dict[str, Any]:
-    """The document of a refusal."""
+    """Build the document of a refusal."""
     return _document(path, ApiError(status, message, code))
 
 

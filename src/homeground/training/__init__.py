@@ -1,6 +1,6 @@
 """Training loops over the token forest: supervised fine-tuning, preferences, and GRPO with its kin.
 
-The names of `__init__.pyi` load their module when they are first used: settings (`config`) need no torch.
+The names in `__init__.pyi` are imported lazily, on first use, so that settings (`config`) need no torch.
 """
 
 import lazy_loader

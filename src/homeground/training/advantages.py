@@ -35,11 +35,11 @@ class GroupRewards:
 
 
 type AdvantageFunction = Callable[[GroupRewards], Tensor]
-"""Advantages, shape (P, G); what it says where no rollout is present is not read."""
+"""Returns advantages, shape (P, G); values at absent rollouts are ignored."""
 
 
 def advantages_of(groups: GroupRewards, advantage: Scale | AdvantageFunction) -> Tensor:
-    """Advantages, shape (P, G), by a name or by a function.
+    """Compute advantages, shape (P, G), by a named scale or a function.
 
     Raises:
         ValueError: a function's result has another shape, or is not finite where a rollout is.

@@ -62,7 +62,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         staging.rename(target)
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
-        """See Lightning; nothing but tensors and plain values is ever read.
+        """Load a checkpoint for Lightning; only tensors and plain values are ever read.
 
         Raises:
             HomegroundError: the file holds other objects, or weights that are not finite.

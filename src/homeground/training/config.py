@@ -1,4 +1,4 @@
-"""Settings of training, one class for each kind. The recipe's sections are made of them; nothing heavy is imported."""
+"""Training settings, one class for each kind of training. The recipe's sections extend them; no torch is imported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from homeground.base.config import Config
 
 
 class Optimizer(StrEnum):
-    """See :mod:`homeground.training.optimizers`; ``auto`` is paged-adamw-8bit on CUDA and adamw elsewhere."""
+    """Optimizers of :mod:`homeground.training.optimizers`; ``auto`` is paged-adamw-8bit on CUDA and adamw elsewhere."""
 
     AUTO = "auto"
     ADAMW = "adamw"
@@ -24,7 +24,7 @@ class Optimizer(StrEnum):
 
     @property
     def state_bytes(self) -> int:
-        """Bytes of a parameter's states; ``auto`` has to be resolved first."""
+        """Bytes of optimizer state for one parameter; ``auto`` must be resolved first."""
         return (1 if self in (Optimizer.LION, Optimizer.LION_8BIT) else 2) * (1 if self.endswith("8bit") else 4)
 
 
@@ -37,7 +37,7 @@ class Schedule(StrEnum):
 
 
 class Loss(StrEnum):
-    """The objectives that ship, see :mod:`homeground.training.losses`."""
+    """Built-in objectives, see :mod:`homeground.training.losses`."""
 
     GRPO = "grpo"
     DR_GRPO = "dr_grpo"
@@ -46,7 +46,7 @@ class Loss(StrEnum):
 
 
 class Kl(StrEnum):
-    """Estimators of the divergence from the reference, and through what they act.
+    """Estimators of the divergence from the reference, and how each enters the objective.
 
     K3 is the paper's expression, differentiated as written. K3_ST has its value and the gradient of K2, which is the
     gradient of the divergence itself when tokens are sampled from the policy. K1 has no useful gradient as a loss: it
@@ -79,12 +79,12 @@ class Overlong(StrEnum):
 
 
 LAX = Strict(False)
-"""Of an enum: a member, or its value as text."""
+"""Accept an enum's member, or its value as text."""
 type Function = Callable[..., Any]
 
 
 class OptimizerConfig(Config):
-    """How the adapter moves."""
+    """Settings of the optimizer that updates the adapter."""
 
     learning_rate: float = Field(default=1e-4, gt=0, description="the highest learning rate")
     optimizer: Annotated[Optimizer, LAX] = Field(

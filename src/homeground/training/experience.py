@@ -34,8 +34,8 @@ class Experience:
     """The successes of a run.
 
     Args:
-        config: see there.
-        seed: of what is drawn.
+        config: settings of the replay.
+        seed: seed of the sampling.
     """
 
     def __init__(self, config: ExgrpoConfig, seed: int) -> None:

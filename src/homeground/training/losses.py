@@ -51,8 +51,8 @@ class LossTerms:
         advantage: of the term's rollout.
         weight: share of the step's mean.
         rollout: index of the term's rollout, int64, 0 to R - 1.
-        gamma: of the policy shaping, above 0 where somebody else wrote the rollout (``sampled`` is then that writer's
-            log-probability) and 0 elsewhere; None when the policy sampled all of them, as a loss function finds it.
+        gamma: constant of the policy shaping, above 0 for off-policy rollouts (``sampled`` is then the log-probability
+            under their own sampler) and 0 elsewhere; None if the policy sampled all rollouts, as in a loss function.
         clip_low, clip_high: the ratio is clipped to [1 - clip_low, 1 + clip_high].
         importance_cap: largest weight of truncated importance sampling; 0 switches it off.
     """
@@ -108,7 +108,7 @@ class StepCounts:
         tokens: sampled tokens of the rollout.
         rollouts: of the whole step, those that the loss leaves out not counted.
         step_tokens: sampled tokens of these.
-        max_tokens: longest response allowed; None where nothing says so.
+        max_tokens: longest response allowed; None if there is no limit.
     """
 
     tokens: int
@@ -118,9 +118,9 @@ class StepCounts:
 
 
 type LossFunction = Callable[[Tensor, LossTerms], LossValue]
-"""From the policy's log-probabilities, (M,), differentiable, and the terms aligned with them."""
+"""Computes the loss from the policy's log-probabilities, (M,), differentiable, and the terms aligned with them."""
 type Normaliser = Callable[[StepCounts], float]
-"""The weight of each token of a rollout."""
+"""Computes the weight of each token of a rollout."""
 
 
 def kl_estimate(logprobs: Tensor, reference: Tensor, kind: Kl) -> Tensor:
@@ -189,7 +189,7 @@ OBJECTIVES: dict[str, tuple[LossFunction, Normaliser]] = {
 
 
 def objective_of(config: GrpoConfig) -> tuple[LossFunction, Normaliser]:
-    """Loss function and normaliser that a configuration names or holds."""
+    """Return the loss function and normaliser that a configuration names or contains."""
     return OBJECTIVES[config.objective] if isinstance(config.objective, Loss) else config.objective
 
 

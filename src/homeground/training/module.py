@@ -35,7 +35,7 @@ class PolicyModule(lightning.LightningModule):
         policy: its adapter moves.
         config: learning rate and the like.
         log_step: gets each step's metrics.
-        heldout: what the run is judged by, if anything.
+        heldout: held-out evaluation of the run, if any.
     """
 
     def __init__(

@@ -47,10 +47,10 @@ def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
 def build_optimizer(
     parameters: Sequence[nn.Parameter], config: OptimizerConfig, device: torch.device
 ) -> torch.optim.Optimizer:
-    """The optimizer that a configuration names, over the float32 adapter.
+    """Build the configured optimizer over the float32 adapter.
 
     Warns:
-        OptimizerWarning: it is to be paged, and this device pages nothing.
+        OptimizerWarning: a paged optimizer is configured, but this device does not support paging.
     """
     rate, decay = config.learning_rate, config.weight_decay
     kind = chosen(config.optimizer, device)

@@ -64,7 +64,7 @@ def train_grpo(
     quiet: bool = False,
     seed: int = 0,
 ) -> GrpoRun:
-    """Improve a policy's adapter by trying: sample groups of answers, reward them, reinforce the better ones.
+    """Train a policy's adapter with GRPO: sample groups of answers, reward them, reinforce the better ones.
 
     Args:
         policy: from :meth:`Policy.load`; its adapter is trained in place, and as it is now it is the KL's reference.
@@ -72,14 +72,14 @@ def train_grpo(
         reward: ``reward(prompt, completion) -> float``, larger is better.
         agent: in place of a reward, ``async agent(task, client) -> AgentResult``: any number of turns with an OpenAI
             client.
-        config: what is trained and how; the defaults of :class:`~homeground.training.config.GrpoConfig` without it.
+        config: training settings; by default those of :class:`~homeground.training.config.GrpoConfig`.
         max_tokens: longest answer, in tokens.
         experts: traces of a prompt that join its group, see :mod:`homeground.training.off_policy`.
-        folder: where the run is kept; by default the next free ``.homeground/runs/grpo-N``.
-        resume: go on from the folder's newest checkpoint.
+        folder: folder of the run; by default the next free ``.homeground/runs/grpo-N``.
+        resume: continue from the folder's newest checkpoint.
         deterministic: the same call gives the same bits, whatever else the machine does; slower.
         quiet: print nothing.
-        seed: of prompts' order and of every sample.
+        seed: seed of the prompts' order and of every sample.
 
     Raises:
         UsageError: neither or both of reward and agent, too few prompts, or a folder that holds another run.

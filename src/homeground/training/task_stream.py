@@ -1,8 +1,8 @@
-"""Which tasks come next: an endless stream of shuffled rounds, in which tasks without signal may come less often.
+"""Order of tasks: an endless stream of shuffled rounds, in which tasks without signal may come less often.
 
-A group whose rewards are all equal teaches nothing. With a curriculum, a task whose last n groups were such is
-taken with the chance ``max(floor, rate ** n)`` when its turn comes, else passed over; one group whose rewards differ
-sets n back to 0. So tasks that are too hard or too easy for now are still tried from time to time.
+A group whose rewards are all equal gives no signal. With a curriculum, a task whose last n groups gave none is taken
+with probability ``max(floor, rate ** n)`` when its turn comes, and skipped otherwise. One group with different rewards
+resets n to 0. So tasks that are too hard or too easy at present are still tried occasionally.
 """
 
 from __future__ import annotations

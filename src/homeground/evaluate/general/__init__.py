@@ -65,7 +65,7 @@ class GeneralOutcome:
 
 @cache
 def probe_id() -> str:
-    """A hash of the probe's content and of how it is rendered: outcomes compare only within one."""
+    """Hash of the probe's content and rendering: only outcomes with equal hashes are comparable."""
     return digest(_read("prose.txt"), _read("reasoning.jsonl"), "behind the tokenizer's begin mark")[:12]
 
 

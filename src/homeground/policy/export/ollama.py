@@ -85,10 +85,10 @@ class ChatForm:
 
 
 def chat_form(tokenizer: PreTrainedTokenizerBase) -> ChatForm:
-    """The form of a tokenizer's chat template.
+    """Derive the form of a tokenizer's chat template.
 
     Raises:
-        HomegroundError: it has none, writes a date, or does more than put texts around contents.
+        HomegroundError: it has no template, or one that writes a date or does more than enclose contents in texts.
     """
     if (found := _CHANGING.search(tokenizer.get_chat_template() if tokenizer.chat_template else "")) is not None:
         raise HomegroundError(
@@ -201,9 +201,9 @@ def _behind_common(tokenizer: PreTrainedTokenizerBase, text: str, other: str) ->
 
 
 def _go(text: str) -> str:
-    """A text inside a Go template in a Modelfile: neither its braces nor its quotes mean anything there.
+    """Escape a text for a Go template in a Modelfile, so that its braces and quotes are literal.
 
-    A single brace is put in a string too: with the braces of an action behind it, it would be another beginning.
+    A single brace is quoted too: before the braces of an action it would open another one.
     """
     return re.sub(r'\{+|"{3,}', lambda found: f"{{{{ {json.dumps(found[0])} }}}}", text)
 

@@ -1,4 +1,4 @@
-"""The routes of the page; the guard of the app around them lets only its files be read without the key."""
+"""Routes of the page; without the key, the app's guard admits only requests for the page's files."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def page_routes(
     models: Mapping[str, Answerer],
     place: Callable[..., Any],
 ) -> APIRouter:
-    """The page's files, and what they show.
+    """Routes of the page's files and data.
 
     Args:
-        workspace: whose runs are shown.
-        index: what is listed and read; None where nothing is indexed.
-        models: who answers questions, by name, the one to ask first; may be empty.
-        place: a dependency that an answer holds until it ends; refuses where too many run.
+        workspace: workspace of the runs that are shown.
+        index: index that is listed and read; None if nothing is indexed.
+        models: models that answer questions, by name, the default one first; may be empty.
+        place: a dependency that an answer holds until it ends; refuses when too many run.
 
     Raises:
-        HomegroundError: out of the routes, when a run or a file is not there; the app makes an answer of it.
+        HomegroundError: raised by the routes if a run or a file is missing; the app makes it an error response.
     """
     router = APIRouter()
     router.include_router(file_routes())
