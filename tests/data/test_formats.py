@@ -13,6 +13,7 @@ CALLED = {"id": "1", "type": "function", "function": {"name": "find", "arguments
     ({"prompt": [ASK], "completion": [ANSWER]}, Format.PROMPT_COMPLETION, [ASK, ANSWER]),
     ({"instruction": "a", "output": "b", "input": ""}, Format.ALPACA, [ASK, ANSWER]),
     ({"instruction": "a", "input": "c", "output": "b"}, Format.ALPACA, [{**ASK, "content": "a\n\nc"}, ANSWER]),
+    ({"instruction": "", "input": "a", "output": "b"}, Format.ALPACA, [ASK, ANSWER]),
     ({"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}, Format.SHAREGPT,
      [ASK, ANSWER]),
     ({"system": "s", "conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]},

@@ -190,9 +190,8 @@ def _prompt_completion(row: Row) -> Example:
 
 
 def _alpaca(row: Row) -> Example:
-    asked = text(row["instruction"], "instruction")
-    if _given(row, "input"):
-        asked += "\n\n" + text(row["input"], "input")
+    fields = ["instruction", *(["input"] if _given(row, "input") else [])]
+    asked = "\n\n".join(said for name in fields if (said := text(row[name], name)))
     told = [*_history(row), {"role": "user", "content": asked}, *_answer(row, "output")]
     return _chat(Format.ALPACA, row, told)
 
