@@ -92,6 +92,7 @@ OPERATORS = [
     ),
     ("a.zig", ["pub fn @\"odd name\"(x: u8) u8 {", "    return x;", "}"], "odd_name"),
     ("a.sql", ["CREATE TABLE `a b`.`c` (id int);", "CREATE VIEW a.\"B\" AS SELECT 1;"], "a_b.c a.B"),
+    ("b.sql", ["CREATE TABLE [dbo].[Orders] (id int);"], "dbo.Orders"),
     ("a.css", [".a::before, b[c=\"d\"] {", "  color: red;", "}"], ".a::before,_b[c=\"d\"]"),
 ]  # fmt: skip
 

@@ -23,7 +23,8 @@ _LONGEST = 200
 
 def clean_name(text: str) -> str:
     """A definition's name as a symbol: one separator in every language, without type arguments and quotes."""
-    text = _WRAPPED.sub("", " ".join(text.split()), count=1)
+    # The grammar of SQL leaves the outer brackets of `[dbo].[Orders]` aside.
+    text = _WRAPPED.sub("", " ".join(text.split()), count=1).replace("].[", ".")
     if len(text) > 1 and text[0] in _QUOTES and text[-1] == text[0] and text[0] not in text[1:-1]:
         return text[1:-1] or "?"
     if found := _OPERATOR.match(text):
