@@ -180,7 +180,7 @@ def test_a_key_given_twice_is_refused(refused):
     [
         ("sft:\n  epochs: [1", 2, "expected ',' or ']'"),
         ("sft:\n\tepochs: 1", 2, "cannot start any token"),
-        ("a: &x 1\nb: *x", 2, "'b': YAML reads *x as an alias"),
+        ("a: &x 1\nb: *x", 1, "'a': YAML reads &x as an anchor"),
         ("a: !!python/object/apply:os.system [id]", 1, "YAML reads !!python/object/apply:os.system as a tag"),
         ("- sft", 1, "a mapping of sections"),
     ],
@@ -200,6 +200,9 @@ def test_invalid_yaml_names_the_line(refused, text, line, message):
         ("index:\n  exclude:\n  - *.lock", 3, "'index.exclude': YAML reads *.lock as an alias", "*.lock"),
         ("index:\n  exclude:\n    - !tests/", 3, "'index.exclude.0': YAML reads !tests/ as a tag", "!tests/"),
         ("index:\n  exclude: [!tests/, a]", 2, "'index.exclude.0': YAML reads !tests/, as a tag", "!tests/"),
+        ("index:\n  exclude: [! tests/]", 2, "'index.exclude': YAML reads ! as a tag", "!"),
+        ("run: &a", 1, "'run': YAML reads &a as an anchor", "&a"),
+        ("index: {}\nrun: &a b", 2, "'run': YAML reads &a as an anchor", "&a"),
         ("index: {}\nrun: @x", 2, "'run': YAML reads @x as a sign of its own", "@x"),
         ("run: %x", 1, "'run': YAML reads %x as a directive", "%x"),
         ("run: 007", 1, "'run': 007 begins with a zero", "007"),

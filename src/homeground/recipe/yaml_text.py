@@ -16,9 +16,9 @@ from homeground.base.errors import RecipeError
 
 _TAG = "tag:yaml.org,2002:"
 _KINDS = frozenset(_TAG + kind for kind in ("str", "int", "float", "bool", "null", "timestamp", "seq", "map"))
-_ALIAS = "while scanning an alias"
-_SIGNS = ("while scanning an alias", "while scanning an anchor", "while scanning a tag", "while parsing a tag",
-          "while scanning a directive", "while scanning for the next token")  # fmt: skip
+_ALIAS, _ANCHOR, _BARE_TAG = "while scanning an alias", "while scanning an anchor", "while scanning a tag"
+_SIGNS = (_ALIAS, _ANCHOR, _BARE_TAG, "while parsing a tag", "while scanning a directive",
+          "while scanning for the next token")  # fmt: skip
 """Error contexts of the scanner when a value begins with a YAML indicator, such as `*.lock`."""
 _SIGN_NAMES = {"*": "an alias", "&": "an anchor", "!": "a tag", "%": "a directive", "@": "a sign of its own",
                "`": "a sign of its own"}  # fmt: skip
@@ -34,18 +34,19 @@ class _Loader(yaml.SafeLoader):
     """YAML loader for a recipe's plain values: text, numbers, true and false, null, dates (which no key accepts).
 
     Floats may be written as `5e-4` (text in plain YAML 1.1), and `1:30` is not a number. Aliases, which can expand a
-    small file without bound, merged keys, and tags other than those of plain values are refused.
+    small file without bound, anchors, merged keys, and tags other than those of plain values are refused.
     """
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.MarkedYAMLError(
-                context=_ALIAS,
-                context_mark=event.start_mark,
-                problem="aliases (*name) are not allowed",
-                problem_mark=event.start_mark,
-            )
+        event = self.peek_event()
+        context = _ALIAS if isinstance(event, yaml.AliasEvent) else None
+        # `&a b` and `! a` would lose their first part without a word.
+        if context is None and getattr(event, "anchor", None) is not None:
+            context = _ANCHOR
+        elif getattr(event, "tag", None) == "!":
+            context = _BARE_TAG
+        if context is not None:
+            raise yaml.MarkedYAMLError(context, event.start_mark, "not allowed", event.start_mark)
         return super().compose_node(parent, index)
 
 
