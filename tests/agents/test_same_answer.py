@@ -90,6 +90,9 @@ def test_what_differs_does_so_in_both_directions(one, other):
     ("it costs $5.", "5"), ("half is 0.5", "1/2"), ("2 + 2 = 4", "4"), ("5 km away", "5"),
     ("about 5 million", "5 million"),
     ("so 5 × 10^3", "5000"), ("5 % of it", "5%"),
+    ("a 2 × 4 plank", "2 × 4"), ("it is 3 + 4", "3 + 4"), ("takes 5 1/2 hours", "5.5"), ("takes −5½ hours", "-5 1/2"),
+    ("it holds for x \\neq 5", "≠ 5"), ("1 / 2 cup", "0.5"), ("at 3 x 10^8 m/s", "3e8 m/s"),
+    ("it is minus 5", "minus 5"),
 ])  # fmt: skip
 def test_a_mention_is_words_that_are_the_same(said, wanted):
     assert mentioned(said, wanted)
@@ -106,6 +109,9 @@ def test_a_mention_is_words_that_are_the_same(said, wanted):
     ("2 * 5", "5"), ("2 ** 5", "2"),
     ("5 × 10^3", "5"), ("5 - 3", "3"), ("2^5", "5"), ("caffe", "café"),
     ("It costs 5 €.", "$5"), ("It costs € 5 now", "5 $"), ("It costs 5 £/month", "$5"),
+    ("x ≠ 5", "5"), ("x \\neq 5", "5"), ("x \\leq 5", "5"), ("x <> 5", "5"), ("√ 5", "5"), ("\\sqrt 5", "5"),
+    ("≫ 5", "5"),
+    ("it takes 5½ hours", "5"), ("it takes 5 1/2 hours", "5"), ("it takes 5 1/2 hours", "1/2"), ("3 x 10^8", "3"),
 ])  # fmt: skip
 def test_no_mention_is_part_of_a_word_or_number(said, wanted):
     assert not mentioned(said, wanted)

@@ -69,6 +69,40 @@ def test_a_newer_schema_is_refused(here):
     assert "upgrade" in (caught.value.hint or "")
 
 
+@pytest.mark.parametrize("version", [[1], None, 1, {}])
+def test_a_version_file_of_another_form_is_refused(here, version):
+    atomic_write_json(open_workspace().path / "version.json", version)
+    with pytest.raises(HomegroundError, match="schema None") as caught:
+        open_workspace()
+    assert caught.value.where.endswith("version.json")
+
+
+@pytest.mark.parametrize("home", ["~no-such-user-here/x", "x" * 300])
+def test_a_home_that_no_folder_can_have_is_refused(here, monkeypatch, home):
+    monkeypatch.setenv("HOMEGROUND_HOME", home)
+    with pytest.raises(UsageError, match="no folder") as caught:
+        open_workspace(create=False)
+    assert home in caught.value.where
+
+
+@pytest.mark.parametrize("state", [[], None, {"sft": 1}, {"sft": {}}, {"sft": {"finished": None}}])
+def test_a_damaged_record_of_stages_is_refused_by_its_name(here, state):
+    run = open_workspace().run("one").create()
+    atomic_write_json(run.state, state)
+    with pytest.raises(HomegroundError, match="damaged") as caught:
+        run.finished()
+    assert (caught.value.where, "runs remove one" in caught.value.hint) == (str(run.state), True)
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "{}", "5", '{"pid": 1}'])
+def test_a_lock_without_its_holder_names_another_process(here, content):
+    run = open_workspace().run("one").create()
+    with run.locked():
+        (run.path.parent / ".one.lock").write_text(content)
+        with pytest.raises(HomegroundError, match="in use by another process"), run.locked():
+            pass
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(HomegroundError, match="cannot be made") as caught:

@@ -39,6 +39,14 @@ _LATEX = [
         (r"\\times(?![a-z])", "×"),
         (r"\\cdot(?![a-z])", "·"),
         (r"\\pi(?![a-z])", "π"),
+        (r"\\neq?(?![a-z])", "≠"),
+        (r"\\leq?(?![a-z])", "≤"),
+        (r"\\geq?(?![a-z])", "≥"),
+        (r"\\lt(?![a-z])", "<"),
+        (r"\\gt(?![a-z])", ">"),
+        (r"\\approx(?![a-z])", "≈"),
+        (r"\\pm(?![a-z])", "±"),
+        (r"\\sqrt\s*(?=\d)", "√"),
     )
 ]
 _WRAPPERS = (("\\boxed{", "}"), ("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"),
@@ -53,7 +61,7 @@ _QUANTITY = re.compile(
         (?P<grouped>[1-9]\d{{0,2}}(?:(?P<by>[,\ '_])\d{{3}})(?:(?P=by)\d{{3}})*(?:\.\d+)?)
       | (?P<lakh>[1-9]\d?(?:,\d{{2}})+,\d{{3}}(?:\.\d+)?)
       | (?P<european>[1-9]\d{{0,2}}(?:[.\ ']\d{{3}})+,\d+)
-      | (?:(?P<whole>{_INTEGER})\ +)?(?P<over>{_DECIMAL})\ ?/\ ?(?P<under>{_DECIMAL})
+      | (?:(?P<whole>{_INTEGER})(?:\ +|\u2064))?(?P<over>{_DECIMAL})\ ?/\ ?(?P<under>{_DECIMAL})
       | (?P<comma>{_INTEGER},\d+)
       | (?P<plain>{_DECIMAL})(?:(?:[eE]|\ ?[×x*·]\ ?10(?:\^|\*\*))\{{?(?P<power>[-+]?\d{{1,3}})\}}?)?
     )
@@ -68,15 +76,19 @@ _STOPS = ".,;:!?"
 _FRACTION = re.compile(r"((?<=\d))?([\u00bc-\u00be\u2150-\u215e\u2189])")
 _OPENING, _CLOSING = "([{\"'`*¿¡", ")]}\"'`*" + _STOPS
 _SIGNS = {"minus": "-", "negative": "-"}
-_SIGN_APART = re.compile(rf"(?<!\S)(minus|negative|[-<>≤≥≈~±]=?|[!=]=)\s+(?=[{_CURRENCIES}]?[\d.])", re.IGNORECASE)
+_SIGN_APART = re.compile(
+    rf"(?<!\S)(minus|negative|<>|=/=|[!=]==?|[-<>≤≥≈~±∓√¬≠≢≉≪≫≮≯≲≳⩽⩾∼]=?)\s+(?=[{_CURRENCIES}]?[\d.])", re.IGNORECASE
+)
 _GROUPED_BY_SPACES = re.compile(r"(?<![\w.,-])[1-9]\d{0,2}(?: \d{3})+(?![\w])")
 # Spaces inside an amount of money, a percentage, a multiple or a term. None of these equals the bare number in it.
 _BELONGS = re.compile(
     rf"(?<=\d)\ (?=[{_CURRENCIES}](?![\w.]))|(?<=[{_CURRENCIES}])\ (?=[\d.])"
-    r"|(?<=\d)\ (?=(?:[%‰]|per\ ?cent\b|(?:hundred|thousand|million|billion|trillion)\b|[-+*/^×·÷]+\ ?\d))"
-    r"|(?<=\d[-+*/^×·÷])\ (?=\d)|(?<=\d\ [-+*/^×·÷])\ (?=\d)|(?<=\*\*)\ (?=\d)",
+    r"|(?<=\d)\ (?=(?:[%‰]|per\ ?cent\b|(?:hundred|thousand|million|billion|trillion)\b|[-+*/^×·÷x]+\ ?\d))"
+    r"|(?<=\d[-+*/^×·÷x])\ (?=\d)|(?<=\d\ [-+*/^×·÷x])\ (?=\d)|(?<=\*\*)\ (?=\d)",
     re.IGNORECASE,
 )
+_INVISIBLE_PLUS = "\u2064"
+_MIXED = re.compile(r"(?<![\w.,/-])(-?\d+) (?=\d+/\d+(?!\w))")
 _LABEL = re.compile(r"[^\W\d]\w*(?:=|:)(?=[^=])")
 
 
@@ -101,12 +113,8 @@ def same_answer(said: str, wanted: str, tolerance: float = 0.0) -> bool:
 
 def mentioned(said: str, wanted: str, tolerance: float = 0.0) -> bool:
     """Test whether some run of consecutive words in a text equals the answer."""
-    one = _unified(wanted)
-    text = re.sub("[—…]", " ", _unified(said))
-    text = _SIGN_APART.sub(lambda sign: _SIGNS.get(sign[1].casefold(), sign[1]), text)
-    text = _BELONGS.sub("", text)
-    text = _GROUPED_BY_SPACES.sub(lambda group: group[0].replace(" ", ""), text)
-    words = text.split(" ")
+    one = _joined(_unified(wanted))
+    words = _joined(re.sub("[—…]", " ", _unified(said))).split(" ")
     count = len(one.split(" "))
     return any(
         _same(form, one, tolerance)
@@ -202,6 +210,14 @@ def _balanced(text: str) -> bool:
         if depth < 0:
             return False
     return depth == 0
+
+
+def _joined(text: str) -> str:
+    """The same text without spaces inside its numbers, amounts and terms."""
+    text = _SIGN_APART.sub(lambda sign: _SIGNS.get(sign[1].casefold(), sign[1]), text)
+    text = _BELONGS.sub("", text)
+    text = _GROUPED_BY_SPACES.sub(lambda group: group[0].replace(" ", ""), text)
+    return _MIXED.sub(rf"\1{_INVISIBLE_PLUS}", text)
 
 
 def _bare(words: str) -> set[str]:

@@ -117,7 +117,15 @@ class RunFolder:
         """Finished stages in the order they finished: `{STAGE: {"finished": seconds since 1970, ...}}`."""
         if not self.state.exists():
             return {}
-        return cast("dict[str, dict[str, Any]]", read_json(self.state))
+        stages: Any = read_json(self.state)
+        try:
+            return {name: {**facts, "finished": float(facts["finished"])} for name, facts in stages.items()}
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise HomegroundError(
+                "the record of a run's finished stages is damaged",
+                where=str(self.state),
+                hint=f"remove the run: homeground runs remove {self.name}",
+            ) from None
 
     def finish(self, stage: str, **facts: Any) -> None:
         """Record that `stage` is finished, with any JSON facts a later `--resume` needs."""
@@ -244,16 +252,25 @@ def open_workspace(home: Path | None = None, create: bool = True, *, pretend: bo
 def _holder(lock: Path) -> str:
     try:
         holder = json.loads(lock.read_text())
-    except (OSError, ValueError):
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
         return "another process"  # its owner has not written its name yet
-    return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
 
 
 def _locate(home: Path | None) -> Path:
     if home is None and os.environ.get("HOMEGROUND_HOME"):
         home = Path(os.environ["HOMEGROUND_HOME"])
     if home is not None:
-        return home.expanduser().absolute()
+        try:
+            found = home.expanduser().absolute()
+            found.is_dir()  # too long a name raises OSError
+        except (OSError, RuntimeError) as error:  # RuntimeError: the user in ~user does not exist
+            raise UsageError(
+                f"this is no folder: {error.strerror if isinstance(error, OSError) else error}",
+                where=f"--home {home}",
+                hint="name another folder with --home, or in HOMEGROUND_HOME",
+            ) from None
+        return found
     here = Path.cwd()
     found = next((one / FOLDER for one in (here, *here.parents) if _is_workspace(one / FOLDER)), here / FOLDER)
     if os.path.lexists(found):
@@ -284,7 +301,8 @@ def _check_parts(path: Path) -> None:
 
 
 def _check_schema(path: Path) -> None:
-    schema: object = read_json(path / _VERSION_FILE).get("schema")
+    version: object = read_json(path / _VERSION_FILE) if (path / _VERSION_FILE).is_file() else None
+    schema = cast("dict[str, object]", version).get("schema") if isinstance(version, dict) else None
     if schema != SCHEMA:
         raise HomegroundError(
             f"the workspace has schema {schema}, this Homeground reads {SCHEMA}",
