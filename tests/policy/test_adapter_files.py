@@ -179,7 +179,15 @@ def test_other_patterns_are_names_only(llama, adapter, door, settings):
     refused(door, llama, adapter, "is no name of a module")
 
 
-@pytest.mark.parametrize("settings", [{"layer_replication": [[0, 2]] * 9}, {"megatron_config": {"a": 1}}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"layer_replication": [[0, 2]] * 9},
+        {"megatron_config": {"a": 1}},
+        {"alora_invocation_tokens": [1]},
+        {"use_qalora": True},
+    ],
+)
 def test_settings_that_rebuild_the_model_are_refused(llama, adapter, door, settings):
     change(adapter, **settings)
     refused(door, llama, adapter, f"it sets {next(iter(settings))}")
@@ -192,6 +200,26 @@ def test_settings_that_rebuild_the_model_are_refused(llama, adapter, door, setti
 def test_settings_of_a_wrong_type_are_an_error_with_the_folder(llama, adapter, settings):
     change(adapter, **settings)
     refused(DOORS["train"], llama, adapter, "adapter")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lora_alpha": float("nan")}, "the scale of lora_alpha is nan"),
+        ({"lora_alpha": float("inf")}, "the scale of lora_alpha is inf"),
+        ({"lora_alpha": 10**400}, "the scale of lora_alpha is 1000"),
+        ({"lora_alpha": True}, "the scale of lora_alpha is True"),
+        ({"alpha_pattern": {"q_proj": float("nan")}}, "the scale of q_proj is nan"),
+        ({"alpha_pattern": {"q_proj": "8"}}, "the scale of q_proj is '8'"),
+        ({"use_rslora": "false"}, "use_rslora is 'false'"),
+        ({"fan_in_fan_out": "false"}, "fan_in_fan_out is 'false'"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights is 'pissa', which may change the base"),
+        ({"init_lora_weights": "olora"}, "init_lora_weights is 'olora', which may change the base"),
+    ],
+)
+def test_values_that_would_change_every_answer_are_refused(llama, adapter, settings, message):
+    change(adapter, **settings)
+    refused(DOORS["serve"], llama, adapter, message)
 
 
 def test_a_pattern_gives_the_layers_that_peft_would_find(llama, tmp_path):

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from torch import nn
 from transformers import PreTrainedModel
 
-from homeground.base.errors import HomegroundError
+from homeground.base.errors import HomegroundError, clipped
 from homeground.base.model_files import check_header, loading, read_object, refuse_not_finite
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
@@ -27,6 +27,11 @@ _CONVERT = (
     "save_file({k: v.contiguous() for k, v in torch.load('adapter_model.bin', map_location='cpu', "
     f"weights_only=True).items()}}, '{TENSORS}')\""
 )
+_OTHER_FORMS = ("layer_replication", "megatron_config", "alora_invocation_tokens", "use_qalora", "arrow_config")
+_LARGEST_SCALE = 2**32
+_FLAGS = ("use_rslora", "use_dora", "fan_in_fan_out", "lora_bias")
+# Other initializations (PiSSA, OLoRA, CorDA) subtract their start from the base's weights whenever PEFT loads them.
+_KEEP_THE_BASE = (True, False, None, "gaussian", "eva", "orthogonal")
 # A name or the end of one, which any engine matches in linear time.
 _PLAIN = re.compile(r"\^?[\w.\-]*\$?")
 
@@ -36,7 +41,7 @@ def read_adapter(folder: Path, model: nn.Module) -> LoraConfig:
 
     Raises:
         HomegroundError: a file is missing or broken, it is not a LoRA adapter, its ranks are not those of its tensors,
-            a value is not finite, or a pattern matches nothing or is not supported by RE2.
+            a value is not finite or of a wrong type, or a pattern matches nothing or is not supported by RE2.
     """
     file = folder / CONFIG
     if not file.is_file():
@@ -52,9 +57,9 @@ def read_adapter(folder: Path, model: nn.Module) -> LoraConfig:
             where=str(file),
             hint="name a LoRA adapter, or merge this one into its base with PEFT's merge_and_unload",
         )
-    if settings.get("layer_replication") or settings.get("megatron_config"):
-        key = "layer_replication" if settings.get("layer_replication") else "megatron_config"
+    if key := next((key for key in _OTHER_FORMS if settings.get(key)), None):
         raise _refused(file, f"it sets {key}, which is not supported", "merge it into its base with PEFT")
+    _check_values(file, settings)
     _check_tensors(folder, settings)
     _check_plain(file, settings)
     names = [name for name, _ in model.named_modules() if name]
@@ -148,6 +153,25 @@ def _check_tensors(folder: Path, settings: dict[str, Any]) -> None:
             "the two files are not of one adapter, or one of them is damaged",
         )
     refuse_not_finite([file])
+
+
+def _check_values(file: Path, settings: dict[str, Any]) -> None:
+    """Refuse values that PEFT takes as they come: a text is a true flag, and a scale of NaN gives only NaN."""
+    for key in _FLAGS:
+        if not isinstance(settings.get(key), bool | None):
+            raise _refused(file, f"{key} is {settings[key]!r}", "write true or false, without quotes")
+    pattern: Any = settings.get("alpha_pattern") or {}
+    scales = {"lora_alpha": settings.get("lora_alpha", 8), **(pattern if isinstance(pattern, dict) else {})}
+    for key, scale in scales.items():
+        if isinstance(scale, bool) or not isinstance(scale, int | float) or not abs(scale) < _LARGEST_SCALE:
+            shown = clipped(repr(scale), 80)
+            raise _refused(file, f"the scale of {key} is {shown}, which no adapter has", "copy the file again")
+    if (begun := settings.get("init_lora_weights")) not in _KEEP_THE_BASE:
+        raise _refused(
+            file,
+            f"init_lora_weights is {begun!r}, which may change the base's own weights",
+            "save it as a plain LoRA with PEFT's path_initial_model_for_weight_conversion, or merge it into its base",
+        )
 
 
 def _check_plain(file: Path, settings: dict[str, Any]) -> None:

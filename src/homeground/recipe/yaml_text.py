@@ -46,7 +46,8 @@ class _Loader(yaml.SafeLoader):
         elif getattr(event, "tag", None) == "!":
             context = _BARE_TAG
         if context is not None:
-            raise yaml.MarkedYAMLError(context, event.start_mark, "not allowed", event.start_mark)
+            mark: Any = event.start_mark
+            raise yaml.MarkedYAMLError(context, mark, "not allowed", mark)
         return super().compose_node(parent, index)
 
 
