@@ -103,6 +103,22 @@ def test_a_lock_without_its_holder_names_another_process(here, content):
             pass
 
 
+def test_a_run_whose_place_is_taken_is_refused(here):
+    runs = open_workspace().runs
+    run = RunFolder(runs / "one")
+    runs.write_text("no folder")
+    for make in (run.create, run.locked().__enter__):
+        with pytest.raises(
+            HomegroundError, match=r"the run 'one' cannot be written: (File exists|Not a dir)"
+        ) as caught:
+            make()
+        assert caught.value.where.startswith(str(runs))
+    runs.unlink()
+    (runs / ".one.lock").mkdir(parents=True)
+    with pytest.raises(HomegroundError, match="cannot be written: Is a directory"), run.locked():
+        pass
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(HomegroundError, match="cannot be made") as caught:

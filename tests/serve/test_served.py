@@ -99,6 +99,7 @@ def test_a_pattern_that_would_never_end_is_answered(server):
         ({}, "q: Field required", None),
         ({"q": "x", "k": 0}, "k: Input should be greater than or equal to 1", None),
         ({"q": " "}, "the query is blank", "say in words"),
+        ({"q": "x", "paths": "bakery"}, "there is no parameter 'paths'", "it has q, k, path, language, kind, symbol"),
         ({"q": "x", "language": "cobol"}, "no chunk has the language 'cobol'", "the index has: python"),
     ],
 )

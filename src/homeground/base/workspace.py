@@ -83,7 +83,10 @@ class RunFolder:
 
     def create(self) -> RunFolder:
         """Make the folder (and nothing else); returns itself."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from None
         return self
 
     @contextlib.contextmanager
@@ -93,12 +96,12 @@ class RunFolder:
         The lock file lies beside the folder, so the lock holds even if the folder is deleted during the run.
 
         Raises:
-            HomegroundError: another process holds it; says which.
+            HomegroundError: another process holds it (says which), or its lock file cannot be written.
         """
         file = self.path.parent / f".{self.name}.lock"
-        file.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(file, timeout=0)
         try:
+            file.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         except Timeout:
             raise HomegroundError(
@@ -106,12 +109,21 @@ class RunFolder:
                 where=str(self.path),
                 hint="wait until it has ended, or name another run with --run",
             ) from None
+        except OSError as error:
+            raise self._unwritable(error) from None
         try:
             since = time.strftime("%Y-%m-%d %H:%M:%S")
             file.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}))
             yield self
         finally:
             lock.release()
+
+    def _unwritable(self, error: OSError) -> HomegroundError:
+        return HomegroundError(
+            f"the run '{self.name}' cannot be written: {error.strerror}",
+            where=str(error.filename or self.path),
+            hint="make that place writable, or name another run with --run or another workspace with --home",
+        )
 
     def finished(self) -> dict[str, dict[str, Any]]:
         """Finished stages in the order they finished: `{STAGE: {"finished": seconds since 1970, ...}}`."""

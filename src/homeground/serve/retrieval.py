@@ -15,7 +15,10 @@ import numpy as np
 from fastapi import APIRouter, Query
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
 
+from homeground.base.errors import UsageError
+from homeground.base.reward_number import short
 from homeground.base.threads import release_workers
 from homeground.index import Filters
 from homeground.index.tools import MOST_HITS, MOST_NAME
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 MOST_TEXTS = 2048
 AT_ONCE = 32
+SEARCH_PARAMETERS = ("q", "k", "path", "language", "kind", "symbol")
 
 type Several = Annotated[list[Annotated[str, Field(max_length=MOST_NAME)]], Query(max_length=100)]
 
@@ -84,6 +88,7 @@ def retrieval_routes(serving: Serving) -> APIRouter:
 
     @routes.get("/search")
     async def search(  # pyright: ignore[reportUnusedFunction] # the decorator uses it
+        connection: HTTPConnection,
         q: Annotated[str, Query(min_length=1)],
         k: Annotated[int, Query(ge=1, le=MOST_HITS)] = 10,
         path: Several = [],  # noqa: B006 # the description shows it, nothing changes it
@@ -92,6 +97,13 @@ def retrieval_routes(serving: Serving) -> APIRouter:
         symbol: Several = [],  # noqa: B006
     ) -> dict[str, Any]:
         """Hits for words, code or a name; filters as `homeground search` has them, each any number of times."""
+        for name in connection.query_params:
+            if name not in SEARCH_PARAMETERS:
+                raise UsageError(
+                    f"there is no parameter {short(name)}",
+                    where="/search",
+                    hint=f"it has {', '.join(SEARCH_PARAMETERS)}",
+                )
         filters = Filters(tuple(path), tuple(language), tuple(kind), tuple(symbol))
         found = await run_in_threadpool(serving.explain, q, k, filters)
         return found.document(q)
