@@ -102,8 +102,9 @@ class StepLog:
         except OSError:
             if self._run.path.is_dir():
                 raise
-            if error is None:
-                raise self._deleted() from None
+        # TensorBoard meets the missing folder only where it still had something to write.
+        if error is None and self.history and not self._run.metrics_jsonl.exists():
+            raise self._deleted()
 
     def __call__(self, step: dict[str, Any]) -> None:
         """Record one step."""
