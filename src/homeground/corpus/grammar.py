@@ -107,6 +107,7 @@ class Syntax:
         calls: in order; empty unless they were asked for.
         imports: in order.
         asides: nodes that are comments or leads.
+        comment_nodes: the comments.
         comments: rows that begin with a comment.
         leads: rows that belong to a lead.
     """
@@ -116,6 +117,7 @@ class Syntax:
     calls: list[Called] = field(default_factory=list["Called"])
     imports: list[Imported] = field(default_factory=list["Imported"])
     asides: set[int] = field(default_factory=set[int])
+    comment_nodes: list[Node] = field(default_factory=list["Node"])
     comments: set[int] = field(default_factory=set[int])
     leads: set[int] = field(default_factory=set[int])
 
@@ -310,6 +312,8 @@ def _keep(syntax: Syntax, pattern: int, captures: Mapping[str, list[Node]], line
     if (found := captures.get("comment") or captures.get("lead")) is not None:
         for node in found:
             syntax.asides.add(node.id)
+            if "comment" in captures and node.type != "access_specifier":
+                syntax.comment_nodes.append(node)
             row, column = node.start_point
             if not lines[row].encode("utf-8", "replace")[:column].strip():
                 (syntax.comments if "comment" in captures else syntax.leads).update(range(*rows(node)))
