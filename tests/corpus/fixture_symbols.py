@@ -73,6 +73,7 @@ EXPECTED = {
     "shelf.js": """
         function: spine; shelfPath; wrapped; walk; count; close
         class: Shelf
+        member: Shelf.#label
         method: Shelf.constructor; Shelf.free; Shelf.open; Shelf.put; open
     """,
     "shelf.kt": """
@@ -171,7 +172,7 @@ EXPECTED = {
     "shelf.ts": """
         type: Title
         interface: Book
-        member: Book.open; Cabinet.lock
+        member: Book.open; Cabinet.lock; Shelf.books
         enum: Wood
         module: Library
         function: Library.spine; find; find; find; shelfPath; sealed

@@ -18,7 +18,6 @@ the rows of `STYLES`.
 from __future__ import annotations
 
 import ast
-import html
 import inspect
 import re
 from bisect import bisect_left
@@ -26,9 +25,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from homeground.corpus.comment_text import BLOCKS, summary_of, unmarked, unusable
 from homeground.corpus.grammar import Defined, Syntax, body_of, parse, rows
 from homeground.corpus.languages import Language
-from homeground.corpus.names import own_name
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -126,79 +125,6 @@ STYLES: dict[str, Style] = {
 }
 """How each language writes documentation; a language with a grammar that has no row has none (CSS, TOML, YAML)."""
 
-# A comment's own marks: of a block, how it opens, closes and begins its inner lines; else of each line.
-_BLOCKS = (
-    (r"/\*+[*!]?<?", r"\**\*/", r"[ \t]*\*(?!\*)"),
-    (r"\{-\s*[|^]?", r"-\}", r"(?!)"),
-    (r"\(\*+", r"\**\*\)", r"[ \t]*\*(?!\))"),
-    (r"--\[=*\[", r"(?:--)?\]=*\]", r"(?!)"),
-    (r"#=+", r"=+#", r"(?!)"),
-    (r"=begin\b[^\n]*", r"=end\b", r"(?!)"),
-)
-_LINE_MARK = re.compile(r"[ \t]*(?:///+<?|//!<?|//|#+!?(?!\[)|--+[ \t]*[|^]?|;+|%+)")
-_BANNER = re.compile(r"\s*([-=#*~/_+.])\1{2,}.*|.*([-=#*~/_+])\2{2,}\s*")
-_SHOUTED = re.compile(r"[A-Z0-9 &/,_-]+")
-
-# From here on it is no longer about what the definition does.
-_ENDS = re.compile(
-    r"[ \t]*(?:"
-    r"[@\\](?!(?:brief|summary|desc|description|short|abstract|code|ref|link|see\b.*\bfor\b|note)\b)[a-zA-Z]\w*"  # tags
-    r"|:(?:param|parameter|type|rtype|returns?|raises?|arg|keyword|ivar|cvar|call-seq)\b[^:\n]*:"  # reST, RDoc
-    r"|\s*-\s+(?:Parameters?|Returns?|Throws|Note|Important|Warning|Attention|Complexity|SeeAlso)\b[^\n]*:"  # Swift
-    r"|(?:Args|Arguments|Parameters|Params|Returns?|Yields?|Raises|Throws|Options|Usage|Globals|Outputs|Inputs"
-    r"|Examples?|Notes?|See also|See Also|Since|Author|Deprecated|TODO|FIXME|XXX)\s*:"  # headed sections
-    r"|#+\s+(?:Examples?|Arguments|Panics|Errors|Safety|Returns|Parameters|Options)\b"  # Markdown sections
-    r"|>>>\s|```|~~~"  # examples
-    r")"
-)
-_OPENERS = re.compile(r"^[ \t]*[@\\](?:brief|summary|description|desc|short|abstract|note)\b[ \t]*:?", re.MULTILINE)
-_XML = re.compile(r"<summary>(.*?)(?:</summary>|\Z)", re.DOTALL)
-_INLINE = (
-    (re.compile(r"\{@(?:link|linkplain|code|literal|value|see|tutorial)\s+#?([^}|\s]+)(?:[|\s]+([^}]+))?\}"), 0),
-    (re.compile(r"<(?:see|paramref|typeparamref|seealso)\s+\w+=\"(?:[A-Z]:)?([^\"]+)\"\s*/?>(?:</see>)?"), 1),
-    (re.compile(r":[a-zA-Z:]+:`(?:[^`<]*<)?[~!]?([^`>]+)>?`"), 1),
-    (re.compile(r"\[([^\[\]]+)\](?:\([^()\s]*\)|\[[^\[\]]*\])"), 1),
-    (re.compile(r"\[`([^`\[\]]+)`\]"), 1),
-    (re.compile(r"\{!(?:[a-z]+:)?([^}]+)\}"), 1),
-    (re.compile(r"[@\\](?:p|c|a|b|e|em|ref|code)\s+(?=\S)"), -1),
-    (re.compile(r"</?[a-zA-Z][\w-]*(?:\s[^<>]*)?/?>"), -1),
-    (re.compile(r"`+"), -1),
-)
-_SENTENCE_END = re.compile(r"[.!?][\"')\]]*(?=\s+[\"'(\[]*[^\sa-z]|\s*$)|[。！？]")
-_ABBREVIATED = re.compile(
-    r"(?:\b(?:e\.g|i\.e|cf|vs|viz|etc|resp|approx|incl|excl|no|fig|eq|sec|ch|dr|mr|ms|st|al|[A-Z])\.)$", re.IGNORECASE
-)
-_OWN_NAME = (
-    r"(?:(?:[Tt]he|[Aa]n?)\s+)?(?:NAME(?:\([^()]*\))?(?![\w.])|\[NAME\b[^\]]*\])"
-    r"\s*(?:[:,–—]|--?(?=\s))?\s*(?:(?:function|method|class|struct|type|interface|macro)\b\s*)?(?:(?:is|are|was)\b\s*)?"
-)
-_LEAST_WORDS = 2
-_PROSE = re.compile(r"(?:\b[A-Za-z']+\b[ ,]+){3,}")
-
-_LICENCE = re.compile(
-    r"\bSPDX-|\bcopyright\b(?=.*\d{4}|\s*\(c\)|\s*©)|\ball rights reserved\b|\blicen[sc]ed? under\b"
-    r"|\bthis (?:source )?(?:file|code|software|program|library) is (?:part of|free|licen|subject|govern|distrib)"
-    r"|\bpermission is hereby granted\b|\buse of this source code is governed\b",
-    re.IGNORECASE | re.DOTALL,
-)
-_DIRECTIVE = re.compile(
-    r"\s*(?:go:\w+|line\s+\S+:\d+|nolint|export\s+\w+$|\+build|eslint|tslint|jshint|jslint|prettier-|biome-|stylelint"
-    r"|@ts-|@flow|@jsx|@__PURE__|#__PURE__|istanbul|c8 ignore|v8 ignore|webpack|global\b.*:|noqa|type:\s*ignore|pylint:"
-    r"|mypy:|pyright:|pragma\b|fmt:\s*(?:on|off)|yapf:|isort:|rubocop|frozen_string_literal|steep:|typed:|sorbet"
-    r"|shellcheck|luacheck|selene:|stylua:|NOLINT|clang-format|clang-tidy|cppcheck|coverity|swiftlint|swiftformat"
-    r"|MARK:|region\b|endregion\b|\#region|rustfmt|ReSharper|phpcs|phpstan|psalm|@codeCoverage|@inheritdoc|\{@inheritdoc"
-    r"|@hide\b|@internal\b|@nodoc|:nodoc:|:stopdoc:|:startdoc:|vim?:|-\*-|coding[:=]|hlint|credo:|dialyzer|zig fmt"
-    r"|ktlint|detekt|scalafmt|scalastyle|format:\s*(?:on|off)|tflint|checkov|tfsec|sqlfluff|generated\b.*\bdo not edit"
-    r"|do not edit\b|!/)",
-    re.IGNORECASE,
-)
-_NOTE_TO_SELF = re.compile(r"\s*(?:TODO|FIXME|XXX|HACK|BUG|NB)\b", re.IGNORECASE)
-_CODE_LINE = re.compile(
-    r"[^.]*[;{}]\s*|\s*[\w.$>-]+(?:\[[^\]]*\])?\s*[-+*/|&:]?=\s*\S+[^.]*"
-    r"|\s*(?:if|for|while|switch|return|import|from|var|let|const|val|def|func|fn|end|else|elif|public|private|static"
-    r"|print\w*|local|assert|self|this)\b.*[({\[;:=]\s*|\s*(?:return\s+)?[\w.:$>-]+\([^()]*\);?\s*|\s*[)\]}]+[;,]?\s*"
-)
-
 
 def documentation(lines: Sequence[str], language: Language) -> list[Documentation]:
     """The documentation comments of a file's definitions, in the order of the definitions.
@@ -260,7 +186,7 @@ class _Finder:
                 summary=summary,
                 spans=read.spans,
                 conventional=read.conventional,
-                unusable=_unusable(read.text, summary),
+                unusable=unusable(read.text, summary),
             )
 
     def _first_row(self, one: Defined) -> int:
@@ -390,7 +316,7 @@ class _Finder:
 
     def _read(self, nodes: Sequence[Node], conventional: bool) -> _Read:
         self._taken.update(node.id for node in nodes)
-        text = "\n".join(_unmarked(_source(node)) for node in nodes)
+        text = "\n".join(unmarked(_source(node)) for node in nodes)
         return _Read(inspect.cleandoc(text).strip(), tuple(_span(node) for node in nodes), conventional)
 
 
@@ -399,7 +325,7 @@ def _begins(marks: str, node: Node) -> bool:
 
 
 def _is_block(node: Node) -> bool:
-    return any(re.match(opens, _source(node)) for opens, _, _ in _BLOCKS)
+    return any(re.match(opens, _source(node)) for opens, _, _ in BLOCKS)
 
 
 def _last_run(nodes: Sequence[Node]) -> Sequence[Node]:
@@ -427,86 +353,3 @@ def _places(text: str, match: re.Match[str], first: int) -> tuple[Place, Place]:
 def _place(text: str, at: int, first: int) -> Place:
     line = text.rfind("\n", 0, at) + 1
     return first + text.count("\n", 0, at) + 1, len(text[line:at].encode("utf-8", "replace"))
-
-
-def _unmarked(comment: str) -> str:
-    """A comment's words: without what opens, closes and begins its lines, and without ornaments."""
-    for opens, closes, inner in _BLOCKS:
-        if (opening := re.match(opens, comment)) is not None:
-            body = re.sub(rf"\s*{closes}\s*\Z", "", comment[opening.end() :])
-            lines = [re.sub(rf"\A{inner}", "", line) for line in body.split("\n")]
-            break
-    else:
-        if comment[:1] in "\"'":
-            lines = comment.strip("\"'").split("\n")
-        else:
-            lines = [_LINE_MARK.sub("", line, count=1) for line in comment.split("\n")]
-    return "\n".join("" if _BANNER.fullmatch(line) else line for line in lines)
-
-
-def summary_of(text: str, symbol: str) -> str:
-    """First sentence of a documentation comment, on one line and without markup; "" where nothing is left.
-
-    Args:
-        text: the comment without its marks.
-        symbol: of the definition; its own name is taken off the front ("Sum adds ..." gives "Adds ...").
-    """
-    words = " ".join(" ".join(_first_paragraph(text)).split())
-    for pattern, group in _INLINE:
-        words = pattern.sub(
-            "" if group < 0 else lambda match, group=group: match[2] or match[1] if group == 0 else match[group], words
-        )
-    return _without_name(_first_sentence(" ".join(html.unescape(words).split())), own_name(symbol))
-
-
-def _first_paragraph(text: str) -> list[str]:
-    """Lines up to the first blank one or the first tag, section or example."""
-    if (found := _XML.search(text)) is not None:
-        text = found[1]
-    kept: list[str] = []
-    lines = _OPENERS.sub("", text).strip().split("\n")
-    for at, line in enumerate(lines):
-        if kept and not line.strip():
-            if not all(map(_is_code, kept)) or not any(later.strip() for later in lines[at:]):
-                break
-            kept = []  # a signature that stands above the words
-        elif _ENDS.match(line):
-            break
-        elif line.strip():
-            kept.append(line)
-    return kept
-
-
-def _first_sentence(words: str) -> str:
-    start = 0
-    while (end := _SENTENCE_END.search(words, start)) is not None:
-        if not _ABBREVIATED.search(words[: end.start() + 1]):
-            return words[: end.end()].strip()
-        start = end.end()
-    return words
-
-
-def _without_name(sentence: str, name: str) -> str:
-    own = re.match(_OWN_NAME.replace("NAME", re.escape(name)), sentence)
-    rest = sentence[own.end() :] if own is not None else sentence
-    return rest[:1].upper() + rest[1:] if len(rest.split()) >= _LEAST_WORDS else sentence
-
-
-def _is_code(line: str) -> bool:
-    return _CODE_LINE.fullmatch(line) is not None and _PROSE.search(line) is None
-
-
-def _unusable(text: str, summary: str) -> str:
-    head = "\n".join(text.split("\n")[:12])
-    if _LICENCE.search(head):
-        return "a licence or copyright notice"
-    if _DIRECTIVE.match(text):
-        return "a directive to a tool"
-    if _NOTE_TO_SELF.match(text):
-        return "a note about work to do"
-    lines = [line for line in _first_paragraph(text) if "{@" not in line]
-    if lines and sum(_is_code(line) for line in lines) * 2 >= len(lines):
-        return "code that is commented out"
-    if not re.search(r"\w", summary) or len(summary.split()) < _LEAST_WORDS or _SHOUTED.fullmatch(summary):
-        return "no sentence"
-    return ""

@@ -12,6 +12,16 @@
 (variable_declarator
   name: (identifier) @name
   value: (call_expression arguments: (arguments . [(arrow_function) (function_expression)]))) @function
+(variable_declarator
+  name: (identifier) @name
+  value: (call_expression arguments: (arguments (_) [(arrow_function) (function_expression)]))) @function
+(export_statement declaration: (_ (variable_declarator name: (identifier) @name value: (_)) @member))
+((program (lexical_declaration
+  (variable_declarator name: (identifier) @name value: (call_expression function: (_) @_made)) @member))
+  (#not-eq? @_made "require"))
+((program (expression_statement
+  (assignment_expression left: (member_expression) @name right: (call_expression)) @member))
+  (#match? @name "^(module\\.)?exports\\."))
 (assignment_expression
   left: [(identifier) (member_expression)] @name
   right: [(arrow_function) (function_expression) (generator_function)]) @function

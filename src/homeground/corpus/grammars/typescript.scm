@@ -8,5 +8,6 @@
 (internal_module name: (_) @name) @module
 (module name: (_) @name) @module
 (public_field_definition name: (_) @name value: [(arrow_function) (function_expression)]) @method
+(public_field_definition name: (_) @name) @member
 (method_signature name: (_) @name) @member
 (abstract_method_signature name: (_) @name) @member
