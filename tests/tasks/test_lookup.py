@@ -3,7 +3,7 @@ import pytest
 from homeground.base.errors import HomegroundError
 from homeground.index import Index
 from homeground.tasks import LookupTask, Split, TaskSet, build_lookup_tasks, rank_of
-from homeground.tasks.lookup import MOST_A_FILE, says_its_name
+from homeground.tasks.lookup import LEAST_A_FILE, says_its_name
 
 DOC = '"""{}"""'
 
@@ -96,7 +96,7 @@ def test_questions_without_one_answer_or_that_say_it_are_dropped_and_counted(tmp
     )
     tasks = build_lookup_tasks(index, heldout_share=0.5)
     assert {task.symbol for task in (*tasks.train, *tasks.heldout)} == {"fine", "boil"}
-    assert tasks.removed == {"says its own name": 1, "shared by several functions": 2}
+    assert tasks.removed == {"says its own name": 1, "shared by definitions of several names": 2}
 
 
 def test_no_file_gives_more_than_its_share(tmp_path):
@@ -119,9 +119,48 @@ def test_no_file_gives_more_than_its_share(tmp_path):
     many = [
         (f"f{at}", f"Put the {word} apple into the basket of the {word} neighbour.") for at, word in enumerate(words)
     ]
-    index = index_of(tmp_path, {"a.py": many, "b.py": [("g", "Look for the keys under the mat at the door.")]})
+    others = {f"{at}.py": [("g", f"Look for the {word} keys under the mat.")] for at, word in enumerate(words[:6])}
+    index = index_of(tmp_path, {"a.py": many, **others})
+    tasks = build_lookup_tasks(index, train=20, heldout=20, heldout_share=0.5)
+    assert sum(task.path == "a.py" for task in (*tasks.train, *tasks.heldout)) == LEAST_A_FILE
+    more = build_lookup_tasks(index, train=40, heldout=20, heldout_share=0.5)
+    assert sum(task.path == "a.py" for task in (*more.train, *more.heldout)) == 14
+
+
+OTHER_LANGUAGES = {
+    "sum.go": "package shop\n\n// Sum adds the prices of everything in a basket.\n"
+    "func Sum(b []int) int {\n\treturn 0\n}\n",
+    "basket.h": "/** Empties the basket, whatever is in it. */\n"
+    "static inline void basket_clear(struct basket *b) {\n  b->n = 0;\n}\n",
+    "basket.c": '#include "basket.h"\n\n/** Empties the basket, whatever is in it. */\n'
+    "void basket_clear(struct basket *b) {\n  b->n = 0;\n  b->total = 0;\n}\n",
+    "count.h": "/** Counts what is left on all the shelves. */\nint shelf_count(void);\n",
+    "count.c": '#include "count.h"\n\nint shelf_count(void) {\n  int left = 0;\n  return left;\n}\n',
+    "open.ts": "/** Opens the shop on every day but Sunday. */\nexport function openShop() {\n  return 1;\n}\n",
+}
+
+
+def test_every_language_asks_and_a_header_answers_as_well_as_its_source(tmp_path):
+    (tmp_path / "src").mkdir()
+    for name, text in OTHER_LANGUAGES.items():
+        (tmp_path / "src" / name).write_text(text)
+    index, _ = Index.build(tmp_path / "index", [tmp_path / "src"])
     tasks = build_lookup_tasks(index, heldout_share=0.5)
-    assert sorted((len(tasks.train), len(tasks.heldout))) == [1, MOST_A_FILE]
+    asked = {task.question: task for task in (*tasks.train, *tasks.heldout)}
+    assert set(asked) == {
+        "Adds the prices of everything in a basket.",
+        "Empties the basket, whatever is in it.",
+        "Counts what is left on all the shelves.",
+        "Opens the shop on every day but Sunday.",
+    }
+    assert asked["Counts what is left on all the shelves."].gold == "count.c::shelf_count"
+    clear = asked["Empties the basket, whatever is in it."]
+    assert (clear.gold, clear.also) == ("basket.c::basket_clear", ("basket.h::basket_clear",))
+    assert clear.is_answered_by("basket.h", "basket_clear")
+    text = "".join(tasks.masks.get(chunk.id, chunk).text for chunk in index.chunks())
+    assert "whatever" not in text
+    assert "adds the prices" not in text
+    assert "on all the shelves" not in text
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,15 @@
 import pytest
 
 from homeground.corpus import chunk_lines, language_of
-from homeground.tasks.docstrings import docstrings
+from homeground.corpus.documentation import documentation
 from homeground.tasks.mask import mask
 
 
 def masked_of(source, max_tokens=192):
     lines = source.split("\n")
     chunks = chunk_lines("a.py", lines, language_of("a.py"), max_tokens=max_tokens)
-    (docstring,) = docstrings(source)
-    return chunks, mask(chunks, docstring), docstring
+    (found,) = (one for one in documentation(lines, language_of("a.py")) if one.text)
+    return chunks, mask(chunks, found.spans), found
 
 
 @pytest.mark.parametrize(
@@ -41,42 +41,8 @@ def test_a_function_in_several_chunks_loses_its_docstring_in_each():
     source = f'def f(x):\n    """Start.\n{secret}\n    """\n    return compute(x)'
     chunks, masked, docstring = masked_of(source, max_tokens=60)
     assert len(chunks) > 2
-    assert docstring.first_paragraph.startswith("Start. word0")
+    assert docstring.text.startswith("Start.\nword0")
     after = [masked.get(chunk.id, chunk) for chunk in chunks]
     assert "word" not in "".join(chunk.text for chunk in after)
     assert "".join(chunk.text.replace("\n", "") for chunk in after) == "def f(x):    return compute(x)"
     assert sum(len(chunk.text.split("\n")) for chunk in after) == source.count("\n") + 1
-
-
-def test_names_defined_twice_and_nested_functions_make_no_docstring():
-    source = '''
-def f():
-    """First."""
-    def inner():
-        """Inside."""
-if x:
-    def g():
-        """Only one."""
-try:
-    class A:
-        def h(self):
-            """Method."""
-except E:
-    def f():
-        """Second."""
-def none():
-    pass
-def number():
-    1
-'''
-    assert [(one.symbol, one.text) for one in docstrings(source)] == [("g", "Only one."), ("A.h", "Method.")]
-
-
-@pytest.mark.parametrize("source", ["def f(:", "\0", "x = " + "(" * 500, "def f():\n\tif x:\n        y"])
-def test_a_file_that_does_not_parse_has_no_docstrings(source):
-    assert docstrings(source) == []
-
-
-def test_an_odd_escape_is_no_warning(recwarn):
-    assert docstrings('def f():\n    "A \\d digit."\n')[0].text == "A \\d digit."
-    assert len(recwarn) == 0

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 type Place = tuple[int, int]
 """Line, from 1, and column in UTF-8 bytes, from 0."""
+type Span = tuple[Place, Place]
+"""A run of text: where it starts and where it ends, exclusive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class Documentation:
     end: int
     text: str
     summary: str
-    spans: tuple[tuple[Place, Place], ...]
+    spans: tuple[Span, ...]
     conventional: bool
     unusable: str = ""
 
@@ -90,6 +92,8 @@ class Style:
 ANY = r""
 _JAVADOC = r"/\*\*(?![*/])"
 _DOXYGEN_AFTER = r"/\*[*!]<|//[/!]<"
+UNDOCUMENTED = "no documentation comment"
+
 STYLES: dict[str, Style] = {
     "python": Style(r"(?!)", inside="string"),
     "javascript": Style(_JAVADOC),
@@ -127,9 +131,10 @@ STYLES: dict[str, Style] = {
 
 
 def documentation(lines: Sequence[str], language: Language) -> list[Documentation]:
-    """The documentation comments of a file's definitions, in the order of the definitions.
+    """The definitions of a file with their documentation comments, outer ones first, in the order of their lines.
 
-    A comment belongs to one definition: the outermost of those that begin on the line below it.
+    A definition without a comment has an empty text, and `UNDOCUMENTED` says so. A comment
+    belongs to one definition: the outermost of those that begin on the line below it.
 
     Args:
         lines: the file's lines without terminators (`SourceFile.lines`).
@@ -148,7 +153,7 @@ _STATEMENT = re.compile(r"(?<!body)(?<!block)_(?:declaration|statement|definitio
 @dataclass(frozen=True, slots=True)
 class _Read:
     text: str
-    spans: tuple[tuple[Place, Place], ...]
+    spans: tuple[Span, ...]
     conventional: bool
 
 
@@ -172,7 +177,7 @@ class _Finder:
             read = self._literal(one, start) or self._comment(one, start)
             read = read or elsewhere.get(one.symbol.lower()) or elsewhere.get(one.name.lower())
             if read is None or not read.text:
-                continue
+                read = _Read("", (), False)
             while start - 1 in self._syntax.leads:
                 start -= 1
             summary = summary_of(read.text, one.symbol)
@@ -186,7 +191,7 @@ class _Finder:
                 summary=summary,
                 spans=read.spans,
                 conventional=read.conventional,
-                unusable=unusable(read.text, summary),
+                unusable=unusable(read.text, summary) if read.text else UNDOCUMENTED,
             )
 
     def _first_row(self, one: Defined) -> int:
@@ -340,12 +345,12 @@ def _source(node: Node) -> str:
     return (node.text or b"").decode("utf-8", "replace")
 
 
-def _span(node: Node) -> tuple[Place, Place]:
+def _span(node: Node) -> Span:
     (first, left), (last, right) = node.start_point, node.end_point
     return (first + 1, left), (last + 1, right)
 
 
-def _places(text: str, match: re.Match[str], first: int) -> tuple[Place, Place]:
+def _places(text: str, match: re.Match[str], first: int) -> Span:
     begin, end = match.span()
     return _place(text, begin, first), _place(text, end, first)
 

@@ -1,12 +1,14 @@
-"""Look-up tasks: "which function does this?", asked with a docstring's first paragraph.
+"""Look-up tasks: "which definition does this?", asked with the first sentence of its documentation comment.
 
-No labels and no judge: the gold answer is the symbol whose docstring it is. For the tasks, that docstring is taken out
-of the indexed text (`TaskSet.masks`), so a question can only be answered by what the code does. Held-out tasks come
-from other files than the train tasks, and train questions that nearly repeat a held-out one are dropped and counted.
+No labels and no judge: the gold answer is the definition whose comment it is. For the tasks, that comment is taken out
+of the indexed text (`TaskSet.masks`), with those of its twins (a declaration in a header, a trait's implementation),
+so a question can only be answered by what the code does. Held-out tasks come from other files than the train tasks,
+and train questions that nearly repeat a held-out one are dropped and counted.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections import Counter, defaultdict
@@ -15,25 +17,32 @@ from dataclasses import dataclass, replace
 
 from homeground.base.errors import HomegroundError
 from homeground.corpus import Chunk, SourceFile, digest, language_of, language_of_head, own_name
+from homeground.corpus.documentation import Documentation, documentation
 from homeground.corpus.encoding import unreadable
 from homeground.corpus.languages import HEAD_BYTES
 from homeground.corpus.reading import DOCUMENTS
 from homeground.index import Index
 from homeground.tasks.decontaminate import near_duplicates
-from homeground.tasks.docstrings import Docstring, docstrings
 from homeground.tasks.mask import mask
 from homeground.tasks.task import LookupTask, Split
 from homeground.tasks.taskset import TaskSet
 
-MOST_A_FILE = 12
-"""Tasks drawn from one file: without a limit a tenth of the standard library's would ask about tkinter."""
+LEAST_A_FILE = 12
+"""A file may always give this many tasks."""
+SHARE_OF_A_FILE = 2
+"""... and this many times its even share: without a limit a tenth of the standard library's would ask about tkinter."""
+_NOT_ASKED = frozenset({"member", "module", "section", "impl"})
+"""Kinds without a chunk of their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
+    """A definition that can be asked for, with all places that define the same."""
+
     path: str
-    docstring: Docstring
+    symbol: str
     question: str
+    twins: tuple[tuple[str, Documentation], ...]
 
 
 def build_lookup_tasks(
@@ -47,10 +56,11 @@ def build_lookup_tasks(
     near_duplicate: float = 0.8,
     seed: int = 0,
 ) -> TaskSet:
-    """Tasks from the docstrings of an index's Python files; the same index, arguments and seed give the same tasks.
+    """Tasks from the documentation comments of an index; the same index, arguments and seed give the same tasks.
 
-    A question that two functions share is dropped (it has no one answer), and so is one that says the function's own
-    name. Of one file at most `MOST_A_FILE` tasks are drawn.
+    A question that definitions of different names share is dropped (it has no one answer), and so is one that says
+    the definition's own name. Where they have the same name, each of them is right. Of one file at most
+    `LEAST_A_FILE` tasks are drawn, or twice its even share of those that are wanted.
 
     Args:
         index: the full index; its chunks are what gets masked.
@@ -63,33 +73,37 @@ def build_lookup_tasks(
         seed: of the split and of the draw.
 
     Raises:
-        HomegroundError: there are too few files with docstrings to hold any out.
+        HomegroundError: there are too few files with documentation comments to hold any out.
     """
     removed: Counter[str] = Counter()
     by_file: defaultdict[str, list[Chunk]] = defaultdict(list)
     for chunk in index.chunks():
-        if chunk.language == "python":
-            by_file[chunk.path].append(chunk)
+        by_file[chunk.path].append(chunk)
     sources = indexed_sources(index, sorted(by_file), removed)
-    candidates = _distinct(_candidates(sources, min_chars, max_chars, removed), removed)
+    found = _candidates(sources, min_chars, max_chars, removed)
+    symbols = {(chunk.path, chunk.symbol) for chunks in by_file.values() for chunk in chunks}
+    candidates = [one for one in found if (one.path, one.symbol) in symbols]
     rng = random.Random(seed)
     files = {one.path for one in candidates}
     held = _held(files, heldout_share, rng)
     if len(files) - len(held) < 1:
         raise HomegroundError(
-            f"only {len(files)} of the indexed files have functions with a usable docstring; two are needed",
+            f"only {len(files)} of the indexed files have a definition with a usable documentation comment; "
+            "two are needed",
             where=", ".join(map(str, index.roots)),
-            hint=f"index more Python files with docstrings of {min_chars} to {max_chars} characters",
+            hint=f"index more files whose comments have a first sentence of {min_chars} to {max_chars} characters",
         )
     rng.shuffle(candidates)
-    candidates = _few_of_each_file(candidates)
+    most = max(LEAST_A_FILE, math.ceil(SHARE_OF_A_FILE * (train + heldout) / len(files)))
+    candidates = _few_of_each_file(candidates, most)
     chosen = [one for one in candidates if one.path in held][:heldout]
     rest = [one for one in candidates if one.path not in held]
     repeats = set(near_duplicates([one.question for one in rest], [one.question for one in chosen], near_duplicate))
     learned = [one for at, one in enumerate(rest) if at not in repeats][:train]
     masks: dict[str, Chunk] = {}
     for one in (*learned, *chosen):
-        masks |= _masks(by_file[one.path], one.docstring, masks)
+        for path, twin in one.twins:
+            masks |= _masks(by_file[path], twin, masks)
     return TaskSet(
         train=[_task(one, Split.TRAIN) for one in learned],
         heldout=[_task(one, Split.HELDOUT) for one in chosen],
@@ -109,7 +123,7 @@ def heldout_files(
     """
     sources = list(sources)
     removed: Counter[str] = Counter()
-    asked = {one.path for one in _distinct(_candidates(sources, min_chars, max_chars, removed), removed)}
+    asked = {one.path for one in _candidates(sources, min_chars, max_chars, removed)}
     silent = {source.path for source in sources} - asked
     held = _held(asked, heldout_share, random.Random(seed)) if asked else set[str]()
     return frozenset(held | {path for path in silent if _by_hash(path, seed) < heldout_share})
@@ -147,23 +161,41 @@ def indexed_sources(index: Index, paths: Sequence[str], removed: Counter[str]) -
 def _candidates(
     sources: Iterable[SourceFile], min_chars: int, max_chars: int, removed: Counter[str]
 ) -> list[_Candidate]:
-    found: list[_Candidate] = []
+    asking: defaultdict[str, list[tuple[str, Documentation]]] = defaultdict(list)
+    defined: defaultdict[str, list[tuple[str, Documentation]]] = defaultdict(list)
     for source in sources:
-        if source.language.name != "python":
-            continue
-        for docstring in docstrings("\n".join(source.lines())):
-            question = docstring.first_paragraph
-            if not min_chars <= len(question) <= max_chars:
+        for one in documentation(source.lines(), source.language):
+            if one.kind not in _NOT_ASKED:
+                defined[one.symbol].append((source.path, one))
+            if one.unusable:
+                removed[one.unusable] += 1
+            elif not one.conventional:
+                removed["a plain comment, not documentation"] += 1
+            elif not min_chars <= len(one.summary) <= max_chars:
                 removed["too short or too long"] += 1
-            elif says_its_name(question, docstring.symbol):
+            elif says_its_name(one.summary, one.symbol):
                 removed["says its own name"] += 1
             else:
-                found.append(_Candidate(source.path, docstring, question))
+                asking[one.summary.lower()].append((source.path, one))
+    found: list[_Candidate] = []
+    for twins in asking.values():
+        if len({own_name(one.symbol) for _, one in twins}) > 1:
+            removed["shared by definitions of several names"] += len(twins)
+            continue
+        askable = [(path, one) for path, one in twins if one.kind not in _NOT_ASKED]
+        if not askable and len({one.symbol for _, one in twins}) == 1:  # C documents what a header declares
+            askable = [(path, one) for path, one in defined[twins[0][1].symbol] if one.unusable]
+            twins.extend(askable)
+        if not askable:
+            removed["declared without a body"] += len(twins)
+            continue
+        path, one = max(askable, key=lambda twin: twin[1].end - twin[1].start)  # the implementation of a declaration
+        found.append(_Candidate(path, one.symbol, twins[0][1].summary, tuple(twins)))
     return found
 
 
 def says_its_name(question: str, symbol: str) -> bool:
-    """True when the question holds the function's own name, apart from underscores around it, as a word.
+    """True when the question holds the definition's own name, apart from underscores around it, as a word.
 
     On the standard library such a question is found at an MRR@10 of 0.45, the others at 0.32.
     """
@@ -171,36 +203,31 @@ def says_its_name(question: str, symbol: str) -> bool:
     return bool(name) and re.search(rf"(?<!\w)_*{re.escape(name)}_*(?!\w)", question) is not None
 
 
-def _distinct(candidates: Sequence[_Candidate], removed: Counter[str]) -> list[_Candidate]:
-    times = Counter(one.question.lower() for one in candidates)
-    distinct = [one for one in candidates if times[one.question.lower()] == 1]
-    removed["shared by several functions"] += len(candidates) - len(distinct)
-    return distinct
-
-
-def _few_of_each_file(candidates: Sequence[_Candidate]) -> list[_Candidate]:
+def _few_of_each_file(candidates: Sequence[_Candidate], most: int) -> list[_Candidate]:
     drawn: Counter[str] = Counter()
     few: list[_Candidate] = []
     for one in candidates:
         drawn[one.path] += 1
-        if drawn[one.path] <= MOST_A_FILE:
+        if drawn[one.path] <= most:
             few.append(one)
     return few
 
 
-def _masks(chunks: Sequence[Chunk], docstring: Docstring, done: dict[str, Chunk]) -> dict[str, Chunk]:
-    """Masks of one docstring, on top of those that its chunks already have."""
+def _masks(chunks: Sequence[Chunk], twin: Documentation, done: dict[str, Chunk]) -> dict[str, Chunk]:
+    """Masks of one comment, on top of those that its chunks already have."""
     current = [replace(done[chunk.id], id=chunk.id) if chunk.id in done else chunk for chunk in chunks]
-    return mask(current, docstring)
+    return mask(current, twin.spans)
 
 
 def _task(one: _Candidate, split: Split) -> LookupTask:
-    gold = f"{one.path}::{one.docstring.symbol}"
+    gold = f"{one.path}::{one.symbol}"
+    also = {f"{path}::{twin.symbol}" for path, twin in one.twins if twin.kind not in _NOT_ASKED} - {gold}
     return LookupTask(
         id=digest(gold, one.question)[:16],
         question=one.question,
         gold=gold,
         path=one.path,
-        symbol=one.docstring.symbol,
+        symbol=one.symbol,
         split=split,
+        also=tuple(sorted(also)),
     )

@@ -1,40 +1,39 @@
-"""Chunks without the docstring that a question was made from."""
+"""Chunks without the comments that a question was made from."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from homeground.corpus import Chunk, digest
-from homeground.tasks.docstrings import Docstring
+from homeground.corpus.documentation import Span
 
 
-def mask(chunks: Iterable[Chunk], docstring: Docstring) -> dict[str, Chunk]:
-    """The chunks that hold a part of the docstring, by the id they had, each with that part blanked.
+def mask(chunks: Iterable[Chunk], spans: Sequence[Span]) -> dict[str, Chunk]:
+    """The chunks that hold a part of the spans, by the id they had, each with that part blanked.
 
-    Lines keep their numbers: a line inside the docstring becomes empty, code beside it stays. A function that was
-    split into several chunks loses the docstring in each.
+    Lines keep their numbers: a line inside a span becomes empty, code beside it stays. A definition that was split
+    into several chunks loses its comment in each.
 
     Args:
-        chunks: chunks of the docstring's file.
-        docstring: what to take out.
+        chunks: chunks of one file.
+        spans: places in that file, ends exclusive.
     """
     masked: dict[str, Chunk] = {}
     for chunk in chunks:
-        if chunk.end < docstring.start[0] or chunk.start > docstring.end[0]:
-            continue
-        text = "\n".join(
-            _blanked(line, number, docstring) for number, line in enumerate(chunk.text.split("\n"), start=chunk.start)
-        )
-        if text != chunk.text:
+        lines = chunk.text.split("\n")
+        for span in sorted(spans, reverse=True):  # columns before a blanked part stay what they were
+            for number in range(max(span[0][0], chunk.start), min(span[1][0], chunk.end) + 1):
+                at = number - chunk.start
+                if at < len(lines):
+                    lines[at] = _blanked(lines[at], number, span)
+        if (text := "\n".join(lines)) != chunk.text:
             masked[chunk.id] = replace(chunk, id=digest("masked", chunk.id), text=text)
     return masked
 
 
-def _blanked(line: str, number: int, docstring: Docstring) -> str:
-    (first, left), (last, right) = docstring.start, docstring.end
-    if not first <= number <= last:
-        return line
+def _blanked(line: str, number: int, span: Span) -> str:
+    (first, left), (last, right) = span
     data = line.encode("utf-8", "surrogatepass")
     before = data[:left] if number == first else b""
     after = data[right:] if number == last else b""

@@ -24,11 +24,12 @@ class LookupTask:
 
     Attributes:
         id: hash of gold and question.
-        question: the docstring's first paragraph, on one line.
+        question: the first sentence of the definition's documentation comment, on one line.
         gold: "path::Symbol".
         path: posix path relative to `Index.base`: the root, or the folder above several.
         symbol: dotted name in that file.
         split: "train" or "heldout".
+        also: further golds that are as right: the same definition in a header, another class, another file.
     """
 
     id: str
@@ -37,11 +38,16 @@ class LookupTask:
     path: str
     symbol: str
     split: Split
+    also: tuple[str, ...] = ()
+
+    def is_answered_by(self, path: str, symbol: str) -> bool:
+        """True when this place is a right answer."""
+        return (path, symbol) == (self.path, self.symbol) or f"{path}::{symbol}" in self.also
 
 
 def rank_of(hits: Sequence[Hit], task: LookupTask, depth: int = RANK_DEPTH) -> int | None:
     """Rank (1-based) of the task's symbol among the first `depth` hits of a query; None if it is not there."""
     for rank, hit in enumerate(hits[:depth], start=1):
-        if hit.path == task.path and hit.symbol == task.symbol:
+        if task.is_answered_by(hit.path, hit.symbol):
             return rank
     return None

@@ -51,7 +51,11 @@ class TaskSet:
         """
         try:
             counts, *rows = read_jsonl(path)
-            tasks = [LookupTask(**{**row, "split": Split(row["split"])}) for row in rows if "question" in row]
+            tasks = [
+                LookupTask(**{**row, "split": Split(row["split"]), "also": tuple(row.get("also", ()))})
+                for row in rows
+                if "question" in row
+            ]
             masks = {row["replaces"]: Chunk(**row["chunk"]) for row in rows if "replaces" in row}
             return cls(
                 train=[task for task in tasks if task.split is Split.TRAIN],
