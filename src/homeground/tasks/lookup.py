@@ -31,6 +31,8 @@ LEAST_A_FILE = 12
 """A file may always give this many tasks."""
 SHARE_OF_A_FILE = 2
 """... and this many times its even share: without a limit a tenth of the standard library's would ask about tkinter."""
+MOST_OVER = 1.25
+"""The held-out share may be exceeded by this factor, as files are not divided."""
 _NOT_ASKED = frozenset({"member", "module", "section", "impl"})
 """Kinds without a chunk of their own."""
 
@@ -68,7 +70,7 @@ def build_lookup_tasks(
         heldout: most held-out tasks.
         min_chars: shortest question, characters.
         max_chars: longest question, characters.
-        heldout_share: share of the files with questions that is held out.
+        heldout_share: share of the questions that is held out, in whole files.
         near_duplicate: Jaccard similarity of word pairs from which a train question counts as a repeat.
         seed: of the split and of the draw.
 
@@ -85,14 +87,14 @@ def build_lookup_tasks(
     candidates = [one for one in found if (one.path, one.symbol) in symbols]
     rng = random.Random(seed)
     files = {one.path for one in candidates}
-    held = _held(files, heldout_share, rng)
-    if len(files) - len(held) < 1:
+    if len(files) < 2:
         raise HomegroundError(
             f"only {len(files)} of the indexed files have a definition with a usable documentation comment; "
             "two are needed",
             where=", ".join(map(str, index.roots)),
             hint=f"index more files whose comments have a first sentence of {min_chars} to {max_chars} characters",
         )
+    held = _held(candidates, heldout_share, rng)
     rng.shuffle(candidates)
     most = max(LEAST_A_FILE, math.ceil(SHARE_OF_A_FILE * (train + heldout) / len(files)))
     candidates = _few_of_each_file(candidates, most)
@@ -123,9 +125,9 @@ def heldout_files(
     """
     sources = list(sources)
     removed: Counter[str] = Counter()
-    asked = {one.path for one in _candidates(sources, min_chars, max_chars, removed)}
-    silent = {source.path for source in sources} - asked
-    held = _held(asked, heldout_share, random.Random(seed)) if asked else set[str]()
+    candidates = _candidates(sources, min_chars, max_chars, removed)
+    silent = {source.path for source in sources} - {one.path for one in candidates}
+    held = _held(candidates, heldout_share, random.Random(seed)) if candidates else set[str]()
     return frozenset(held | {path for path in silent if _by_hash(path, seed) < heldout_share})
 
 
@@ -134,10 +136,20 @@ def _by_hash(path: str, seed: int) -> float:
     return int(digest(str(seed), path)[:8], 16) / 2**32
 
 
-def _held(files: set[str], share: float, rng: random.Random) -> set[str]:
-    shuffled = sorted(files)
+def _held(candidates: Sequence[_Candidate], share: float, rng: random.Random) -> set[str]:
+    """Files drawn by chance that have about this share of the candidates; one is always held out, and one never."""
+    of_file = Counter(one.path for one in candidates)
+    shuffled = sorted(of_file)
     rng.shuffle(shuffled)
-    return set(shuffled[: max(1, round(share * len(shuffled)))])
+    wanted, got = share * len(candidates), 0
+    held: set[str] = set()
+    for path in shuffled:
+        if got < wanted and got + of_file[path] <= MOST_OVER * wanted:
+            held.add(path)
+            got += of_file[path]
+    if not held:
+        held = {min(shuffled, key=lambda path: of_file[path])}
+    return held if len(held) < len(shuffled) else held - {shuffled[0]}
 
 
 def indexed_sources(index: Index, paths: Sequence[str], removed: Counter[str]) -> Iterator[SourceFile]:
