@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 from homeground.corpus.comment_text import BLOCKS, summary_of, unmarked, unusable
 from homeground.corpus.grammar import Defined, Syntax, body_of, parse, rows
 from homeground.corpus.languages import Language
+from homeground.corpus.outline import head_of
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -48,6 +49,7 @@ class Documentation:
         line: line of the definition's name, from 1; tells overloads apart.
         start: first line of the definition, from 1, its decorators and attributes included.
         end: its last line, inclusive.
+        head_end: as `Definition.head_end`.
         text: the comment without its marks, indentation cleaned.
         summary: its first sentence on one line, without markup and without the definition's own name in front.
         spans: where the comment stands: start and end of each of its parts, ends exclusive.
@@ -60,6 +62,7 @@ class Documentation:
     line: int
     start: int
     end: int
+    head_end: int
     text: str
     summary: str
     spans: tuple[Span, ...]
@@ -187,6 +190,7 @@ class _Finder:
                 line=one.row + 1,
                 start=start + 1,
                 end=one.stop,
+                head_end=head_of(one, self._syntax, self._lines)[0] + 1,
                 text=read.text,
                 summary=summary,
                 spans=read.spans,

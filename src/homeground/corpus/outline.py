@@ -109,7 +109,7 @@ def _definition(one: Defined, syntax: Syntax, lines: Sequence[str]) -> Definitio
     start = one.start
     while start - 1 in syntax.leads:
         start -= 1
-    last, head = _head(one, syntax, lines)
+    last, head = head_of(one, syntax, lines)
     return Definition(
         symbol=one.symbol,
         name=own_name(one.symbol),
@@ -122,7 +122,7 @@ def _definition(one: Defined, syntax: Syntax, lines: Sequence[str]) -> Definitio
     )
 
 
-def _head(one: Defined, syntax: Syntax, lines: Sequence[str]) -> tuple[int, str]:
+def head_of(one: Defined, syntax: Syntax, lines: Sequence[str]) -> tuple[int, str]:
     """The last row before the body (or that of the name, where no body is told apart), and the text to there."""
     body = body_of(one.node)
     last, tail = max(one.row, one.start), None

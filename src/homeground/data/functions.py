@@ -1,23 +1,25 @@
-"""Functions of a Python file as pieces of its text: what stands before, the signature, the docstring, the body.
+"""Functions of a file as pieces of its text: what stands before, the head, the body, in every language with a grammar.
 
 ::
 
     import os                                   before
                                                 before
-    def area(width, height):                    signature (decorators too)
-        \"\"\"Square metres.\"\"\"                    docstring
+    def area(width, height):                    head (comment, decorators and docstring too)
+        \"\"\"Square metres.\"\"\"                    head
         return width * height                   body
     print(area(2, 3))                           after
 """
 
 from __future__ import annotations
 
-import ast
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from homeground.corpus import SourceFile
-from homeground.tasks.docstrings import FunctionNode, python_functions
+from homeground.corpus.documentation import Documentation, documentation
+
+_KINDS = frozenset({"function", "method", "macro"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,78 +28,66 @@ class Function:
 
     Attributes:
         path: of its file.
+        language: name in the table of languages.
         symbol: dotted name.
-        start, end: first and last line, from 1.
+        start, end: first and last line, from 1, its comment not counted.
         before: the file's lines above it.
-        signature: decorators, and the lines up to the colon.
-        docstring: cleaned; "" without one.
-        quoted: the docstring's own lines.
+        head: comment, decorators, signature and docstring.
         body: what follows.
         after: the file's lines below it.
+        text: its documentation comment, cleaned; "" without one that is about it.
+        summary: the first sentence of that.
+        bare: the function without its comment, indented as at module level.
     """
 
     path: str
+    language: str
     symbol: str
     start: int
     end: int
     before: str
-    signature: str
-    docstring: str
-    quoted: str
+    head: str
     body: str
     after: str
-
-    @property
-    def bare(self) -> str:
-        """The function without its docstring, indented as at module level."""
-        return textwrap.dedent(self.signature + self.body)
+    text: str
+    summary: str
+    bare: str
 
 
 def functions(source: SourceFile) -> list[Function]:
-    """The functions of a Python file whose body stands on lines of its own and holds more than a docstring."""
-    if source.language.name != "python":
-        return []
+    """The functions of a file whose body stands on lines of its own and holds more than a comment."""
     lines = source.lines()
-    return [
-        one
-        for symbol, node in python_functions("\n".join(lines))
-        if (one := _function(source.path, symbol, node, lines)) is not None
+    found = [one for one in documentation(lines, source.language) if one.kind in _KINDS]
+    return [made for one in found if (made := _function(source, one, lines)) is not None]
+
+
+def _function(source: SourceFile, one: Documentation, lines: Sequence[str]) -> Function | None:
+    said = [range(first[0], last[0] + 1) for first, last in one.spans]
+    top = min([one.start, *(rows.start for rows in said)])
+    inside = max((rows.stop for rows in said if rows.start > one.head_end), default=0)
+    body = max(one.head_end + 1, inside)
+    beside = any(lines[last[0] - 1].encode("utf-8", "replace")[last[1] :].strip() for _, last in one.spans)
+    if beside or top > one.start or not any(map(str.isalnum, "".join(lines[body - 1 : one.end]))):
+        return None
+    about = one.conventional and not one.unusable
+    without = [
+        line for at, line in enumerate(lines[one.start - 1 : one.end], one.start) if not any(at in r for r in said)
     ]
-
-
-def _function(path: str, symbol: str, node: FunctionNode, lines: list[str]) -> Function | None:
-    first, *others = node.body
-    text = ast.get_docstring(node)
-    statements = node.body if text is None else others
-    if not statements or lines[first.lineno - 1][: first.col_offset].strip():
-        return None
-    opened, quoted_end, end = _begin(first), first.end_lineno, node.end_lineno
-    assert quoted_end is not None
-    assert end is not None
-    # Comments between a docstring and the first statement belong to the body.
-    body = opened if text is None else quoted_end + 1
-    if body > _begin(statements[0]):
-        return None
-    top = _begin(node)
     return Function(
-        path,
-        symbol,
-        top,
-        end,
+        source.path,
+        source.language.name,
+        one.symbol,
+        one.start,
+        one.end,
         before=_joined(lines[: top - 1]),
-        signature=_joined(lines[top - 1 : opened - 1]),
-        docstring=text or "",
-        quoted=_joined(lines[opened - 1 : body - 1]),
-        body=_joined(lines[body - 1 : end]),
-        after="\n".join(lines[end:]),
+        head=_joined(lines[top - 1 : body - 1]),
+        body=_joined(lines[body - 1 : one.end]),
+        after="\n".join(lines[one.end :]),
+        text=one.text if about else "",
+        summary=one.summary if about else "",
+        bare=textwrap.dedent(_joined(without)),
     )
 
 
-def _begin(node: ast.stmt) -> int:
-    """First line of a statement, decorators included."""
-    decorated = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-    return min([node.lineno, *(one.lineno for one in node.decorator_list)]) if decorated else node.lineno
-
-
-def _joined(lines: list[str]) -> str:
+def _joined(lines: Sequence[str]) -> str:
     return "".join(f"{line}\n" for line in lines)

@@ -1,7 +1,7 @@
 """Rows for fine-tuning from a person's own corpus.
 
 ============  ======================================================================================
-docstrings    a function without its docstring -> the docstring
+docstrings    a function without its documentation comment -> the comment
 completion    what stands above a function and its signature -> its body; where the tokenizer has
               marks for it, the body or some lines of it from what stands above and below
 answers       numbered passages that a search found, and a question -> an answer that cites one
@@ -23,7 +23,7 @@ from homeground.data.passages import ANSWER_SYSTEM, PASSAGES, passage_text, ques
 from homeground.index import Hit
 
 MAX_FUNCTION_CHARS = 4000
-DOCSTRING_CHARS = range(20, 1001)
+COMMENT_CHARS = range(20, 1001)
 MAX_BODY_LINES = 40
 MAX_BODY_CHARS = 2000
 LINES_ABOVE, LINES_BELOW = 40, 20
@@ -57,11 +57,12 @@ class OwnRow:
 
 
 def docstring_row(function: Function) -> OwnRow | None:
-    """Write the docstring of a function; None where it has none, or one of them is too long."""
-    if len(function.docstring) not in DOCSTRING_CHARS or len(function.bare) > MAX_FUNCTION_CHARS:
+    """Write the documentation comment of a function; None where it has none, or one of them is too long."""
+    if len(function.text) not in COMMENT_CHARS or len(function.bare) > MAX_FUNCTION_CHARS:
         return None
-    asked = f"Write the docstring of this function.\n\n```python\n{function.bare}```"
-    return _conversation(function.path, function.symbol, asked, function.docstring, function.bare)
+    wanted = "docstring" if function.language == "python" else "documentation comment"
+    asked = f"Write the {wanted} of this function.\n\n```{function.language}\n{function.bare}```"
+    return _conversation(function.path, function.symbol, asked, function.text, function.bare)
 
 
 def completion_row(
@@ -79,7 +80,7 @@ def completion_row(
     if len(lines) > MAX_BODY_LINES or len(function.body) > MAX_BODY_CHARS:
         return None
     above = "".join(function.before.splitlines(keepends=True)[-LINES_ABOVE:])
-    head = f"# {function.path}\n{above}{function.signature}{function.quoted}"
+    head = f"# {function.path}\n{above}{function.head}"
     if marks is None:
         prefix, middle = safe(head), safe(function.body)
         return OwnRow(function.path, function.symbol, {"prefix": prefix, "continuation": middle}, head + function.body)
@@ -106,8 +107,8 @@ class Question:
 
 
 def docstring_question(function: Function) -> Question | None:
-    """What a function does: its docstring's first paragraph."""
-    answer = _paragraph(function.docstring)
+    """Ask what a function does; the answer is the first paragraph of its documentation comment."""
+    answer = _paragraph(function.text)
     if not answer:
         return None
     return Question(function.path, function.symbol, f"What does `{function.symbol}` in `{function.path}` do?", answer)
