@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from homeground.corpus import STDLIB_EXCLUDES, Walk, digest, stdlib_root
-from homeground.tasks.docstrings import Docstring, docstrings, python_functions
+from homeground.corpus.documentation import Documentation, documentation
 
 STDLIB = "stdlib"
 PACKAGES = ("networkx", "pydantic", "rich")
@@ -57,28 +57,33 @@ def masked_tree(corpus: str, folder: Path) -> list[Question]:
     for file in Walk(root, exclude, _MAX_FILE):
         if file.language.name != "python":
             continue
-        source = "\n".join(file.lines())
-        lines = {symbol: (node.lineno, node.end_lineno or node.lineno) for symbol, node in python_functions(source)}
-        present = docstrings(source)
-        found += [Question(one.first_paragraph, file.path, one.symbol, *lines[one.symbol]) for one in present]
+        lines = file.lines()
+        functions = [one for one in documentation(lines, file.language) if one.kind in ("function", "method")]
+        times = Counter(one.symbol for one in functions)
+        present = [one for one in functions if one.conventional and one.text and times[one.symbol] == 1]
+        found += [Question(_paragraph(one), file.path, one.symbol, one.line, one.end) for one in present]
         target = folder / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes("\n".join(_blanked(source, present)).encode("utf-8", "surrogatepass"))
-    times = Counter(one.text.lower() for one in found)
-    return [one for one in found if times[one.text.lower()] == 1 and len(one.text) >= _LEAST_CHARS]
+        target.write_bytes("\n".join(_blanked(lines, present)).encode("utf-8", "surrogatepass"))
+    said = Counter(one.text.lower() for one in found)
+    return [one for one in found if said[one.text.lower()] == 1 and len(one.text) >= _LEAST_CHARS]
 
 
-def _blanked(source: str, present: list[Docstring]) -> Iterator[str]:
+def _paragraph(one: Documentation) -> str:
+    return " ".join(one.text.partition("\n\n")[0].split())
+
+
+def _blanked(lines: Sequence[str], present: Sequence[Documentation]) -> Iterator[str]:
     """The lines with ``...`` in each docstring's place: a function that is only its docstring keeps a body."""
-    at = {one.start[0]: one for one in present}
+    at = {one.spans[0][0][0]: one.spans[0] for one in present}
     end = (0, 0)
-    for number, line in enumerate(source.split("\n"), start=1):
+    for number, line in enumerate(lines, start=1):
         data = line.encode("utf-8", "surrogatepass")
         kept = b"" if number < end[0] else data[end[1] :] if number == end[0] else data
-        if (one := at.get(number)) is not None and number >= end[0]:
-            end = one.end
+        if (span := at.get(number)) is not None and number >= end[0]:
+            (_, left), end = span
             rest = data[end[1] :] if end[0] == number else b""
-            kept = data[: one.start[1]] + b"..." + rest
+            kept = data[:left] + b"..." + rest
         yield kept.decode("utf-8", "surrogatepass")
 
 
