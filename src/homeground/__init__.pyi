@@ -1,3 +1,4 @@
+from .base.reward import Reward as Reward
 from .index import Index as Index
 from .pipeline.supervised import SftRun as SftRun
 from .pipeline.supervised import train_sft as train_sft

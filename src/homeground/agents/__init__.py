@@ -1,7 +1,7 @@
 """The agents that ship; they get their tools as arguments and speak the chat-completions API."""
 
 from homeground.agents.lookup import LookupOutcome, SearchTool, lookup_agent, settle
-from homeground.agents.lookup_reward import Reward, lookup_reward
+from homeground.agents.lookup_reward import lookup_reward
 from homeground.agents.protocol import SYSTEM_PROMPT, Message, SearchCall, parse_answer, parse_search
 from homeground.agents.scripted import scripted_lookup, scripted_trajectory
 
@@ -9,7 +9,6 @@ __all__ = [
     "SYSTEM_PROMPT",
     "LookupOutcome",
     "Message",
-    "Reward",
     "SearchCall",
     "SearchTool",
     "lookup_agent",
