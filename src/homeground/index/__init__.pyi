@@ -1,0 +1,10 @@
+from .embed import Embedder as Embedder
+from .filters import Filters as Filters
+from .hit import Hit as Hit
+from .hit import Stage as Stage
+from .index import Index as Index
+from .search import Explanation as Explanation
+from .settings import ChromaSettings as ChromaSettings
+from .settings import IndexReport as IndexReport
+from .settings import IndexSettings as IndexSettings
+from .tools import Tools as Tools
