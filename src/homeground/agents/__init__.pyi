@@ -1,3 +1,5 @@
+from .config import AgentConfig as AgentConfig
+from .config import RewardConfig as RewardConfig
 from .lookup import LookupOutcome as LookupOutcome
 from .lookup import SearchTool as SearchTool
 from .lookup import lookup_agent as lookup_agent

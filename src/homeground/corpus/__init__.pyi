@@ -3,6 +3,7 @@ from .chunk import digest as digest
 from .chunker import approximate_tokens as approximate_tokens
 from .chunker import breadcrumb as breadcrumb
 from .chunker import chunk_lines as chunk_lines
+from .config import CorpusConfig as CorpusConfig
 from .encoding import decode as decode
 from .encoding import nfc as nfc
 from .languages import LANGUAGES as LANGUAGES
@@ -18,8 +19,6 @@ from .outline import Outline as Outline
 from .outline import Reference as Reference
 from .outline import outline as outline
 from .pieces import TokenCounter as TokenCounter
-from .reading import MAX_BYTES as MAX_BYTES
-from .reading import MAX_DOCUMENT_BYTES as MAX_DOCUMENT_BYTES
 from .reading import SourceFile as SourceFile
 from .reading import Text as Text
 from .reading import read_text as read_text

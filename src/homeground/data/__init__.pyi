@@ -1,3 +1,9 @@
+from .config import EXACT_ONLY as EXACT_ONLY
+from .config import DataConfig as DataConfig
+from .config import DuplicatesConfig as DuplicatesConfig
+from .config import HeldoutConfig as HeldoutConfig
+from .config import Mixing as Mixing
+from .config import SourceConfig as SourceConfig
 from .contamination import Clean as Clean
 from .contamination import Contaminated as Contaminated
 from .contamination import Measured as Measured
@@ -12,7 +18,6 @@ from .formats import Example as Example
 from .formats import Format as Format
 from .formats import RowError as RowError
 from .formats import example_of as example_of
-from .mixture import Mixing as Mixing
 from .mixture import Part as Part
 from .mixture import mix as mix
 from .mixture import shuffled as shuffled

@@ -6,6 +6,7 @@ from .agent import load_outcomes as load_outcomes
 from .agent import outcome_of as outcome_of
 from .agent import rollout_record as rollout_record
 from .agent import save_outcomes as save_outcomes
+from .config import EvalConfig as EvalConfig
 from .metrics import Metrics as Metrics
 from .metrics import check_metrics as check_metrics
 from .metrics import metrics_schema as metrics_schema

@@ -1,3 +1,4 @@
+from .config import TasksConfig as TasksConfig
 from .decontaminate import near_duplicates as near_duplicates
 from .decontaminate import ngrams as ngrams
 from .decontaminate import shingles as shingles
