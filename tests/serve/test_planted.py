@@ -63,7 +63,7 @@ class Answers:
     agentic = True
 
     def __init__(self, index):
-        self._hits = Tools(index).hits("planted", 1)
+        self._hits = Tools(index).search("planted", 1).hits
 
     async def stream(self, messages, *, agentic):
         if "break" in messages[-1]["content"]:
@@ -83,8 +83,8 @@ class Stub:
     def __init__(self, index):
         self._index = index
 
-    def explain(self, query, k, filters):
-        return Tools(self._index).explain(query, k, filters)
+    def search(self, query, k, filters):
+        return Tools(self._index).search(query, k, filters)
 
     def wanted_index(self):
         return self._index

@@ -148,7 +148,7 @@ class Answerer:
         except HomegroundError:
             return False
         # A hit may be a part of a long line.
-        return bool(read["end"] == hit.end and " ".join(hit.text.split()) in " ".join(read["text"].split()))
+        return read.end == hit.end and " ".join(hit.text.split()) in " ".join(read.text.split())
 
 
 async def _read(writing: Writing, prose: Prose) -> AsyncGenerator[Event]:

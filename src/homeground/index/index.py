@@ -31,7 +31,7 @@ from homeground.index.leftout import LeftOut
 from homeground.index.manifest import ListedFile, Manifest, reporting
 from homeground.index.protocols import Embedder, Reranker
 from homeground.index.rerank import SentenceReranker
-from homeground.index.search import Explanation, Searcher
+from homeground.index.search import Found, Searcher
 from homeground.index.symbols import Symbols, open_symbols
 from homeground.index.view import View
 from homeground.index.views import current_view, delete_old_views, open_view, write_chroma, write_view
@@ -379,10 +379,10 @@ class Index:
         *,
         filters: Filters | None = None,
         stages: Iterable[Stage] | None = None,
-    ) -> Explanation:
+    ) -> Found:
         """What `search` does, with weights, candidates and the time of each stage."""
         k = self.config.top_k if k is None else k
-        return self._searcher().search(nfc(query), k, filters or Filters(), stages)
+        return self._searcher().search(query, k, filters or Filters(), stages)
 
     def candidates(self, query: str) -> dict[str, dict[str, float]]:
         """Scores by stage of every chunk that a search weighs, by chunk id; the fused score is among them."""

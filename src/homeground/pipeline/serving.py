@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from homeground.agents.answering import Answerer
-    from homeground.index import Explanation, Filters, Hit, Index
+    from homeground.index import Filters, Found, Index
     from homeground.policy.shared_base import SharedBase
     from homeground.rollouts import Sampler
     from homeground.rollouts.conversation import Conversations
@@ -96,11 +96,7 @@ class Serving:
     ) -> None:
         self._open.close()
 
-    def search(self, query: str, k: int) -> list[Hit]:
-        """Return the hits of `explain`."""
-        return self.explain(query, k).hits
-
-    def explain(self, query: str, k: int, filters: Filters | None = None) -> Explanation:
+    def search(self, query: str, k: int, filters: Filters | None = None) -> Found:
         """Search while no model computes.
 
         Raises:
@@ -112,7 +108,7 @@ class Serving:
         with self.compute:
             index = self._there()
             try:
-                return index.at_newest(lambda: Tools(index).explain(query, k, filters))
+                return index.at_newest(lambda: Tools(index).search(query, k, filters))
             finally:
                 release_workers()
 
@@ -154,7 +150,7 @@ class Serving:
         writers = {name: Writer(conversations[name], self._context) for name in self.names}
         return {
             name: Answerer(
-                self.search,
+                lambda query, k: self.search(query, k).hits,
                 writers[BASE if name in seekers else name],
                 Tools(self.index),
                 least,

@@ -63,7 +63,7 @@ def _index_routes(index: Index | None) -> APIRouter:
 
     def lines(path: str, start: int, end: int | None) -> dict[str, Any]:
         index = there()
-        return index.at_newest(lambda: Tools(index).read(path, start, end))
+        return index.at_newest(lambda: Tools(index).read(path, start, end)).to_json()
 
     @router.get("/read")
     async def read(path: Name, start: int = 1, end: int | None = None) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
