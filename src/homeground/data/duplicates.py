@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from homeground.data.formats import Example
 from homeground.tasks import shingles
+from homeground.training.formats import Example
 
 _PERMUTATIONS = 128
 _MISSED = 1e-3

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from homeground.base.errors import HomegroundError
-from homeground.data.formats import Example
+from homeground.training.formats import Example
 
 
 class Mixing(StrEnum):
