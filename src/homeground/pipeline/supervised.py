@@ -11,39 +11,24 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from homeground.base.errors import UsageError
-from homeground.base.progress import Progress
 from homeground.base.steplog import SFT_COLUMNS, StepLog
+from homeground.base.workspace import RunFolder
 from homeground.policy import Policy, TokenPath
 from homeground.policy.rope import longest_path
 from homeground.training import train_sft as train_paths
 from homeground.training.checkpoints import done_steps
 from homeground.training.config import SftConfig
 from homeground.training.heldout import HeldOut
-from homeground.training.run import run_folder
+from homeground.training.run import TrainingRun, open_run
 from homeground.training.sft import sft_steps, steps_of
 
 type Rows = Sequence[Mapping[str, Any]]
 _FORMATS = "see docs/data.md for the formats"
-
-
-@dataclass(frozen=True)
-class SftRun:
-    """What a run left.
-
-    Attributes:
-        folder: with ``metrics.jsonl``, ``tensorboard``, ``checkpoints`` and ``adapter``.
-        adapter: the trained adapter, PEFT format; of the step with the lowest held-out loss where rows were held out.
-        history: metrics of each step of this call.
-    """
-
-    folder: Path
-    adapter: Path
-    history: list[dict[str, Any]]
 
 
 def train_sft(
@@ -52,11 +37,11 @@ def train_sft(
     config: SftConfig | None = None,
     *,
     heldout: Rows = (),
-    folder: Path | str | None = None,
+    folder: RunFolder | Path | str | None = None,
     resume: bool = False,
     quiet: bool = False,
     seed: int = 0,
-) -> SftRun:
+) -> TrainingRun[dict[str, Any]]:
     """Fine-tune a policy's adapter on the assistants' messages of training rows.
 
     Args:
@@ -78,7 +63,6 @@ def train_sft(
     config = config or SftConfig()
     paths = _rendered(policy, rows, config)
     judged = _rendered(policy, heldout, config) if heldout else []
-    run = run_folder(folder, resume, "sft")
     steps = sft_steps(len(paths), config)
     every = config.eval_every or steps_of(len(paths), 1, config.batch_size)
     judge = (
@@ -86,17 +70,18 @@ def train_sft(
         if judged
         else None
     )
-    with run.locked(), Progress(quiet=quiet) as progress:
+    with open_run(folder, "sft", resume=resume, quiet=quiet) as (run, progress):
         progress.line(f"{policy.describe()}; {len(paths)} rows, {steps} steps")
         progress.line(f"run folder: {run.path}")
-        done = done_steps(run.checkpoints)
+        checkpoints = run.checkpoints / "sft"
+        done = done_steps(checkpoints)
         with StepLog(run, "sft", done=done, steps=steps, progress=progress, title="SFT", columns=SFT_COLUMNS) as log:
-            train_paths(policy, paths, config, run.checkpoints, log, judge, seed=seed)
+            train_paths(policy, paths, config, checkpoints, log, judge, seed=seed)
         policy.save_adapter(run.adapter)
         losses = [step["loss"] for step in log.history]
         ends = f"loss {losses[0]:.3f} -> {losses[-1]:.3f}, " if losses else ""
         log.bar.done(f"{ends}adapter in {run.adapter}")
-    return SftRun(run.path, run.adapter, log.history)
+    return TrainingRun(run.path, run.adapter, log.history)
 
 
 def _rendered(policy: Policy, rows: Rows, config: SftConfig) -> list[TokenPath]:

@@ -14,6 +14,7 @@ from .config import Overlong as Overlong
 from .config import Scale as Scale
 from .config import Schedule as Schedule
 from .config import SftConfig as SftConfig
+from .grpo import train_grpo as train_grpo
 from .grpo import train_grpo_steps as train_grpo_steps
 from .losses import OBJECTIVES as OBJECTIVES
 from .losses import LossTerms as LossTerms
@@ -26,6 +27,5 @@ from .off_policy import ExpertTrace as ExpertTrace
 from .off_policy import load_traces as load_traces
 from .preference import PreferencePair as PreferencePair
 from .preference import train_dpo as train_dpo
-from .run import GrpoRun as GrpoRun
-from .run import train_grpo as train_grpo
+from .run import TrainingRun as TrainingRun
 from .sft import train_sft as train_sft
