@@ -17,6 +17,7 @@ def init(
     device: Annotated[
         str, typer.Option(help="Plan the model for a card's memory such as 8GB, or for what is here.")
     ] = "auto",
+    every: Annotated[bool, typer.Option("--all", help="Write every key, each with its default and meaning.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the recipe that is there.")] = False,
 ) -> None:
     """Write a commented recipe for this folder: the languages found here, and a model that fits this machine."""
@@ -43,7 +44,7 @@ def init(
         considered = list(consider(recipe, where))
         recipe = chosen_recipe(recipe, considered)
         bar.done(recipe.model.name)
-    text = recipe_text(recipe, found, considered)
+    text = recipe_text(recipe, found, considered, every=every)
     if not common.dry_run:
         atomic_write_text(path, text)
     document = {

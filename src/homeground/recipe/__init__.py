@@ -9,6 +9,7 @@ from homeground.recipe.index import IndexSection
 from homeground.recipe.load import PROJECT_RECIPE, bundled_recipes, load_recipe
 from homeground.recipe.model import LoraSection, ModelSection
 from homeground.recipe.recipe import Recipe
+from homeground.recipe.reference import commented_yaml
 from homeground.recipe.rl import RlSection
 from homeground.recipe.serve import ServeSection
 from homeground.recipe.sft import SftSection
@@ -36,5 +37,6 @@ __all__ = [
     "TasksSection",
     "TuneSection",
     "bundled_recipes",
+    "commented_yaml",
     "load_recipe",
 ]
