@@ -78,6 +78,8 @@ def test_the_reference_and_the_schema_of_the_recipe_are_those_of_its_fields():
     stale = "run: python docs/site/recipe_page.py"
     assert (DOCS / "recipe.md").read_text("utf-8") == reference.recipe_page(), stale
     assert (DOCS / "schemas" / "recipe.json").read_text("utf-8") == reference.recipe_schema(), stale
+    record = reference.RECORD.read_text("utf-8")
+    assert record == reference.with_todays_defaults(record), stale
 
 
 def test_the_schema_accepts_the_bundled_recipes_and_refuses_what_loading_refuses():

@@ -1,6 +1,8 @@
-"""The reference of the recipe, docs/recipe.md, and its JSON schema, docs/schemas/recipe.json, from the pydantic models.
+"""Pages and files that are generated from the recipe's sections; `python docs/site/recipe_page.py` writes them.
 
-`python docs/site/recipe_page.py` writes both.
+docs/recipe.md is the reference, docs/schemas/recipe.json the schema for editors. tests/recipe/every_default.json is a
+record of every key that a recipe ever had, with each of its defaults: nothing is removed from it, and tests load all of
+it, so that old recipes keep loading.
 """
 
 from __future__ import annotations
@@ -11,11 +13,13 @@ from pathlib import Path
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 from homeground.recipe import Recipe
-from homeground.recipe.reference import default_of, item_section, section_of, summary, values_of
+from homeground.recipe.reference import default_of, fields_below, item_section, section_of, summary, values_of
 
 DOCS = Path(__file__).resolve().parents[1]
+RECORD = DOCS.parent / "tests" / "recipe" / "every_default.json"
 _HEAD = """# Recipe
 
 A recipe is a YAML file. Every key is optional. A key that does not exist is an error that names the nearest one.
@@ -52,6 +56,16 @@ def recipe_schema() -> str:
     return json.dumps(schema, indent=2) + "\n"
 
 
+def with_todays_defaults(record: str) -> str:
+    """The record of all keys and their defaults, with those of today added."""
+    every: dict[str, list[object]] = json.loads(record)
+    for key, field in fields_below():
+        if section_of(field) is None:
+            value, known = to_jsonable_python(field.get_default()), every.setdefault(".".join(map(str, key)), [])
+            known += [] if value in known else [value]
+    return "{\n" + ",\n".join(f" {json.dumps(key)}: {json.dumps(values)}" for key, values in every.items()) + "\n}\n"
+
+
 def _section(section: type[BaseModel], name: str) -> Iterator[str]:
     below = {key: sub for key, field in section.model_fields.items() if (sub := section_of(field)) is not None}
     own = {key: field for key, field in section.model_fields.items() if key not in below}
@@ -80,3 +94,4 @@ def _row(key: str, field: FieldInfo) -> str:
 if __name__ == "__main__":
     (DOCS / "recipe.md").write_text(recipe_page(), "utf-8")
     (DOCS / "schemas" / "recipe.json").write_text(recipe_schema(), "utf-8")
+    RECORD.write_text(with_todays_defaults(RECORD.read_text("utf-8")), "utf-8")

@@ -66,8 +66,10 @@ def load_recipe(path: Path | str | None = None, overrides: dict[str, Any] | None
     # A section whose keys are all commented out is read as null: it keeps its defaults.
     written = {name: value for name, value in values.items() if value is not None or section_at((name,)) is None}
     for key, (default, _) in _REMOVED.items():
-        section = written.get(str(key[0]))
-        if isinstance(section, dict) and cast("dict[str, Any]", section).get(str(key[-1])) == default:
+        section: Any = written
+        for part in key[:-1]:
+            section = section.get(part) if isinstance(section, dict) else None
+        if isinstance(section, dict) and key[-1] in section and section[key[-1]] == default:
             del section[key[-1]]
     try:
         return Recipe.model_validate(_merge(written, given))
@@ -135,7 +137,7 @@ def _unknown_key(key: Key) -> tuple[str, str]:
         default, instead = _REMOVED[key]
         return (
             f"'{dotted(key)}' is no longer a setting: {instead}",
-            f"remove it; only its default, {default}, is ignored",
+            f"remove it; only its former default, {default}, is ignored",
         )
     text = f"unknown key '{dotted(key)}'"
     name = str(key[-1])

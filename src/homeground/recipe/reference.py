@@ -122,7 +122,7 @@ def commented_yaml(
         value = getattr(recipe, name)
         if isinstance(value, BaseModel):
             head = None if notes is None else notes.get(name)
-            lines += ["", *_section_lines(name, value, 0, keys and keys[name], head), ""]
+            lines += ["", *_section_lines(name, value, 0, None if keys is None else keys[name], head), ""]
         else:
             lines += _setting_lines(name, Recipe.model_fields[name], value, 0)
     return re.sub(r"\n{2,}", "\n\n", "\n".join(lines)).strip() + "\n"
