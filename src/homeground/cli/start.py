@@ -28,7 +28,7 @@ def init(
         raise UsageError(
             "this folder has a recipe already", where=str(path), hint="edit it, or replace it with --force"
         )
-    recipe = load_recipe(common.recipe, {"seed": common.seed, "run": common.run})
+    recipe = load_recipe(common.recipe, common.given)
 
     from homeground.base.files import atomic_write_text
     from homeground.base.sizes import target

@@ -72,7 +72,7 @@ def load_recipe(path: Path | str | None = None, overrides: dict[str, Any] | None
         if isinstance(section, dict) and key[-1] in section and section[key[-1]] == default:
             del section[key[-1]]
     try:
-        return Recipe.model_validate(_merge(written, given))
+        return Recipe.model_validate(merge(written, given))
     except ValidationError as error:
         raise _explain(error, source, lines, given) from None
 
@@ -208,13 +208,14 @@ def _without_none(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Lay the values of one nested mapping over those of another."""
     merged = dict(under)
     for name, value in over.items():
         beneath = merged.get(name)
         if isinstance(value, dict):
             base = cast("dict[str, Any]", beneath) if isinstance(beneath, dict) else {}
-            merged[name] = _merge(base, cast("dict[str, Any]", value))
+            merged[name] = merge(base, cast("dict[str, Any]", value))
         else:
             merged[name] = value
     return merged

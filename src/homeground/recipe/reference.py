@@ -82,12 +82,14 @@ def default_of(field: FieldInfo) -> str | None:
     return flow(to_jsonable_python(field.get_default(call_default_factory=True)))
 
 
-def choices_of(field: FieldInfo) -> list[str]:
-    """The values of a closed set, as written in YAML; empty for other types."""
-    annotation = field.annotation
-    if isinstance(annotation, EnumType):
-        return [str(value) for value in annotation]
-    return [str(value) for value in get_args(annotation)] if get_origin(annotation) is Literal else []
+def meaning(field: FieldInfo) -> str:
+    """The description, with the values of a closed set where it does not name each."""
+    words, annotation = field.description or "", field.annotation
+    choices = annotation if isinstance(annotation, EnumType) else get_args(annotation)
+    if choices and (isinstance(annotation, EnumType) or get_origin(annotation) is Literal):
+        named = [str(choice) for choice in choices]
+        words += f" ({', '.join(named)})" if any(choice not in words for choice in named) else ""
+    return words
 
 
 def values_of(field: FieldInfo) -> str:
@@ -150,9 +152,7 @@ def _section_lines(
 
 def _setting_lines(key: str, field: FieldInfo, value: Any, depth: int) -> Iterator[str]:
     line = f"{'  ' * depth}{key}: {flow(to_jsonable_python(value))}"
-    words, choices = field.description or "", choices_of(field)
-    if any(choice not in words for choice in choices):
-        words += f" ({', '.join(choices)})"
+    words = meaning(field)
     if len(line) + len(words) + len(" # ") <= _WIDTH:
         yield f"{line} # {words}"
         return
