@@ -25,7 +25,7 @@ def laid(key, value, kind=RecipeOption):
     return overrides({"x": parameter}, {"x": value})
 
 
-@pytest.mark.parametrize("option", keyed())
+@pytest.mark.parametrize("option", [*keyed()])
 def test_the_help_of_an_option_is_its_keys_meaning_and_default(option):
     words = with_meaning(option.help)
     assert f"recipe key {option.key}" in words
@@ -48,7 +48,7 @@ def test_the_help_that_is_shown_follows_the_field(capsys):
         ("corpus.roots", [Path("src"), Path("docs")], {"corpus": {"roots": ["src", "docs"]}}),
         ("sft.probe_tasks", "hellaswag, arc_easy,", {"sft": {"probe_tasks": ["hellaswag", "arc_easy"]}}),
         ("data.sources.source", "a.jsonl", {"data": {"sources": [{"source": "a.jsonl"}]}}),
-        ("agent.rewards.reward", ["r.py:a", "r.py:b"], {"agent": {"rewards": [{"reward": "r.py:a"}, {"reward": "r.py:b"}]}}),
+        ("agent.rewards.reward", ["r:a", "r:b"], {"agent": {"rewards": [{"reward": "r:a"}, {"reward": "r:b"}]}}),
         ("seed", None, {}),
         ("corpus.roots", [], {}),
     ],
