@@ -10,6 +10,7 @@ import typer
 from homeground.base.errors import UsageError
 from homeground.base.kinds import OF_CORPUS, DataKind
 from homeground.base.terminal import printable
+from homeground.cli.option import RecipeOption
 from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
@@ -32,9 +33,7 @@ def make_data(
         list[DataKind] | None,
         typer.Argument(help="What the rows teach (else every kind that the corpus gives; 'replay' only when named)."),
     ] = None,
-    root: Annotated[
-        list[Path] | None, typer.Option(help="A folder or file to read; repeat it (else the recipe's corpus.roots).")
-    ] = None,
+    root: Annotated[list[Path] | None, RecipeOption("corpus.roots")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the rows go (else 'data' in the workspace).")] = None,
     train: Annotated[
         int | None, typer.Option(min=1, help="Train rows of a kind, at most (else 600; of replay 100).")
@@ -42,7 +41,7 @@ def make_data(
     heldout: Annotated[int, typer.Option(min=1, help="Held-out rows of a kind, at most; from other modules.")] = 160,
 ) -> None:
     """Make fine-tuning data from your own corpus (look-ups, docstrings, code completion, cited answers), or replay."""
-    recipe = common.load_recipe(corpus={"roots": [str(one) for one in root] if root else None})
+    recipe = common.load_recipe()
     workspace = common.workspace()
     folder = out or workspace.path / "data"
     if common.dry_run:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from homeground.cli.option import RecipeOption
 from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
@@ -35,12 +36,12 @@ def plan(
     stage: Annotated[
         Planned, typer.Option(help="Which stage; auto: sft where data is named, else the one that needs more.")
     ] = Planned.AUTO,
-    data: Annotated[str | None, typer.Option(help="Examples, as those of `sft --data`.")] = None,
+    data: Annotated[str | None, RecipeOption("data.sources.source")] = None,
 ) -> None:
     """Say what training will need in memory and time, and what to change when it does not fit; loads no weights."""
     from homeground.base.sizes import target
 
-    recipe = common.load_recipe(recipe_file, data=None if data is None else {"sources": [{"source": data}]})
+    recipe = common.load_recipe(recipe_file)
     where = target(device)
 
     from homeground.pipeline.estimate import estimate
