@@ -5,7 +5,7 @@ import torch
 
 from homeground.policy.attention import Scoring, merge
 from homeground.rollouts import parts
-from homeground.rollouts.parts import part, plain_part, sink, within
+from homeground.rollouts.decoding import part, plain_part, sink, within
 
 PLAIN = Scoring(scale=0.3)
 

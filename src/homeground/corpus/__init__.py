@@ -1,18 +1,16 @@
 """Folders of code and documents as chunks with names and line numbers."""
 
-from homeground.corpus.chunk import Chunk, digest
-from homeground.corpus.chunker import approximate_tokens, breadcrumb, chunk_lines
+from homeground.corpus.chunker import Chunk, approximate_tokens, breadcrumb, chunk_lines, digest
 from homeground.corpus.encoding import decode, nfc
 from homeground.corpus.languages import LANGUAGES, Language, language_of, language_of_head
 from homeground.corpus.names import own_name, spellings, split_symbol
 from homeground.corpus.outline import Definition, Import, Outline, Reference, outline
 from homeground.corpus.pieces import TokenCounter
+from homeground.corpus.prose import Section
 from homeground.corpus.reading import MAX_BYTES, MAX_DOCUMENT_BYTES, SourceFile, Text, read_text, text_of
-from homeground.corpus.roots import Corpus, below
+from homeground.corpus.roots import STDLIB_EXCLUDES, Corpus, below, stdlib_root
 from homeground.corpus.secrets import PLACEHOLDER, FoundSecret, Secret, find_secrets, redact, redact_lines
-from homeground.corpus.sections import Section
 from homeground.corpus.skip import LeftOutError, Skip
-from homeground.corpus.stdlib import STDLIB_EXCLUDES, stdlib_root
 from homeground.corpus.walk import DEFAULT_EXCLUDES, Walk
 
 __all__ = [

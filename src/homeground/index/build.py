@@ -33,7 +33,7 @@ from homeground.corpus import (
     digest,
     nfc,
 )
-from homeground.corpus.chunk import PART_DIGITS
+from homeground.corpus.chunker import PART_DIGITS
 from homeground.corpus.reading import read_bytes
 from homeground.index.embed import Embedder
 from homeground.index.manifest import Manifest, StoredChunk, reporting

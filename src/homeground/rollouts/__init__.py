@@ -17,8 +17,7 @@ from homeground.rollouts.trajectory import AgentResult, Failure, SampledPath, Tr
 from homeground.rollouts.vllm_engine import VllmEngine
 
 if TYPE_CHECKING:
-    from homeground.rollouts.gateway import Gateway
-    from homeground.rollouts.gateway_client import GatewayClient
+    from homeground.rollouts.gateway import Gateway, GatewayClient
     from homeground.rollouts.gateway_source import GatewaySource, run_agents
     from homeground.rollouts.kubernetes import Job, KubernetesRunner
     from homeground.rollouts.process import ProcessRunner

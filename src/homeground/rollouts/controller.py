@@ -11,8 +11,7 @@ from typing import Any
 
 from homeground.base.errors import HomegroundError
 from homeground.rollouts.child import Child, ServiceLostError
-from homeground.rollouts.gateway import Gateway
-from homeground.rollouts.gateway_client import Ended, GatewayClient, RolloutState
+from homeground.rollouts.gateway import Ended, Gateway, GatewayClient, RolloutState
 from homeground.rollouts.guarded import RolloutFailedError
 from homeground.rollouts.lifecycle import Attempt, Happening
 from homeground.rollouts.trajectory import AgentResult, Failure

@@ -23,9 +23,8 @@ from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.head import logits_of
 from homeground.rollouts.cache import CacheNode
 from homeground.rollouts.decoder import Row, forward
-from homeground.rollouts.decoding import NewBranch, PrefillLayout
+from homeground.rollouts.decoding import NewBranch, PrefillLayout, part, sink, within
 from homeground.rollouts.heads import HeadShape
-from homeground.rollouts.parts import part, sink, within
 from homeground.rollouts.tails import Tails
 
 

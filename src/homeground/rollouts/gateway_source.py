@@ -25,8 +25,7 @@ from homeground.base.threads import release_workers
 from homeground.rollouts.child import ServiceLostError
 from homeground.rollouts.client import Identity
 from homeground.rollouts.events import read_trajectory, reward_of
-from homeground.rollouts.gateway import Gateway
-from homeground.rollouts.gateway_client import GatewayClient
+from homeground.rollouts.gateway import Gateway, GatewayClient
 from homeground.rollouts.guarded import RolloutFailedError, checked_result, words
 from homeground.rollouts.inline import InlineRunner, Runner
 from homeground.rollouts.lifecycle import Attempt, Happening, State

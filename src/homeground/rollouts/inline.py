@@ -11,8 +11,7 @@ import openai
 from openai._models import FinalRequestOptions
 
 from homeground.rollouts.client import Identity
-from homeground.rollouts.gateway import Gateway
-from homeground.rollouts.gateway_client import GatewayClient, RolloutState
+from homeground.rollouts.gateway import Gateway, GatewayClient, RolloutState
 from homeground.rollouts.guarded import RolloutFailedError, run_agent
 from homeground.rollouts.lifecycle import Attempt, Happening
 

@@ -22,8 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from homeground.base.errors import HomegroundError
 from homeground.policy.chat import Message, end_token, prompt_text, token_text
-from homeground.policy.export.gguf_tokenizer import added_beginning
-from homeground.policy.export.pretokenizer import PROBES
+from homeground.policy.export.gguf_tokenizer import PROBES, added_beginning
 
 CONVERSATIONS: tuple[list[Message], ...] = (
     [{"role": "user", "content": "Which function parses a date?"}],

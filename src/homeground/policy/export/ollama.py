@@ -21,8 +21,8 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_text
 from homeground.policy.chat import Message, marks, prompt_text, token_text
+from homeground.policy.export.folders import end_tokens
 from homeground.policy.export.gguf_tokenizer import added_beginning
-from homeground.policy.export.merged import end_tokens
 
 _SYSTEM, _USER, _ASSISTANT = "Qsystemq", "Quserq", "Qassistantq"
 _CHANGING = re.compile(r"\bstrftime_now\b|\|\s*random\b")
