@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _LATER = {
     "Gateway": "gateway",
-    "GatewayClient": "gateway_client",
+    "GatewayClient": "gateway",
     "GatewaySource": "gateway_source",
     "Job": "kubernetes",
     "KubernetesRunner": "kubernetes",

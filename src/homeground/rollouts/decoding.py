@@ -325,7 +325,7 @@ class DecodeLayout:
 
 
 def _tail_masks(seen: _Seen, grouped: Tensor, scoring: Scoring) -> list[Tensor | None]:
-    """As :func:`homeground.rollouts.parts.part` takes them."""
+    """As :func:`part` takes them."""
     if not fused(grouped, scoring):
         return seen.tails
     if seen.fused_tails is None:

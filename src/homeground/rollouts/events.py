@@ -9,7 +9,7 @@ from typing import Any
 
 from homeground.base.errors import HomegroundError
 from homeground.rollouts.guarded import RolloutFailedError, checked_result
-from homeground.rollouts.lifecycle import PLACES, Attempt, Place
+from homeground.rollouts.lifecycle import SCORED, Attempt
 from homeground.rollouts.trajectory import AgentResult, Failure, Trajectory, Turn
 
 
@@ -42,7 +42,7 @@ def read_trajectory(
     reward = None
     if failure is None:
         reward = result.reward
-    elif PLACES[failure] is Place.SCORED:
+    elif failure in SCORED:
         reward = failure_reward
     return Trajectory(
         attempt.rollout_id,
