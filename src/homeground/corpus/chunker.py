@@ -56,11 +56,6 @@ class Chunk:
         """Input of the embedder and the lexical index: breadcrumb and lines, composed (NFC); `text` is the file's."""
         return nfc(f"{self.header}\n{self.text}")
 
-    @property
-    def content_hash(self) -> str:
-        """Hash of `indexed_text`: chunks that share it share one vector."""
-        return digest(self.indexed_text)
-
 
 def digest(*parts: str | bytes) -> str:
     """128-bit BLAKE2b of the parts, hexadecimal; lengths are mixed in, so parts never run together."""

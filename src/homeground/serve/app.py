@@ -6,17 +6,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.exceptions import HTTPException
 
 from homeground import __version__
 from homeground.base.errors import HomegroundError, RestartNeededError, clipped
 from homeground.base.http_guard import HttpGuard
-from homeground.rollouts import ModelServer
+from homeground.rollouts import ModelServer, server
 from homeground.rollouts.requests import ApiError, ChatRequest
-from homeground.rollouts.server import FAILED, invalid
 from homeground.serve.answers import IndexAnswers
 from homeground.serve.metrics import Measured, Metrics
 from homeground.serve.page import page_routes
@@ -119,12 +116,9 @@ def description(app: FastAPI, mounted: FastAPI) -> dict[str, Any]:
 
 
 def explain_errors(app: FastAPI) -> None:
-    """Answer what a client or a person did wrong with words that help."""
-    app.add_exception_handler(ApiError, _refused)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _plain)
+    """Answer errors in OpenAI's form below ``/v1``, as `{"error", "where", "hint"}` elsewhere."""
+    server.explain_errors(app, _document)
     app.add_exception_handler(HomegroundError, _explained)
-    app.add_exception_handler(Exception, _failed)
 
 
 def refusal(path: str, status: int, message: str, code: str | None = None) -> dict[str, Any]:
@@ -138,28 +132,9 @@ def _document(path: str, error: ApiError) -> dict[str, Any]:
     return dict(HomegroundError(clipped(error.message), where=clipped(path)).to_json())
 
 
-async def _refused(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, ApiError)
-    return JSONResponse(_document(request.scope["path"], error), error.status, headers=error.headers)
-
-
-async def _failed(request: Request, _: Exception) -> JSONResponse:
-    return await _refused(request, FAILED)
-
-
-async def _invalid(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
-    return await _refused(request, invalid(error))
-
-
-async def _plain(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
-    return await _refused(request, ApiError(error.status_code, str(error.detail), headers=error.headers))
-
-
 async def _explained(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HomegroundError)
     status = 503 if isinstance(error, RestartNeededError) else 400
     if request.scope["path"].startswith("/v1/"):
-        return await _refused(request, ApiError(status, str(error)))
+        return JSONResponse(_document(request.scope["path"], ApiError(status, str(error))), status)
     return JSONResponse({name: words and clipped(words) for name, words in error.to_json().items()}, status)
