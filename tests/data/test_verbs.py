@@ -39,7 +39,8 @@ def test_trained_tokens_are_coloured_and_no_letter_is_torn(file, tmp_path):
 
     from homeground.base.weights import resolve_model
     from homeground.cli.data import coloured
-    from homeground.data import read_examples, render_examples
+    from homeground.data import read_examples
+    from homeground.training import render_examples
 
     tokenizer = AutoTokenizer.from_pretrained(str(resolve_model(load_recipe().model.name)))
     (path,) = render_examples(tokenizer, read_examples(str(file)).examples, limit=1000).paths

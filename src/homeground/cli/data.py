@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from rich.text import Text
     from transformers import PreTrainedTokenizerBase
 
-    from homeground.data import Example
     from homeground.pipeline.sft_data import SftData
     from homeground.policy import TokenPath
     from homeground.recipe import Recipe
+    from homeground.training import Example
 
 _TRAINED, _SPECIAL, _CONTEXT = "bold green", "magenta", "dim"
 
@@ -84,15 +84,15 @@ def show_tokens(
     """Show examples as the recipe would train them: trained tokens green, context dim, special marks magenta."""
     from homeground.base.model_files import read_config, read_tokenizer
     from homeground.base.weights import resolve_model
-    from homeground.data import render_as_asked
     from homeground.policy.rope import longest_path
+    from homeground.training import render_examples
 
     recipe = common.load_recipe()
     examples, notes = _some_examples(common, recipe, data, count)
     model = resolve_model(recipe.model.name)
     tokenizer = read_tokenizer(model)
     limit = longest_path(read_config(model))
-    rendering = render_as_asked(recipe.sft, tokenizer, examples, limit=limit)
+    rendering = render_examples(tokenizer, examples, recipe.sft, limit=limit)
     shown = [_document(tokenizer, path) for path in rendering.paths]
     lines: list[Any] = []
     for number, path in enumerate(rendering.paths, start=1):
@@ -117,7 +117,7 @@ def _some_examples(common: Common, recipe: Recipe, source: str | None, count: in
     if not recipe.data.sources:
         raise UsageError("there is nothing to show", hint="name a FILE, or a --recipe with data.sources")
     with common.progress() as progress:
-        made = sft_data(recipe.data, progress, seed=recipe.seed, tokenizer=tokenizer_of(recipe))
+        made = sft_data(recipe, progress, tokenizer=tokenizer_of(recipe))
     return made.train[:count], [made.describe()]
 
 

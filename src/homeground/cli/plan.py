@@ -45,7 +45,7 @@ def plan(
     where = target(device)
 
     from homeground.pipeline.estimate import estimate
-    from homeground.pipeline.planning import plan_stage
+    from homeground.pipeline.remedies import plan_stage
 
     work = _work(common, recipe)
     named = "sft" if stage is Planned.AUTO and work else stage.value
@@ -93,5 +93,5 @@ def _work(common: Common, recipe: Recipe) -> Work | None:
     from homeground.pipeline.sft_data import sft_data
 
     with common.progress() as progress:
-        made = sft_data(recipe.data, progress, seed=recipe.seed, tokenizer=tokenizer_of(recipe))
+        made = sft_data(recipe, progress, tokenizer=tokenizer_of(recipe))
     return rendered_work(recipe, made.train)

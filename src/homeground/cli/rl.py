@@ -77,7 +77,7 @@ def _lookup(common: Common, resume: bool, force: bool) -> None:
     recipe = common.load_recipe(recipe_of(run))
 
     from homeground.pipeline import finetune, stages
-    from homeground.pipeline.planning import refuse_what_cannot_fit
+    from homeground.pipeline.remedies import refuse_what_cannot_fit
 
     start = finetune.sft_adapter(run)
     if not start.is_dir():
@@ -107,7 +107,7 @@ def _run(common: Common, section: dict[str, Any], resume: bool, force: bool) -> 
         return
 
     from homeground.pipeline.agent_run import train_agent
-    from homeground.pipeline.planning import refuse_what_cannot_fit
+    from homeground.pipeline.remedies import refuse_what_cannot_fit
     from homeground.pipeline.workbench import Workbench
 
     if not force:

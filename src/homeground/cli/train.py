@@ -57,7 +57,7 @@ def demo(common: Common, resume: Resume = False, force: Force = False) -> None:
         return
 
     from homeground.pipeline.demo import run_demo
-    from homeground.pipeline.planning import refuse_what_cannot_fit
+    from homeground.pipeline.remedies import refuse_what_cannot_fit
     from homeground.pipeline.workbench import Workbench
 
     if not force:
@@ -95,7 +95,7 @@ def sft(
 
     from homeground.base.files import atomic_write_json
     from homeground.pipeline import finetune
-    from homeground.pipeline.planning import refuse_what_cannot_fit
+    from homeground.pipeline.remedies import refuse_what_cannot_fit
 
     if not force:
         refuse_what_cannot_fit(recipe, "sft", made.train if made is not None else None)
@@ -117,7 +117,7 @@ def _prepared(common: Common, recipe: Recipe, workspace: Workspace, run: RunFold
     with common.progress() as progress:
         tasks = heldout_tasks(run, workspace)
         tokenizer = tokenizer_here(recipe) if common.dry_run else tokenizer_of(recipe)
-        made = sft_data(recipe.data, progress, seed=recipe.seed, tasks=tasks, strict=strict, tokenizer=tokenizer)
+        made = sft_data(recipe, progress, tasks=tasks, strict=strict, tokenizer=tokenizer)
         progress.bar("training data").done(made.describe())
     if tokenizer is None:
         untried = f"{recipe.model.name} is not on this machine: whether its chat template takes each row is not tried"
