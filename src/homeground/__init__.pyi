@@ -1,3 +1,4 @@
+from .base.reward import Reward as Reward
 from .index import Index as Index
 from .policy import LoraSettings as LoraSettings
 from .policy import Policy as Policy
