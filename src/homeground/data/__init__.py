@@ -1,7 +1,6 @@
 """Training data: rows from many places, cleaned and mixed before they are trained on."""
 
 from homeground.data.contamination import Clean, Contaminated, Measured, Overlap, decontaminate
-from homeground.data.conversations import save_conversations
 from homeground.data.duplicates import Distinct, Duplicate, distinct, fingerprint
 from homeground.data.mixture import Mixing, Part, mix, shuffled
 from homeground.data.redaction import Redacted, redact_examples
@@ -24,6 +23,5 @@ __all__ = [
     "mix",
     "read_examples",
     "redact_examples",
-    "save_conversations",
     "shuffled",
 ]
