@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 from homeground.base.errors import HomegroundError
 from homeground.base.progress import Progress
 from homeground.data import (
+    EXACT_ONLY,
     Contaminated,
     Duplicate,
     Measured,
-    Mixing,
     Part,
     Redacted,
+    SourceConfig,
     decontaminate,
     distinct,
     fingerprint,
@@ -33,7 +34,6 @@ from homeground.data import (
 from homeground.pipeline.workbench import TASKS_FILE
 from homeground.policy.chat import ConversationError, thoughts_of
 from homeground.recipe import Recipe
-from homeground.recipe.data import SourceSection
 from homeground.training import Example, Rejected
 from homeground.training.rendering import path_of
 
@@ -138,8 +138,7 @@ def sft_data(
     pools = [_read(one, data, progress, render) for one in section.sources]
     # Rows are told apart by identity: two sources may hold files of one name.
     owner = {id(example): account for pool, account in zip(pools, data.sources, strict=True) for example in pool}
-    alike = section.duplicates
-    found = distinct([row for pool in pools for row in pool], exact=alike.exact, near=alike.near, width=alike.shingle)
+    found = distinct([row for pool in pools for row in pool], section.duplicates)
     data.exact_duplicates, data.near_duplicates = found.exact, found.near
     kept, data.heldout = _sides(found.examples, section.heldout.share)
     for row in data.heldout:
@@ -160,14 +159,12 @@ def sft_data(
     data.contaminated, data.common_phrases = clean.removed, clean.common
     _count(data.sources, owner, pools, found.examples, kept, clean.examples)
     parts = [
-        Part(one.source, [row for row in clean.examples if owner[id(row)] is account], one.weight, one.epochs,
-             one.max_samples)
+        Part(one, [row for row in clean.examples if owner[id(row)] is account])
         for one, account in zip(section.sources, data.sources, strict=True)
-    ]  # fmt: skip
-    mixing, seed = Mixing(section.mixing), recipe.seed
-    taken = mix(parts, mixing=mixing, temperature=section.temperature, rows=section.rows, seed=seed)
+    ]
+    taken = mix(parts, section, seed=recipe.seed)
     _count_shares(data.sources, taken)
-    data.train = shuffled(taken, seed)
+    data.train = shuffled(taken, recipe.seed)
     if not data.train:
         raise HomegroundError(
             f"nothing is left to train on: {data.describe()}" + "".join(f"; {row}" for row in data.rejected[:_SHOWN]),
@@ -186,7 +183,7 @@ def heldout_tasks(run: RunFolder, workspace: Workspace) -> list[LookupTask]:
     return [] if file is None else TaskSet.load(file).heldout
 
 
-def _read(source: SourceSection, data: SftData, progress: Progress, render: _Renderer) -> list[Example]:
+def _read(source: SourceConfig, data: SftData, progress: Progress, render: _Renderer) -> list[Example]:
     reading = read_examples(source.source, limit=source.read_rows, strict=render.strict)
     progress.bar("reading examples").done(reading.describe())
     examples, secrets = redact_examples(reading.examples)
@@ -225,7 +222,7 @@ def _read_measured(source: str, progress: Progress) -> list[Example]:
     """Rows of a set that is measured on, each once; without secrets, because the account quotes them."""
     reading = read_examples(source)
     progress.bar("reading what is measured on").done(reading.describe())
-    return distinct(redact_examples(reading.examples)[0], near=None).examples
+    return distinct(redact_examples(reading.examples)[0], EXACT_ONLY).examples
 
 
 def _sides(examples: Sequence[Example], share: float) -> tuple[list[Example], list[Example]]:
