@@ -1,4 +1,6 @@
+from .evaluate import evaluate_policy as evaluate_policy
 from .index import Index as Index
+from .index import IndexConfig as IndexConfig
 from .pipeline.supervised import SftRun as SftRun
 from .pipeline.supervised import train_sft as train_sft
 from .policy import LoraSettings as LoraSettings
