@@ -159,9 +159,7 @@ class Serving:
                 Tools(self.index),
                 least,
                 seeker=writers[name if name in seekers else seekers[0]] if seekers else None,
-                passages=ask.passages,
-                lines=ask.passage_lines,
-                max_tokens=ask.max_tokens,
+                config=ask,
             )
             for name in self.names
         }
