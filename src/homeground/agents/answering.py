@@ -25,7 +25,7 @@ from homeground.index import Hit, Stage, Tools
 if TYPE_CHECKING:
     from homeground.policy.chat import Message
     from homeground.rollouts.sampling import SamplingParams
-    from homeground.rollouts.writer import Writer, Writing
+    from homeground.rollouts.stream import Writer, Writing
 
 HITS = 10
 _READ_MORE = 2

@@ -145,7 +145,7 @@ class Serving:
         from homeground.agents.answering import Answerer
         from homeground.index import Tools
         from homeground.pipeline.threshold import least_confidence
-        from homeground.rollouts.writer import Writer
+        from homeground.rollouts.stream import Writer
 
         if self.index is None:
             return {}

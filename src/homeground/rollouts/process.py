@@ -24,8 +24,7 @@ import psutil
 from homeground.base import agent_program, supervise
 from homeground.rollouts.child import orphaned
 from homeground.rollouts.controller import ControlledRunner
-from homeground.rollouts.gateway import Gateway
-from homeground.rollouts.gateway_client import GatewayClient
+from homeground.rollouts.gateway import Gateway, GatewayClient
 from homeground.rollouts.program import Program
 
 MOST_OUTPUT = 65536
