@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from homeground.base.errors import HomegroundError
+from homeground.corpus.config import CorpusConfig
 from homeground.corpus.documents import read_html, read_notebook, read_pdf
 from homeground.corpus.encoding import decode
 from homeground.corpus.languages import Language, language_of
@@ -23,8 +24,6 @@ from homeground.corpus.prose import Section
 from homeground.corpus.secrets import Secret, redact_lines
 from homeground.corpus.skip import LeftOutError, Skip
 
-MAX_BYTES = 512 * 1024
-MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 _MOST_BYTES = 64 * 1024 * 1024  # of a file that somebody asks for by name, whatever the recipe's limits were
 
 
@@ -112,9 +111,9 @@ def read_text(file: Path) -> list[str]:
     )
 
 
-def most_bytes(language: Language, most: int, most_of_document: int) -> int:
+def most_bytes(language: Language, rules: CorpusConfig) -> int:
     """The size above which a file of the language is left out."""
-    return most_of_document if language.name in DOCUMENTS else most
+    return 1024 * (rules.max_document_kb if language.name in DOCUMENTS else rules.max_file_kb)
 
 
 def read_bytes(file: Path, most: int) -> bytes:

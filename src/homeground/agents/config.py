@@ -1,22 +1,23 @@
-"""The recipe's `agent` section: whose code `rl run` trains, on which tasks, for which reward."""
+"""Settings of an agent of the user's own: its code, its tasks and its reward."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, Strict, model_validator
 
 from homeground.base.config import Config
+from homeground.base.kinds import Runner
 
 
-class RewardSection(Config):
+class RewardConfig(Config):
     """One term of the reward."""
 
     reward: str = Field(min_length=1, description="FILE.py:NAME of a function of (task, answer)")
     weight: float = Field(default=1.0, description="what its number is multiplied by before the terms are added")
 
 
-class AgentSection(Config):
+class AgentConfig(Config):
     """An agent of your own. Files are looked up from the current folder."""
 
     code: str | None = Field(default=None, description="FILE.py:NAME of the agent; null: none")
@@ -27,7 +28,7 @@ class AgentSection(Config):
     heldout_share: float = Field(
         default=0.25, gt=0, lt=1, description="share of the tasks to measure on; their content decides which"
     )
-    rewards: Annotated[tuple[RewardSection, ...], Strict(False)] = Field(
+    rewards: Annotated[tuple[RewardConfig, ...], Strict(False)] = Field(
         default=(), description="what the answers are worth, each with its weight"
     )
     search: bool = Field(
@@ -35,7 +36,7 @@ class AgentSection(Config):
         description="give the agent a search of the index: the argument `search` inline, HOMEGROUND_SEARCH_URL and "
         "HOMEGROUND_SEARCH_KEY in a process",
     )
-    runner: Literal["inline", "process"] = Field(
+    runner: Runner = Field(
         default="inline",
         description="inline: an async function of (task, client) in this process; process: a function of (task) in "
         "one of its own, which finds the model in OPENAI_BASE_URL",
