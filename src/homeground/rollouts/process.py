@@ -110,10 +110,6 @@ class ProcessRunner(ControlledRunner):
         shutil.rmtree(folder, ignore_errors=True)
         return printed, lines[-1][:_LAST_WORDS] if lines else ""
 
-    def owns(self, process: psutil.Process) -> bool:
-        """Whether a process is one of its programs, or was started by one."""
-        return _marked(process, self._records.name)
-
 
 def _sweep(mark: str) -> int:
     """Kill leftover processes that have the mark."""
