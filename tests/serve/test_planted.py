@@ -23,9 +23,8 @@ from homeground.evaluate.agent_report import write_agent_report
 from homeground.evaluate.report import write_report
 from homeground.index import Index, Tools
 from homeground.recipe import load_recipe
-from homeground.serve.app import OPEN_PATHS
+from homeground.serve.app import OPEN_PATHS, explain_errors, refusal
 from homeground.serve.page import page_routes
-from homeground.serve.refusals import explain_errors, refusal
 from homeground.serve.retrieval import retrieval_routes
 from tests.evaluate.example_run import example_group, example_metrics, example_rollouts, example_steps
 from tests.evaluate.test_agent_report import RESULTS

@@ -1,12 +1,22 @@
-"""Settings of an agent of the user's own: its code, its tasks and its reward."""
+"""Settings of answers, and of an agent of the user's own: its code, its tasks and its reward."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, Strict, model_validator
 
 from homeground.base.config import Config
+from homeground.base.kinds import Runner
+from homeground.data.passages import PASSAGE_LINES, PASSAGES
+
+
+class AnswerConfig(Config):
+    """Limits of answers from the index."""
+
+    passages: int = Field(default=PASSAGES, ge=1, description="passages that the model is shown, at most")
+    passage_lines: int = Field(default=PASSAGE_LINES, ge=1, description="lines of a passage that it is shown, at most")
+    max_tokens: int = Field(default=256, ge=1, description="of an answer")
 
 
 class RewardConfig(Config):
@@ -35,7 +45,7 @@ class AgentConfig(Config):
         description="give the agent a search of the index: the argument `search` inline, HOMEGROUND_SEARCH_URL and "
         "HOMEGROUND_SEARCH_KEY in a process",
     )
-    runner: Literal["inline", "process"] = Field(
+    runner: Runner = Field(
         default="inline",
         description="inline: an async function of (task, client) in this process; process: a function of (task) in "
         "one of its own, which finds the model in OPENAI_BASE_URL",

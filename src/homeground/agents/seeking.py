@@ -22,7 +22,7 @@ from homeground.base.errors import HomegroundError
 from homeground.index import Hit, Tools
 
 if TYPE_CHECKING:
-    from homeground.rollouts.writer import Writer
+    from homeground.rollouts.stream import Writer
 
 QUERY_TOKENS = 24
 PICK_TOKENS = 8

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from homeground.cli.listing import list_files, secret_lines
+from homeground.cli.option import RecipeArgument
 from homeground.cli.verb import Common, verb
 from homeground.cli.watching import keep_fresh
 
@@ -18,13 +19,11 @@ if TYPE_CHECKING:
 @verb(example="homeground index .")
 def index(
     common: Common,
-    roots: Annotated[
-        list[Path] | None, typer.Argument(help="Folders or files (else the recipe's corpus.roots).")
-    ] = None,
+    roots: Annotated[list[Path] | None, RecipeArgument("corpus.roots")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Keep it fresh until Ctrl-C; one line an event.")] = False,
 ) -> None:
     """Make folders searchable, or bring their index up to date; only what changed is read again."""
-    recipe = common.load_recipe(corpus={"roots": [str(root) for root in roots] if roots else None})
+    recipe = common.load_recipe()
     folders = [Path(root) for root in recipe.corpus.roots]
     if common.dry_run:
         from homeground.corpus import Corpus

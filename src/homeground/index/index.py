@@ -46,6 +46,12 @@ _PUBLISHING_S = 1.0
 class Index:
     """A searchable corpus on disk. Made by `build`, opened by `open`; searches may run in several threads.
 
+    Attributes:
+        folder: folder of the index.
+        config: settings that it was built with.
+        embedder: embedder of chunks and queries.
+        reranker: reranker of the best hits, if there is one.
+
     Example:
         index, report = Index.build(folder, [Path("src")])
         for hit in index.search("parse an HTTP date"):
@@ -60,9 +66,8 @@ class Index:
         self._made_with = manifest.get("made_with")
         self._manifest = manifest
         self._view = view
-        self._embedder = embedder
-        named = self.config.rerank
-        self._reranker = reranker or (SentenceReranker(named) if named is not None else None)
+        self.embedder = embedder
+        self.reranker = reranker or (SentenceReranker(self.config.rerank) if self.config.rerank else None)
         self._symbols: Symbols | None = None
         self._lock = threading.RLock()
 
@@ -287,16 +292,6 @@ class Index:
             return (id(self._manifest), self._manifest.generation, self._view.folder, self.symbols.generation)
 
     @property
-    def embedder(self) -> Embedder:
-        """The embedder of chunks and queries."""
-        return self._embedder
-
-    @property
-    def reranker(self) -> Reranker | None:
-        """The reranker of the best hits, if there is one."""
-        return self._reranker
-
-    @property
     def roots(self) -> list[Path]:
         """The folders that were indexed."""
         return [Path(root) for root in self._manifest.get("roots")]
@@ -389,7 +384,7 @@ class Index:
         return self._searcher().candidates(nfc(query))
 
     def _searcher(self) -> Searcher:
-        return Searcher(self._manifest, self._view, self._embedder, self._reranker, self.config)
+        return Searcher(self._manifest, self._view, self.embedder, self.reranker, self.config)
 
     def masked(self, folder: Path, replacements: Mapping[str, Chunk], progress: Progress | None = None) -> Index:
         """An index of the same corpus in which some chunks are replaced; this one is not touched.
@@ -414,7 +409,7 @@ class Index:
                 where=str(self.folder),
                 hint="the index has changed since they were listed: list them again",
             )
-        new = {key: stored(chunk, self._embedder) for key, chunk in replacements.items()}
+        new = {key: stored(chunk, self.embedder) for key, chunk in replacements.items()}
         origin = digest(
             "\n".join(self._view.ids), *(f"{key} {one.chunk.id} {one.content}" for key, one in sorted(new.items()))
         )
@@ -427,7 +422,7 @@ class Index:
                 if manifest.get("origin") == origin:
                     manifest.put("settings", exact)
                     view = open_view(folder, manifest, ChromaConfig(), progress)
-                    return type(self)(folder, manifest, view, self._embedder, self._reranker)
+                    return type(self)(folder, manifest, view, self.embedder, self.reranker)
                 number = int(manifest.get("generation"))
                 kept = manifest.contents([one.content for one in new.values()])
                 manifest.close()
@@ -436,7 +431,7 @@ class Index:
             with manifest.transaction():
                 manifest.put_contents(kept)
             bar = progress.bar("embedding chunks")
-            count = embed_missing(manifest, list(new.values()), self._embedder, bar.advance)
+            count = embed_missing(manifest, list(new.values()), self.embedder, bar.advance)
             bar.done(f"{count} embedded")
             with manifest.transaction():
                 for key, one in new.items():
@@ -448,7 +443,7 @@ class Index:
             write_view(folder, manifest, progress, last=self._view)
             delete_old_views(folder, manifest)
             view = open_view(folder, manifest, ChromaConfig(), progress)
-        return type(self)(folder, manifest, view, self._embedder, self._reranker)
+        return type(self)(folder, manifest, view, self.embedder, self.reranker)
 
 
 def _named(config: IndexConfig) -> Embedder:

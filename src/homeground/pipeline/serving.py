@@ -141,7 +141,7 @@ class Serving:
         from homeground.agents.answering import Answerer
         from homeground.index import Tools
         from homeground.pipeline.threshold import least_confidence
-        from homeground.rollouts.writer import Writer
+        from homeground.rollouts.stream import Writer
 
         if self.index is None:
             return {}
@@ -155,9 +155,7 @@ class Serving:
                 Tools(self.index),
                 least,
                 seeker=writers[name if name in seekers else seekers[0]] if seekers else None,
-                passages=ask.passages,
-                lines=ask.passage_lines,
-                max_tokens=ask.max_tokens,
+                config=ask,
             )
             for name in self.names
         }
