@@ -22,6 +22,7 @@ from homeground.corpus.encoding import unreadable
 from homeground.corpus.languages import HEAD_BYTES
 from homeground.corpus.reading import DOCUMENTS
 from homeground.index import Index
+from homeground.tasks.config import TasksConfig
 from homeground.tasks.decontaminate import near_duplicates
 from homeground.tasks.mask import mask
 from homeground.tasks.task import LookupTask, Split
@@ -47,17 +48,7 @@ class _Candidate:
     twins: tuple[tuple[str, Documentation], ...]
 
 
-def build_lookup_tasks(
-    index: Index,
-    *,
-    train: int = 600,
-    heldout: int = 160,
-    min_chars: int = 25,
-    max_chars: int = 220,
-    heldout_share: float = 0.25,
-    near_duplicate: float = 0.8,
-    seed: int = 0,
-) -> TaskSet:
+def build_lookup_tasks(index: Index, config: TasksConfig = TasksConfig(), *, seed: int = 0) -> TaskSet:
     """Tasks from the documentation comments of an index; the same index, arguments and seed give the same tasks.
 
     A question that definitions of different names share is dropped (it has no one answer), and so is one that says
@@ -66,13 +57,8 @@ def build_lookup_tasks(
 
     Args:
         index: the full index; its chunks are what gets masked.
-        train: most train tasks.
-        heldout: most held-out tasks.
-        min_chars: shortest question, characters.
-        max_chars: longest question, characters.
-        heldout_share: share of the questions that is held out, in whole files.
-        near_duplicate: Jaccard similarity of word pairs from which a train question counts as a repeat.
-        seed: of the split and of the draw.
+        config: how many tasks, of which questions; `findable` is for `keep_findable`.
+        seed: seed of the split and of the draw.
 
     Raises:
         HomegroundError: there are too few files with documentation comments to hold any out.
@@ -82,7 +68,7 @@ def build_lookup_tasks(
     for chunk in index.chunks():
         by_file[chunk.path].append(chunk)
     sources = indexed_sources(index, sorted(by_file), removed)
-    found = _candidates(sources, min_chars, max_chars, removed)
+    found = _candidates(sources, config, removed)
     symbols = {(chunk.path, chunk.symbol) for chunks in by_file.values() for chunk in chunks}
     candidates = [one for one in found if (one.path, one.symbol) in symbols]
     rng = random.Random(seed)
@@ -92,16 +78,19 @@ def build_lookup_tasks(
             f"only {len(files)} of the indexed files have a definition with a usable documentation comment; "
             "two are needed",
             where=", ".join(map(str, index.roots)),
-            hint=f"index more files whose comments have a first sentence of {min_chars} to {max_chars} characters",
+            hint="index more files whose comments begin with a sentence of "
+            f"{config.min_chars} to {config.max_chars} characters",
         )
-    held = _held(candidates, heldout_share, rng)
+    held = _held(candidates, config.heldout_share, rng)
     rng.shuffle(candidates)
-    most = max(LEAST_A_FILE, math.ceil(SHARE_OF_A_FILE * (train + heldout) / len(files)))
+    most = max(LEAST_A_FILE, math.ceil(SHARE_OF_A_FILE * (config.train + config.heldout) / len(files)))
     candidates = _few_of_each_file(candidates, most)
-    chosen = [one for one in candidates if one.path in held][:heldout]
+    chosen = [one for one in candidates if one.path in held][: config.heldout]
     rest = [one for one in candidates if one.path not in held]
-    repeats = set(near_duplicates([one.question for one in rest], [one.question for one in chosen], near_duplicate))
-    learned = [one for at, one in enumerate(rest) if at not in repeats][:train]
+    repeats = set(
+        near_duplicates([one.question for one in rest], [one.question for one in chosen], config.near_duplicate)
+    )
+    learned = [one for at, one in enumerate(rest) if at not in repeats][: config.train]
     masks: dict[str, Chunk] = {}
     for one in (*learned, *chosen):
         for path, twin in one.twins:
@@ -115,9 +104,7 @@ def build_lookup_tasks(
     )
 
 
-def heldout_files(
-    sources: Iterable[SourceFile], *, min_chars: int, max_chars: int, heldout_share: float, seed: int
-) -> frozenset[str]:
+def heldout_files(sources: Iterable[SourceFile], config: TasksConfig, *, seed: int) -> frozenset[str]:
     """Paths of the files that `build_lookup_tasks` holds out, of an index of the same files with the same arguments.
 
     A file that gives no task is in neither of its splits; such files are held out by a hash of their path, in the same
@@ -125,10 +112,10 @@ def heldout_files(
     """
     sources = list(sources)
     removed: Counter[str] = Counter()
-    candidates = _candidates(sources, min_chars, max_chars, removed)
+    candidates = _candidates(sources, config, removed)
     silent = {source.path for source in sources} - {one.path for one in candidates}
-    held = _held(candidates, heldout_share, random.Random(seed)) if candidates else set[str]()
-    return frozenset(held | {path for path in silent if _by_hash(path, seed) < heldout_share})
+    held = _held(candidates, config.heldout_share, random.Random(seed)) if candidates else set[str]()
+    return frozenset(held | {path for path in silent if _by_hash(path, seed) < config.heldout_share})
 
 
 def _by_hash(path: str, seed: int) -> float:
@@ -170,9 +157,7 @@ def indexed_sources(index: Index, paths: Sequence[str], removed: Counter[str]) -
             removed["file is no text any more"] += 1
 
 
-def _candidates(
-    sources: Iterable[SourceFile], min_chars: int, max_chars: int, removed: Counter[str]
-) -> list[_Candidate]:
+def _candidates(sources: Iterable[SourceFile], config: TasksConfig, removed: Counter[str]) -> list[_Candidate]:
     asking: defaultdict[str, list[tuple[str, Documentation]]] = defaultdict(list)
     defined: defaultdict[str, list[tuple[str, Documentation]]] = defaultdict(list)
     for source in sources:
@@ -183,7 +168,7 @@ def _candidates(
                 removed[one.unusable] += 1
             elif not one.conventional:
                 removed["a plain comment, not documentation"] += 1
-            elif not min_chars <= len(one.summary) <= max_chars:
+            elif not config.min_chars <= len(one.summary) <= config.max_chars:
                 removed["too short or too long"] += 1
             elif says_its_name(one.summary, one.symbol):
                 removed["says its own name"] += 1

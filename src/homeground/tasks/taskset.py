@@ -7,10 +7,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from pydantic import TypeAdapter
+
 from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_jsonl, read_jsonl
 from homeground.corpus import Chunk
 from homeground.tasks.task import LookupTask, Split
+
+_TASK = TypeAdapter(LookupTask)
 
 
 @dataclass(frozen=True)
@@ -51,11 +55,7 @@ class TaskSet:
         """
         try:
             counts, *rows = read_jsonl(path)
-            tasks = [
-                LookupTask(**{**row, "split": Split(row["split"]), "also": tuple(row.get("also", ()))})
-                for row in rows
-                if "question" in row
-            ]
+            tasks = [_TASK.validate_python(row) for row in rows if "question" in row]
             masks = {row["replaces"]: Chunk(**row["chunk"]) for row in rows if "replaces" in row}
             return cls(
                 train=[task for task in tasks if task.split is Split.TRAIN],
