@@ -81,16 +81,18 @@ def tune(
 def _steps(found: dict[str, Any]) -> Table:
     from rich.table import Table
 
+    from homeground.evaluate.stats import format_interval
+
     table = Table("step", "MRR@10", "gain", "kept", "seconds", title_justify="left")
     table.title = f"{found['questions']['heldout']} held-out questions, mean [95% interval]"
-    table.add_row("as it is", _interval(found["before"]), "", "", "")
+    table.add_row("as it is", format_interval(found["before"]), "", "", "")
     for step in found["steps"]:
         kept = "yes" if step["kept"] else "no"
-        cells = [_interval(step["mrr"]), _interval(step["gain"], "+"), kept, f"{step['seconds']:.0f}"]
+        cells = [
+            format_interval(step["mrr"]),
+            format_interval(step["gain"], signed=True),
+            kept,
+            f"{step['seconds']:.0f}",
+        ]
         table.add_row(step["name"], *cells)
     return table
-
-
-def _interval(found: dict[str, float], sign: str = "") -> str:
-    form = f"{sign}.3f"
-    return f"{found['value']:{form}} [{found['low']:{form}}, {found['high']:{form}}]"

@@ -45,16 +45,13 @@ def table(result: dict[str, Any], title: str) -> Table:
     """A row a metric: before, after and the paired difference."""
     from rich.table import Table
 
+    from homeground.evaluate.stats import format_interval
+
     before, after = result["stages"]["before"], result["stages"]["after"]
     change = result["paired"]["after-before"]
     shown = Table("metric", "before", "after", "after - before", title=title, title_justify="left")
     for name in before:
-        cells = [_cell(before[name]), _cell(after[name]), _cell(change[name], "+")]
+        cells = [*map(format_interval, (before[name], after[name])), format_interval(change[name], signed=True)]
         # TASK/METRIC is lm-eval's own name.
         shown.add_row(name if "/" in name else name.replace("_", " "), *cells)
     return shown
-
-
-def _cell(interval: dict[str, float], sign: str = "") -> str:
-    form = f"{sign}.3f"
-    return f"{interval['value']:{form}} [{interval['low']:{form}}, {interval['high']:{form}}]"
