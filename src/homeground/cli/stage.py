@@ -33,16 +33,14 @@ def open_stage(
         HomegroundError: another process writes to the run.
         RunInterruptedError: Ctrl-C.
     """
-    from homeground.base.memory import PeakMemory
-    from homeground.pipeline.demo import timed
+    from homeground.base.stage_timer import timed
     from homeground.pipeline.workbench import Workbench
 
     with (
         started(run, recipe, stage, resume),
         common.progress() as progress,
         Workbench(recipe, common.workspace(create=False), run, progress) as bench,
-        PeakMemory() as memory,
-        timed(run, stage, memory),
+        timed(run, stage),
     ):
         bench.start_from(adapter)
         try:

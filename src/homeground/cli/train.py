@@ -176,9 +176,8 @@ def evaluate(
         texts.evaluate(common, run, recipe, data if kind is EvalKind.DATA else None, general=kind is EvalKind.GENERAL)
         return
 
-    from homeground.base.memory import PeakMemory
+    from homeground.base.stage_timer import timed
     from homeground.pipeline import finetune, stages
-    from homeground.pipeline.demo import timed
     from homeground.pipeline.measured import write_results
     from homeground.pipeline.workbench import Workbench
 
@@ -196,8 +195,7 @@ def evaluate(
             run.locked(),
             common.progress() as progress,
             Workbench(recipe, common.workspace(create=False), run, progress) as bench,
-            PeakMemory() as memory,
-            timed(run, f"eval {stage}", memory),
+            timed(run, f"eval {stage}"),
         ):
             bench.start_from(adapter)
             stages.evaluate(bench, stage)
