@@ -10,7 +10,7 @@ from prompt_toolkit.output import DummyOutput
 
 from homeground.base.workspace import open_workspace
 from homeground.cli import main
-from homeground.cli.entry import piped, prompt_session
+from homeground.cli.chat import piped, prompt_session
 from homeground.index import Embedder, Index
 from homeground.recipe import AgentSection, Recipe
 from tests.index.fake import fake_embedding
@@ -189,7 +189,7 @@ def test_typed_messages_may_have_several_lines_and_are_remembered(tmp_path, keys
 
 def test_a_session_goes_on_after_a_mistake_and_after_ctrl_c(run, monkeypatch):
     said = iter(["/sources", QUESTION, "/help"])
-    monkeypatch.setattr("homeground.cli.entry.typed", lambda history, commands: said)
+    monkeypatch.setattr("homeground.cli.chat.typed", lambda history, commands: said)
     terminal = io.StringIO()
     terminal.isatty = lambda: True
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
