@@ -21,7 +21,6 @@ from homeground.base.model_files import loading, refuse_not_finite, weight_files
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from torch import nn
     from transformers import TrainerCallback
 
 
@@ -103,11 +102,11 @@ def train_retriever(
     torch.manual_seed(settings.seed)
     refuse_not_finite(weight_files(base))
     with loading(f"the encoder that the {kind} is trained from", base, "give a sentence-transformers encoder"):
-        model, loss, parts = _PARTS[kind](base, settings)
+        model, loss, trainer_class, arguments_class = _PARTS[kind](base, settings)
     with tempfile.TemporaryDirectory() as scratch:
-        trainer = parts.trainer(
+        trainer = trainer_class(
             model=model,
-            args=parts.arguments(**_arguments(settings, scratch)),
+            args=arguments_class(**_arguments(settings, scratch)),
             train_dataset=_dataset(rows),
             loss=loss,
             callbacks=[_reporter(on_step)],
@@ -120,13 +119,7 @@ def train_retriever(
     return losses
 
 
-@dataclass(frozen=True)
-class _Parts:
-    trainer: Any
-    arguments: Any
-
-
-def _bi_encoder(base: Path, settings: RetrieverSettings) -> tuple[Any, nn.Module, _Parts]:
+def _bi_encoder(base: Path, settings: RetrieverSettings) -> tuple[Any, ...]:
     from sentence_transformers import (
         SentenceTransformer,
         SentenceTransformerTrainer,
@@ -134,13 +127,11 @@ def _bi_encoder(base: Path, settings: RetrieverSettings) -> tuple[Any, nn.Module
     )
     from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
 
-    model = SentenceTransformer(str(base), device=_device(), **_LOADING)
-    model.max_seq_length = settings.max_tokens
-    parts = _Parts(SentenceTransformerTrainer, SentenceTransformerTrainingArguments)
-    return model, CachedMultipleNegativesRankingLoss(model, mini_batch_size=_FORWARD), parts
+    model, loss = _contrastive(SentenceTransformer, CachedMultipleNegativesRankingLoss, base, settings)
+    return model, loss, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 
 
-def _cross_encoder(base: Path, settings: RetrieverSettings) -> tuple[Any, nn.Module, _Parts]:
+def _cross_encoder(base: Path, settings: RetrieverSettings) -> tuple[Any, ...]:
     from sentence_transformers import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments
     from sentence_transformers.cross_encoder.losses import MultipleNegativesRankingLoss
     from torch import nn
@@ -148,10 +139,10 @@ def _cross_encoder(base: Path, settings: RetrieverSettings) -> tuple[Any, nn.Mod
     model = CrossEncoder(str(base), num_labels=1, max_length=settings.max_tokens, device=_device(), **_LOADING)
     # Beside the row's own one negative of another row; raw scores, so that the loss does not saturate.
     loss = MultipleNegativesRankingLoss(model, num_negatives=1, scale=1, activation_fn=nn.Identity())
-    return model, loss, _Parts(CrossEncoderTrainer, CrossEncoderTrainingArguments)
+    return model, loss, CrossEncoderTrainer, CrossEncoderTrainingArguments
 
 
-def _late_interaction(base: Path, settings: RetrieverSettings) -> tuple[Any, nn.Module, _Parts]:
+def _late_interaction(base: Path, settings: RetrieverSettings) -> tuple[Any, ...]:
     from sentence_transformers import (
         MultiVectorEncoder,
         MultiVectorEncoderTrainer,
@@ -159,17 +150,23 @@ def _late_interaction(base: Path, settings: RetrieverSettings) -> tuple[Any, nn.
     )
     from sentence_transformers.multi_vector_encoder.losses import CachedMultiVectorMultipleNegativesRankingLoss
 
-    model = MultiVectorEncoder(str(base), device=_device(), **_LOADING)
+    model, loss = _contrastive(MultiVectorEncoder, CachedMultiVectorMultipleNegativesRankingLoss, base, settings)
+    return model, loss, MultiVectorEncoderTrainer, MultiVectorEncoderTrainingArguments
+
+
+def _contrastive(encoder: Any, loss: Any, base: Path, settings: RetrieverSettings) -> tuple[Any, Any]:
+    """A model that embeds queries and texts apart, and its loss against the batch's other positives."""
+    model = encoder(str(base), device=_device(), **_LOADING)
     model.max_seq_length = settings.max_tokens
-    parts = _Parts(MultiVectorEncoderTrainer, MultiVectorEncoderTrainingArguments)
-    return model, CachedMultiVectorMultipleNegativesRankingLoss(model, mini_batch_size=_FORWARD), parts
+    return model, loss(model, mini_batch_size=_FORWARD)
 
 
-_PARTS: dict[Retriever, Callable[[Path, RetrieverSettings], tuple[Any, nn.Module, _Parts]]] = {
+_PARTS: dict[Retriever, Callable[[Path, RetrieverSettings], tuple[Any, ...]]] = {
     Retriever.BI_ENCODER: _bi_encoder,
     Retriever.CROSS_ENCODER: _cross_encoder,
     Retriever.LATE_INTERACTION: _late_interaction,
 }
+"""Model, loss, and classes of the trainer and of its arguments."""
 
 
 def _dataset(rows: Sequence[Row]) -> Dataset:
