@@ -158,7 +158,7 @@ def test_an_operator_among_words_counts(signs):
 def test_a_search_explains_itself(index):
     told = index.explain("how are headers parsed", 3)
     assert told.hits == index.search("how are headers parsed", 3)
-    assert told.weights == {"dense": index.settings.dense_weight, "lexical": index.settings.lexical_weight}
+    assert told.weights == {"dense": index.config.dense_weight, "lexical": index.config.lexical_weight}
     assert set(told.seconds) >= {"dense", "lexical", "fused"}
     assert told.searched == told.candidates == len(index.chunks())
     assert set(told.to_json()) == {"weights", "seconds", "candidates", "searched"}

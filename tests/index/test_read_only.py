@@ -114,11 +114,11 @@ def test_symbols_that_are_missing_or_of_another_version_are_outlined_in_memory(v
 
 
 def test_chroma_is_passed_over_where_it_would_write(village, tmp_path, fake):
-    from homeground.index import IndexSettings
-    from homeground.index.settings import ChromaSettings
+    from homeground.index import IndexConfig
+    from homeground.index.config import ChromaConfig
 
     folder = tmp_path / "index"
-    Index.build(folder, [village], IndexSettings(chroma=ChromaSettings(exact_below=1)))[0].close()
+    Index.build(folder, [village], IndexConfig(chroma=ChromaConfig(exact_below=1)))[0].close()
     assert list(folder.glob("chroma-*"))
     told = look(folder, village)
     check(told)

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from homeground.base.errors import HomegroundError, RestartNeededError, UsageError
-from homeground.index import Embedder, Index, IndexSettings, Tools
+from homeground.index import Index, IndexConfig, SentenceEmbedder, Tools
 from tests.index.fake import fake_embedding
 from tests.processes import forkserver
 
@@ -25,7 +25,7 @@ def test_a_reader_takes_over_what_another_process_has_indexed(village, tmp_path,
 def test_an_index_that_was_cut_anew_has_to_be_opened_again(village, tmp_path, fake):
     Index.build(tmp_path / "index", [village])
     reader = Index.open(tmp_path / "index")
-    Index.build(tmp_path / "index", [village], IndexSettings(max_tokens=48))
+    Index.build(tmp_path / "index", [village], IndexConfig(max_tokens=48))
     with pytest.raises(RestartNeededError, match="another embedder or chunker"):
         reader.refresh()
     assert not Index.open(tmp_path / "index").refresh()
@@ -34,7 +34,7 @@ def test_an_index_that_was_cut_anew_has_to_be_opened_again(village, tmp_path, fa
 def test_an_index_that_was_embedded_anew_has_to_be_opened_again(village, tmp_path, fake, monkeypatch):
     Index.build(tmp_path / "index", [village])
     reader = Index.open(tmp_path / "index")
-    monkeypatch.setattr(Embedder, "revision", "other weights of the same name")
+    monkeypatch.setattr(SentenceEmbedder, "revision", "other weights of the same name")
     Index.build(tmp_path / "index", [village])
     with pytest.raises(RestartNeededError, match="another embedder or chunker"):
         reader.refresh()
@@ -44,7 +44,7 @@ def test_other_weights_of_the_fusion_hinder_nobody(village, tmp_path, fake):
     Index.build(tmp_path / "index", [village])
     reader = Index.open(tmp_path / "index")
     (village / "sky.py").write_text('def zeppelin():\n    """Float above the village."""\n')
-    Index.build(tmp_path / "index", [village], IndexSettings(dense_weight=0.1, top_k=3))
+    Index.build(tmp_path / "index", [village], IndexConfig(dense_weight=0.1, top_k=3))
     assert reader.refresh()
     assert reader.search("zeppelins that float")[0].path == "sky.py"
 

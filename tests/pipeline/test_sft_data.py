@@ -4,8 +4,8 @@ import pytest
 
 from homeground.base.errors import HomegroundError
 from homeground.base.progress import Progress
+from homeground.data import DataConfig
 from homeground.pipeline.sft_data import sft_data
-from homeground.recipe import DataSection
 from homeground.tasks import LookupTask, Split
 
 from ..policy import tiny
@@ -31,7 +31,7 @@ def write(tmp_path):
 
 
 def made(sources, *, seed=0, tasks=(), tokenizer=None, strict=False, **settings):
-    section = DataSection.model_validate({"sources": [{"source": s} if isinstance(s, str) else s for s in sources]}
+    section = DataConfig.model_validate({"sources": [{"source": s} if isinstance(s, str) else s for s in sources]}
                                          | settings)  # fmt: skip
     return sft_data(section, QUIET, seed=seed, tasks=tasks, tokenizer=tokenizer, strict=strict)
 

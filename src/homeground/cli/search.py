@@ -33,23 +33,22 @@ def index(
     """Make folders searchable, or bring their index up to date; only what changed is read again."""
     recipe = common.load_recipe(corpus={"roots": [str(root) for root in roots] if roots else None})
     folders = [Path(root) for root in recipe.corpus.roots]
-    rules = recipe.corpus.model_dump(exclude={"roots"})
     if common.dry_run:
         from homeground.corpus import Corpus
 
-        _list_files(common, Corpus(folders, **rules))
+        _list_files(common, Corpus(folders, recipe.corpus))
         return
     workspace = common.workspace()
 
-    from homeground.index import Embedder, Index, IndexSettings
+    from homeground.index import Index, SentenceEmbedder
 
-    settings = IndexSettings.of(recipe.index.model_dump())
-    embedder = Embedder(settings.embedder, settings.max_tokens, settings.backend)
+    config = recipe.index
+    embedder = SentenceEmbedder(config.embedder, config.max_tokens, config.backend)
 
     def build() -> IndexReport:
         with common.progress() as progress:
             built, report = Index.build(
-                workspace.index, folders, settings, progress=progress, embedder=embedder, **rules
+                workspace.index, folders, config, recipe.corpus, progress=progress, embedder=embedder
             )
         built.close()
         return report

@@ -33,11 +33,10 @@ _REJECTED_SHOWN = 10
 @verb(example="homeground demo", resumable=True)
 def demo(common: Common, resume: Resume = False, force: Force = False) -> None:
     """Walk the whole loop on Python's standard library (or the recipe's corpus): index, tasks, SFT, GRPO, report."""
-    from homeground.corpus import STDLIB_EXCLUDES, stdlib_root
-    from homeground.recipe import CorpusSection
+    from homeground.corpus import STDLIB_EXCLUDES, CorpusConfig, stdlib_root
 
     recipe = common.load_recipe("demo")
-    if recipe.corpus == CorpusSection():
+    if recipe.corpus == CorpusConfig():
         recipe = common.load_recipe("demo", corpus={"roots": [str(stdlib_root())], "exclude": list(STDLIB_EXCLUDES)})
     workspace = common.workspace()
     run = _demo_run(workspace, recipe.run, resume)

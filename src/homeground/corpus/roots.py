@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from homeground.corpus.reading import MAX_BYTES, MAX_DOCUMENT_BYTES, SourceFile
+from homeground.corpus.config import CorpusConfig
+from homeground.corpus.reading import SourceFile
 from homeground.corpus.skip import Skip
 from homeground.corpus.walk import Walk
 
@@ -23,8 +24,7 @@ class Corpus:
 
     Args:
         roots: folders or files.
-        include, exclude: globs, as for `Walk`.
-        max_file_kb, max_document_kb: larger files are skipped, KiB; the second is for notebooks, HTML and PDF.
+        rules: which of their files are read; its own `roots` do not count here.
         on_skip: called with root, path below it and reason.
 
     Raises:
@@ -34,17 +34,13 @@ class Corpus:
     def __init__(
         self,
         roots: Sequence[Path],
+        rules: CorpusConfig = CorpusConfig(),
         *,
-        include: Iterable[str] = (),
-        exclude: Iterable[str] = (),
-        max_file_kb: int = MAX_BYTES // 1024,
-        max_document_kb: int = MAX_DOCUMENT_BYTES // 1024,
         on_skip: Callable[[Path, str, Skip], None] | None = None,
     ) -> None:
-        include, exclude = tuple(include), tuple(exclude)
         walks: dict[tuple[Path, str | None], Walk] = {}
         for root in roots:
-            walk = Walk(root, exclude, max_file_kb * 1024, include, max_document_kb * 1024)
+            walk = Walk(root, rules)
             walks.setdefault((walk.root, walk.only), walk)
         self._walks = list(walks.values())
         self.on_skip = on_skip

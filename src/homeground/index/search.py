@@ -22,10 +22,9 @@ from homeground.index.hit import Hit, Stage
 from homeground.index.rerank import RERANKED, reranked_text
 
 if TYPE_CHECKING:
-    from homeground.index.embed import Embedder
+    from homeground.index.config import IndexConfig
     from homeground.index.manifest import Manifest
-    from homeground.index.rerank import Reranker
-    from homeground.index.settings import IndexSettings
+    from homeground.index.protocols import Embedder, Reranker
     from homeground.index.view import View
 
 CANDIDATES = 100
@@ -84,7 +83,7 @@ class Searcher:
     view: View
     embedder: Embedder
     reranker: Reranker | None
-    settings: IndexSettings
+    config: IndexConfig
 
     def search(self, query: str, k: int, filters: Filters, stages: Iterable[Stage] | None) -> Explanation:
         """The k best hits, best first, one for each symbol, and how they came about.
@@ -109,7 +108,7 @@ class Searcher:
         if Stage.RERANK in wanted and self.reranker is not None:
             with done.timed(Stage.RERANK):
                 hits = self._rerank(self.reranker, query, hits)
-        if Stage.SYMBOL in wanted and self.settings.exact_names:
+        if Stage.SYMBOL in wanted and self.config.exact_names:
             with done.timed(Stage.SYMBOL):
                 hits = self._lift(query, hits, rows)
         done.hits = hits[:k]
@@ -158,7 +157,7 @@ class Searcher:
             with done.timed(Stage.DENSE):
                 cosines = view.cosines(np.array([view.row[key] for key in missing]), vector)
                 dense |= {key: float(cosine) for key, cosine in zip(missing, cosines, strict=True)}
-        weights = self.settings.dense_weight, self.settings.lexical_weight
+        weights = self.config.dense_weight, self.config.lexical_weight
         done.weights |= {Stage.DENSE: weights[0], Stage.LEXICAL: weights[1]}
         with done.timed(Stage.FUSED):
             fused = fuse(dense, lexical, *weights)
@@ -198,7 +197,7 @@ class Searcher:
         """The best hits by the weighted mean of both scores; those behind them keep their places and their scores."""
         head, tail = hits[:RERANKED], hits[RERANKED:]
         scores = reranker.score(query, [nfc(reranked_text(hit.path, hit.symbol, hit.text)) for hit in head])
-        mixed = blend([hit.score for hit in head], scores, self.settings.rerank_weight)
+        mixed = blend([hit.score for hit in head], scores, self.config.rerank_weight)
         scored = [
             replace(hit, score=both, scores={**hit.scores, Stage.RERANK: score})
             for hit, both, score in zip(head, mixed, scores, strict=True)

@@ -15,9 +15,9 @@ from homeground.pipeline.own_agent import LOOKUP, OwnAgent
 from homeground.pipeline.workbench import Workbench
 
 if TYPE_CHECKING:
+    from homeground.agents.config import AgentConfig
     from homeground.agents.own_code import Task
     from homeground.index import Hit
-    from homeground.recipe import AgentSection
     from homeground.rollouts import AgentResult, GatewaySource, ProcessRunner
 
 
@@ -66,7 +66,7 @@ def agent_source(bench: Workbench, agent: OwnAgent) -> Generator[GatewaySource]:
         yield open_.enter_context(GatewaySource(gateway, bench.server, runner, **options))
 
 
-def _process(section: AgentSection, environment: dict[str, str]) -> ProcessRunner:
+def _process(section: AgentConfig, environment: dict[str, str]) -> ProcessRunner:
     from homeground.rollouts import ProcessRunner, Program
 
     assert section.code is not None

@@ -57,8 +57,7 @@ def look_around(recipe: Recipe) -> Found:
     Raises:
         HomegroundError: a root does not exist or may not be read.
     """
-    rules = recipe.corpus.model_dump(exclude={"roots"})
-    corpus = Corpus([Path(root) for root in recipe.corpus.roots], **rules)
+    corpus = Corpus([Path(root) for root in recipe.corpus.roots], recipe.corpus)
     counted: dict[str, tuple[int, int]] = {}
     for _, file in corpus:
         files, size = counted.get(file.language.name, (0, 0))

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from homeground.base.errors import HomegroundError
 from homeground.base.progress import Progress
 from homeground.data import (
+    EXACT_ONLY,
     Contaminated,
+    DataConfig,
     Duplicate,
     Example,
     Measured,
-    Mixing,
     Part,
     Redacted,
     Rejected,
@@ -35,7 +36,6 @@ from homeground.data import (
 )
 from homeground.pipeline.workbench import TASKS_FILE
 from homeground.policy.chat import thoughts_of
-from homeground.recipe import DataSection
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -113,7 +113,7 @@ class SftData:
 
 
 def sft_data(
-    section: DataSection,
+    section: DataConfig,
     progress: Progress,
     *,
     seed: int = 0,
@@ -138,8 +138,7 @@ def sft_data(
     pools = [_read(one.source, one.read_rows, data, progress, strict, tokenizer) for one in section.sources]
     # Rows are told apart by identity: two sources may hold files of one name.
     owner = {id(example): account for pool, account in zip(pools, data.sources, strict=True) for example in pool}
-    alike = section.duplicates
-    found = distinct([row for pool in pools for row in pool], exact=alike.exact, near=alike.near, width=alike.shingle)
+    found = distinct([row for pool in pools for row in pool], section.duplicates)
     data.exact_duplicates, data.near_duplicates = found.exact, found.near
     kept, data.heldout = _sides(found.examples, section.heldout.share)
     for row in data.heldout:
@@ -160,11 +159,10 @@ def sft_data(
     data.contaminated, data.common_phrases = clean.removed, clean.common
     _count(data.sources, owner, pools, found.examples, kept, clean.examples)
     parts = [
-        Part(one.source, [row for row in clean.examples if owner[id(row)] is account], one.weight, one.epochs,
-             one.max_samples)
+        Part(one, [row for row in clean.examples if owner[id(row)] is account])
         for one, account in zip(section.sources, data.sources, strict=True)
-    ]  # fmt: skip
-    taken = mix(parts, mixing=Mixing(section.mixing), temperature=section.temperature, rows=section.rows, seed=seed)
+    ]
+    taken = mix(parts, section, seed=seed)
     _count_shares(data.sources, taken)
     data.train = shuffled(taken, seed)
     if not data.train:
@@ -226,7 +224,7 @@ def _read_measured(source: str, progress: Progress) -> list[Example]:
     """Rows of a set that is measured on, each once; without secrets, because the account quotes them."""
     reading = read_examples(source)
     progress.bar("reading what is measured on").done(reading.describe())
-    return distinct(redact_examples(reading.examples)[0], near=None).examples
+    return distinct(redact_examples(reading.examples)[0], EXACT_ONLY).examples
 
 
 def _sides(examples: Sequence[Example], share: float) -> tuple[list[Example], list[Example]]:

@@ -37,17 +37,11 @@ def build_index(bench: Workbench, roots: list[Path]) -> tuple[str, IndexReport]:
     Raises:
         HomegroundError: the workspace's index is of other folders, whose entries would be lost.
     """
-    from homeground.index import Index, IndexSettings
+    from homeground.index import Index
 
     recipe = bench.recipe
     refuse_other_roots(bench, roots)
-    index, report = Index.build(
-        bench.workspace.index,
-        roots,
-        IndexSettings.of(recipe.index.model_dump()),
-        **recipe.corpus.model_dump(exclude={"roots"}),
-        progress=bench.progress,
-    )
+    index, report = Index.build(bench.workspace.index, roots, recipe.index, recipe.corpus, progress=bench.progress)
     index.close()
     words = f"{report.files} files, {report.chunks} chunks, {report.embedded} embedded, {report.reused} reused"
     return words, report
@@ -57,18 +51,16 @@ def make_tasks(bench: Workbench) -> str:
     """Verifiable look-up tasks from the index's docstrings, and the index in which those docstrings are masked."""
     from homeground.tasks import build_lookup_tasks, keep_findable
 
-    wanted = bench.recipe.tasks.model_dump()
-    depth, train, heldout = wanted.pop("findable"), wanted.pop("train"), wanted.pop("heldout")
-    spare = SPARE_CANDIDATES if depth else 1
-    tasks = build_lookup_tasks(
-        bench.index, seed=bench.recipe.seed, train=spare * train, heldout=spare * heldout, **wanted
-    )
+    wanted = bench.recipe.tasks
+    spare = SPARE_CANDIDATES if wanted.findable else 1
+    more = wanted.model_copy(update={"train": spare * wanted.train, "heldout": spare * wanted.heldout})
+    tasks = build_lookup_tasks(bench.index, more, seed=bench.recipe.seed)
     bench.run.create()
     tasks.save(bench.tasks_file)
-    if depth:
+    if wanted.findable:
         masked = bench.masked
         bar = bench.progress.bar("trying candidates", total=len(tasks.train) + len(tasks.heldout))
-        tasks = keep_findable(tasks, masked.search, depth, train=train, heldout=heldout, on_try=bar.advance)
+        tasks = keep_findable(tasks, masked.search, wanted, bar.advance)
         tasks.save(bench.tasks_file)
         bench.forget_tasks()
     else:

@@ -1,4 +1,4 @@
-"""The recipe's `tasks` section: which verifiable tasks are made from the corpus."""
+"""Settings of the verifiable tasks that are made from a corpus."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from homeground.base.config import Config
 
 
-class TasksSection(Config):
+class TasksConfig(Config):
     """How many look-up tasks, from which docstrings, and how train and held-out are kept apart."""
 
     train: int = Field(default=600, ge=1, description="tasks to train on, at most")
@@ -20,7 +20,6 @@ class TasksSection(Config):
     near_duplicate: float = Field(
         default=0.8, gt=0, le=1, description="questions at least this similar to a held-out one leave the train split"
     )
-
     findable: int = Field(
         default=10, ge=0, description="keep tasks whose function is in so many hits of the whole question; 0: all"
     )

@@ -1,4 +1,4 @@
-"""The recipe's `eval` section: how gains are measured."""
+"""Settings of evaluation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pydantic import Field
 from homeground.base.config import Config
 
 
-class EvalSection(Config):
+class EvalConfig(Config):
     """Greedy runs on held-out tasks, with bootstrap intervals."""
 
     tasks: int = Field(default=160, ge=1, description="held-out tasks, rows, or samples of a task of lm-eval, at most")

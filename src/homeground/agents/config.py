@@ -1,4 +1,4 @@
-"""The recipe's `agent` section: whose code `rl run` trains, on which tasks, for which reward."""
+"""Settings of an agent of the user's own: its code, its tasks and its reward."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pydantic import Field, Strict, model_validator
 from homeground.base.config import Config
 
 
-class RewardSection(Config):
+class RewardConfig(Config):
     """One term of the reward."""
 
     reward: str = Field(min_length=1, description="FILE.py:NAME of a function of (task, answer)")
     weight: float = Field(default=1.0, description="what its number is multiplied by before the terms are added")
 
 
-class AgentSection(Config):
+class AgentConfig(Config):
     """An agent of your own. Files are looked up from the current folder."""
 
     code: str | None = Field(default=None, description="FILE.py:NAME of the agent; null: none")
@@ -27,7 +27,7 @@ class AgentSection(Config):
     heldout_share: float = Field(
         default=0.25, gt=0, lt=1, description="share of the tasks to measure on; their content decides which"
     )
-    rewards: Annotated[tuple[RewardSection, ...], Strict(False)] = Field(
+    rewards: Annotated[tuple[RewardConfig, ...], Strict(False)] = Field(
         default=(), description="what the answers are worth, each with its weight"
     )
     search: bool = Field(

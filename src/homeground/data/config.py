@@ -1,15 +1,24 @@
-"""The recipe's `data` section: what is trained on, instead of scripted look-ups, and what is kept out of it."""
+"""Settings of training data: sources, how they are mixed, and what is kept out."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from enum import StrEnum
+from typing import Annotated, Self
 
 from pydantic import Field, Strict, model_validator
 
 from homeground.base.config import Config
 
 
-class SourceSection(Config):
+class Mixing(StrEnum):
+    """Rows of each source in the mix, see :mod:`homeground.data.mixture`."""
+
+    ALL = "all"
+    WEIGHTS = "weights"
+    TEMPERATURE = "temperature"
+
+
+class SourceConfig(Config):
     """One source of rows."""
 
     source: str = Field(min_length=1, description="file, folder, or OWNER/NAME[:SPLIT] of the hub")
@@ -21,7 +30,7 @@ class SourceSection(Config):
     read_rows: int | None = Field(default=None, ge=1, description="rows read of it, the first ones; null: all")
 
 
-class DuplicatesSection(Config):
+class DuplicatesConfig(Config):
     """Which rows count as saying the same as an earlier one."""
 
     exact: bool = Field(default=True, description="remove rows that repeat one but for case and spaces")
@@ -31,7 +40,11 @@ class DuplicatesSection(Config):
     shingle: int = Field(default=5, ge=1, description="words in a shingle")
 
 
-class HeldoutSection(Config):
+EXACT_ONLY = DuplicatesConfig(near=None)
+"""Near duplicates stay."""
+
+
+class HeldoutConfig(Config):
     """Rows that are never trained on: the held-out loss is measured on them."""
 
     share: float = Field(
@@ -46,21 +59,21 @@ class HeldoutSection(Config):
         return self
 
 
-class DataSection(Config):
+class DataConfig(Config):
     """Sources, how they are mixed, and what is removed."""
 
-    sources: Annotated[tuple[SourceSection, ...], Strict(False)] = Field(
+    sources: Annotated[tuple[SourceConfig, ...], Strict(False)] = Field(
         default=(), description="what `sft` trains on; none: scripted look-ups of the train tasks"
     )
-    mixing: Literal["all", "weights", "temperature"] = Field(
-        default="all", description="all: every source's epochs; weights: exact shares; temperature: sizes^(1/T)"
+    mixing: Annotated[Mixing, Strict(False)] = Field(
+        default=Mixing.ALL, description="all: every source's epochs; weights: exact shares; temperature: sizes^(1/T)"
     )
     temperature: float = Field(default=2.0, ge=1, description="T: 1 keeps the sizes' shares, more evens them out")
     rows: int | None = Field(
         default=None, ge=1, description="rows of the mix with weights or temperature; null: as many as epochs allow"
     )
-    heldout: HeldoutSection = HeldoutSection()
-    duplicates: DuplicatesSection = DuplicatesSection()
+    heldout: HeldoutConfig = HeldoutConfig()
+    duplicates: DuplicatesConfig = DuplicatesConfig()
     decontaminate: Annotated[tuple[str, ...], Strict(False)] = Field(
         default=(), description="evaluation sets: rows that share text with them are removed"
     )
@@ -70,8 +83,8 @@ class DataSection(Config):
         names = [source.source for source in self.sources]
         if twice := [name for at, name in enumerate(names) if name in names[:at]]:
             raise ValueError(f"the source '{twice[0]}' is named twice: give it 'epochs'")
-        if self.mixing != "weights" and any(source.weight != 1 for source in self.sources):
+        if self.mixing is not Mixing.WEIGHTS and any(source.weight != 1 for source in self.sources):
             raise ValueError(f"a weight is given, but mixing is '{self.mixing}', not 'weights'")
-        if self.mixing == "all" and self.rows is not None:
+        if self.mixing is Mixing.ALL and self.rows is not None:
             raise ValueError("rows is given, but mixing is 'all'")
         return self

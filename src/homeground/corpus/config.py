@@ -1,4 +1,4 @@
-"""The recipe's `corpus` section: which files."""
+"""Settings of a corpus: which files are read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field, Strict
 from homeground.base.config import Config
 
 
-class CorpusSection(Config):
+class CorpusConfig(Config):
     """Which files are read."""
 
     roots: Annotated[tuple[str, ...], Strict(False)] = Field(

@@ -1,0 +1,13 @@
+from .build import IndexReport as IndexReport
+from .config import ChromaConfig as ChromaConfig
+from .config import IndexConfig as IndexConfig
+from .embed import SentenceEmbedder as SentenceEmbedder
+from .filters import Filters as Filters
+from .hit import Hit as Hit
+from .hit import Stage as Stage
+from .index import Index as Index
+from .protocols import Embedder as Embedder
+from .protocols import Reranker as Reranker
+from .rerank import SentenceReranker as SentenceReranker
+from .search import Explanation as Explanation
+from .tools import Tools as Tools
