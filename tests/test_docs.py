@@ -1,19 +1,21 @@
 """The documentation: its site builds strictly, and what it shows exists."""
 
 import importlib.util
+import json
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 import typer
 import yaml
 from pydantic import BaseModel
 
 from homeground.cli.verb import app
-from homeground.recipe import Recipe, load_recipe
+from homeground.recipe import Recipe, bundled_recipes, load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -30,6 +32,7 @@ def module(name):
 
 
 tutorial = module("run_tutorial")
+reference = module("recipe_page")
 
 
 def commands(page):
@@ -60,7 +63,7 @@ def site(tmp_path_factory):
 
 
 def test_the_site_holds_every_key_of_a_recipe_with_its_meaning(site):
-    page = (site / "reference" / "recipe.html").read_text("utf-8")
+    page = (site / "recipe.html").read_text("utf-8")
     keys = [*keys_of(Recipe, "")]
     assert len(keys) > 100
     for key in keys:
@@ -69,6 +72,23 @@ def test_the_site_holds_every_key_of_a_recipe_with_its_meaning(site):
         assert f"<code>{name}</code>" in page, key
     for words in ("8 to 64 is usual", "number, at least 0, less than 1", "each of data.sources", "<code>k3_st</code>"):
         assert words in page
+
+
+def test_the_reference_and_the_schema_of_the_recipe_are_those_of_its_fields():
+    stale = "run: python docs/site/recipe_page.py"
+    assert (DOCS / "recipe.md").read_text("utf-8") == reference.recipe_page(), stale
+    assert (DOCS / "schemas" / "recipe.json").read_text("utf-8") == reference.recipe_schema(), stale
+    record = reference.RECORD.read_text("utf-8")
+    assert record == reference.with_todays_defaults(record), stale
+
+
+def test_the_schema_accepts_the_bundled_recipes_and_refuses_what_loading_refuses():
+    schema = json.loads((DOCS / "schemas" / "recipe.json").read_text("utf-8"))
+    for name in bundled_recipes():
+        jsonschema.validate(load_recipe(name).model_dump(mode="json"), schema)
+    for wrong in ({"sft": {"epochz": 1}}, {"sft": {"epochs": 0}}, {"model": {"quantization": "int4"}}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema)
 
 
 def test_formulas_are_mathml_and_nothing_is_fetched(site):

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from homeground.data import EXACT_ONLY, DuplicatesConfig, distinct, example_of, fingerprint
+from homeground.data import EXACT_ONLY, DuplicatesConfig, distinct, fingerprint
 from homeground.tasks import shingles
+from homeground.training import example_of
 
 WORDS = [f"w{n}" for n in range(400)]
 

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from homeground.base.errors import HomegroundError
-from homeground.data import DataConfig, Mixing, Part, SourceConfig, example_of, mix, shuffled
+from homeground.data import DataConfig, Mixing, Part, SourceConfig, mix, shuffled
+from homeground.training import example_of
 
 
 def part(name, size, **more):

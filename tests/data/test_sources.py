@@ -4,7 +4,8 @@ import json
 import pytest
 
 from homeground.base.errors import HomegroundError
-from homeground.data import Format, read_examples
+from homeground.data import read_examples
+from homeground.training import Format
 
 GOOD = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
 ALPACA = {"instruction": "a", "output": "b"}

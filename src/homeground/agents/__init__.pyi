@@ -4,7 +4,6 @@ from .lookup import LookupOutcome as LookupOutcome
 from .lookup import SearchTool as SearchTool
 from .lookup import lookup_agent as lookup_agent
 from .lookup import settle as settle
-from .lookup_reward import Reward as Reward
 from .lookup_reward import lookup_reward as lookup_reward
 from .protocol import SYSTEM_PROMPT as SYSTEM_PROMPT
 from .protocol import Message as Message

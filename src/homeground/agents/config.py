@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, Strict, model_validator
 
 from homeground.base.config import Config
+from homeground.base.kinds import Runner
 
 
 class RewardConfig(Config):
@@ -35,7 +36,7 @@ class AgentConfig(Config):
         description="give the agent a search of the index: the argument `search` inline, HOMEGROUND_SEARCH_URL and "
         "HOMEGROUND_SEARCH_KEY in a process",
     )
-    runner: Literal["inline", "process"] = Field(
+    runner: Runner = Field(
         default="inline",
         description="inline: an async function of (task, client) in this process; process: a function of (task) in "
         "one of its own, which finds the model in OPENAI_BASE_URL",

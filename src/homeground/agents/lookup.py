@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from homeground.agents.lookup_reward import Reward, lookup_reward
+from homeground.agents.lookup_reward import lookup_reward
 from homeground.agents.protocol import (
     HITS_SHOWN,
     Message,
@@ -23,6 +23,7 @@ from homeground.agents.protocol import (
     parse_search,
 )
 from homeground.base.errors import HomegroundError
+from homeground.base.reward import Reward
 from homeground.index import Hit
 from homeground.tasks import RANK_DEPTH, LookupTask, rank_of
 

@@ -26,6 +26,19 @@ SFT_COLUMNS = {
 }
 """Metric and heading of each column that fine-tuning shows."""
 
+DPO_COLUMNS = {
+    "loss": "loss",
+    "accuracy": "accuracy",
+    "margin": "margin",
+    "learning_rate": "lr",
+    "grad_norm": "grad",
+    "tokens_per_s": "tok/s",
+    "memory_mb": "MB",
+    "seconds": "s",
+    "eta_s": "ETA",
+}
+"""Metric and heading of each column that preference training shows."""
+
 RL_COLUMNS = {
     "reward_mean": "reward",
     "reward_std": "std",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from homeground.base.errors import UsageError
+from homeground.cli.option import RecipeOption
 from homeground.cli.stage import recipe_of, show_plan, show_results, timed_workbench
 from homeground.cli.verb import Common, verb
 
@@ -37,13 +38,7 @@ def evaluate(
     data: Annotated[
         str | None, typer.Option(help="With 'data': held-out rows, as `homeground data` writes them.")
     ] = None,
-    tasks: Annotated[
-        str | None,
-        typer.Option(
-            help="With 'general': tasks of lm-evaluation-harness as well (names or YAML files, with commas between), "
-            "instead of the recipe's sft.probe_tasks."
-        ),
-    ] = None,
+    tasks: Annotated[str | None, RecipeOption("sft.probe_tasks", note="With 'general', separated by commas: ")] = None,
 ) -> None:
     """Measure a run before and after, or the search of this workspace, with 95% intervals.
 
@@ -60,8 +55,7 @@ def evaluate(
         _evaluate_search(common)
         return
     run = common.trained_run("sft")
-    named = None if tasks is None else {"probe_tasks": [name.strip() for name in tasks.split(",") if name.strip()]}
-    recipe = common.load_recipe(recipe_of(run), sft=named)
+    recipe = common.load_recipe(recipe_of(run))
     if kind is EvalKind.AGENT and recipe.agent.code is not None:
         raise UsageError(
             f"the run '{run.name}' is of an agent of its own, which `rl run` has measured itself",

@@ -11,6 +11,7 @@ import typer
 
 from homeground.base.errors import HomegroundError
 from homeground.base.terminal import json_line, printable
+from homeground.cli.option import RecipeArgument
 from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
@@ -25,13 +26,11 @@ _SHOWN = 20
 @verb(example="homeground index .")
 def index(
     common: Common,
-    roots: Annotated[
-        list[Path] | None, typer.Argument(help="Folders or files (else the recipe's corpus.roots).")
-    ] = None,
+    roots: Annotated[list[Path] | None, RecipeArgument("corpus.roots")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Keep it fresh until Ctrl-C; one line an event.")] = False,
 ) -> None:
     """Make folders searchable, or bring their index up to date; only what changed is read again."""
-    recipe = common.load_recipe(corpus={"roots": [str(root) for root in roots] if roots else None})
+    recipe = common.load_recipe()
     folders = [Path(root) for root in recipe.corpus.roots]
     if common.dry_run:
         from homeground.corpus import Corpus

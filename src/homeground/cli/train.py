@@ -11,6 +11,7 @@ import typer
 from homeground.base.errors import RunInterruptedError
 from homeground.base.workspace import RunFolder
 from homeground.cli.data import data_table
+from homeground.cli.option import RecipeOption
 from homeground.cli.stage import (
     Force,
     Resume,
@@ -50,7 +51,7 @@ def demo(common: Common, resume: Resume = False, force: Force = False) -> None:
         return
 
     from homeground.pipeline.demo import run_demo
-    from homeground.pipeline.planning import refuse_what_cannot_fit
+    from homeground.pipeline.remedies import refuse_what_cannot_fit
     from homeground.pipeline.workbench import Workbench
 
     if not force:
@@ -67,21 +68,17 @@ def demo(common: Common, resume: Resume = False, force: Force = False) -> None:
 @verb(example="homeground sft --run mine", resumable=True)
 def sft(
     common: Common,
-    data: Annotated[
-        str | None,
-        typer.Option(help="Examples, instead of scripted look-ups: a file, a folder, or OWNER/NAME of the hub."),
-    ] = None,
+    data: Annotated[str | None, RecipeOption("data.sources.source")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="A row that fits no format is an error.")] = False,
     resume: Resume = False,
     force: Force = False,
 ) -> None:
     """Fine-tune with QLoRA: on the recipe's data, else a light cold start on scripted look-ups of the train tasks."""
-    sources = None if data is None else {"sources": [{"source": data}]}
-    recipe = common.load_recipe(data=sources)
+    recipe = common.load_recipe()
     workspace = common.workspace(create=bool(recipe.data.sources))
     run = workspace.run(recipe.run or (_interrupted_run if resume else free_name)(workspace.runs))
     if resume and common.recipe is None and run.recipe.is_file():
-        recipe = common.load_recipe(str(run.recipe), data=sources)
+        recipe = common.load_recipe(str(run.recipe))
     made = _prepared(common, recipe, workspace, run, strict) if recipe.data.sources else None
     if common.dry_run:
         count = len(made.train) if made is not None else recipe.sft.examples
@@ -92,7 +89,7 @@ def sft(
 
     from homeground.base.files import atomic_write_json
     from homeground.pipeline import finetune
-    from homeground.pipeline.planning import refuse_what_cannot_fit
+    from homeground.pipeline.remedies import refuse_what_cannot_fit
 
     if not force:
         refuse_what_cannot_fit(recipe, "sft", made.train if made is not None else None)
@@ -114,7 +111,7 @@ def _prepared(common: Common, recipe: Recipe, workspace: Workspace, run: RunFold
     with common.progress() as progress:
         tasks = heldout_tasks(run, workspace)
         tokenizer = tokenizer_here(recipe) if common.dry_run else tokenizer_of(recipe)
-        made = sft_data(recipe.data, progress, seed=recipe.seed, tasks=tasks, strict=strict, tokenizer=tokenizer)
+        made = sft_data(recipe, progress, tasks=tasks, strict=strict, tokenizer=tokenizer)
         progress.bar("training data").done(made.describe())
     if tokenizer is None:
         untried = f"{recipe.model.name} is not on this machine: whether its chat template takes each row is not tried"

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from homeground.data.config import DuplicatesConfig
-from homeground.data.formats import Example
 from homeground.tasks import shingles
+from homeground.training.formats import Example
 
 _PERMUTATIONS = 128
 _MISSED = 1e-3

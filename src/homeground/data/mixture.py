@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from homeground.base.errors import HomegroundError
 from homeground.data.config import DataConfig, Mixing, SourceConfig
-from homeground.data.formats import Example
+from homeground.training.formats import Example
 
 
 @dataclass(frozen=True)

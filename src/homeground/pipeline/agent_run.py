@@ -98,7 +98,7 @@ def _cold_start(bench: Workbench) -> None:
 
     recipe = bench.recipe
     tasks = heldout_tasks(bench.run, bench.workspace) if recipe.agent.tasks == LOOKUP else []
-    made = sft_data(recipe.data, bench.progress, seed=recipe.seed, tasks=tasks, tokenizer=bench.policy.tokenizer)
+    made = sft_data(recipe, bench.progress, tasks=tasks, tokenizer=bench.policy.tokenizer)
     finetune.fine_tune(bench, made.train, made.heldout)
 
 

@@ -6,11 +6,13 @@ import asyncio
 import json
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from homeground.agents.launch import FILE as LAUNCHER
 from homeground.agents.search_server import SearchServer
+from homeground.base.reward import Reward
 from homeground.pipeline.own_agent import LOOKUP, OwnAgent
 from homeground.pipeline.workbench import Workbench
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from homeground.agents.config import AgentConfig
     from homeground.agents.own_code import Task
     from homeground.index import Hit
-    from homeground.rollouts import AgentResult, GatewaySource, ProcessRunner
+    from homeground.rollouts import GatewaySource, ProcessRunner
 
 
 type Search = Callable[[str, int], list[Hit]]
@@ -27,23 +29,22 @@ type Search = Callable[[str, int], list[Hit]]
 @contextmanager
 def agent_source(bench: Workbench, agent: OwnAgent) -> Generator[GatewaySource]:
     """The agent through a gateway of its own, with the search where the recipe gives it one."""
-    from homeground.rollouts import AgentResult, Gateway, GatewaySource
+    from homeground.rollouts import Gateway, GatewaySource
 
     section, rl = bench.recipe.agent, bench.recipe.rl
     search = _search(bench) if section.search else None
 
-    async def graded(task: Task, answer: Any) -> AgentResult:
+    async def graded(task: Task, answer: Any) -> Reward:
         if agent.reward is None:
-            return AgentResult(None, outcome=answer)
-        reward = await agent.reward(task, answer)
-        return AgentResult(reward.value, reward.parts, answer)
+            return Reward(None, outcome=answer)
+        return replace(await agent.reward(task, answer), outcome=answer)
 
-    async def inline(task: Task, client: Any) -> AgentResult:
+    async def inline(task: Task, client: Any) -> Reward:
         assert agent.run is not None
         tools = {} if search is None else {"search": _tool(search)}
-        return AgentResult(None, outcome=await agent.run(task, client, **tools))
+        return Reward(None, outcome=await agent.run(task, client, **tools))
 
-    async def printed(task: Task, output: str) -> AgentResult:
+    async def printed(task: Task, output: str) -> Reward:
         return await graded(task, json.loads(output))
 
     with ExitStack() as open_:

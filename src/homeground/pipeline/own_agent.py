@@ -11,9 +11,9 @@ from homeground.agents.config import AgentConfig
 from homeground.base.errors import UsageError
 
 if TYPE_CHECKING:
-    from homeground.agents import Reward
     from homeground.agents.own_code import Task
     from homeground.agents.reward_terms import Rewards
+    from homeground.base.reward import Reward
     from homeground.training import Experts
 
 LOOKUP = "lookup"

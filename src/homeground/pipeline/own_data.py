@@ -16,10 +16,10 @@ from homeground.corpus import Corpus, SourceFile, find_secrets
 from homeground.data.config import EXACT_ONLY
 from homeground.data.contamination import Measured, decontaminate
 from homeground.data.duplicates import distinct
-from homeground.data.formats import Example, Format
 from homeground.data.functions import functions
 from homeground.data.own import OwnRow, answer_row, completion_row, docstring_question, docstring_row, heading_question
 from homeground.pipeline.workbench import Workbench
+from homeground.training.formats import Example, Format
 
 if TYPE_CHECKING:
     from homeground.data.own import Question

@@ -1,9 +1,8 @@
-"""The memory plan of a stage: what it will need, whether that fits, and what to change when it does not."""
+"""The memory plan of a stage: what it will need, and whether that fits."""
 
 from __future__ import annotations
 
 import random
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -18,10 +17,10 @@ if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-    from homeground.data import Example
     from homeground.policy import TokenPath
     from homeground.policy.budget import Step
     from homeground.policy.unloaded import Storage
+    from homeground.training import Example
 
 type Stage = Literal["sft", "rl"]
 
@@ -128,44 +127,6 @@ class Plan:
         )
 
 
-def plan_stage(recipe: Recipe, stage: Stage, device: Target, work: Work | None = None) -> Plan:
-    """Plan a stage from its recipe alone; no weights are read.
-
-    Args:
-        recipe: of the run.
-        stage: `sft` or `rl`.
-        device: what it has to fit.
-        work: what it trains on; look-ups of the usual length when None.
-
-    Raises:
-        HomegroundError: the model is unknown, or of a family that cannot be planned.
-    """
-    from homeground.pipeline.remedies import advise
-
-    plan = planned(recipe, stage, device, work)
-    if plan.fits:
-        return plan
-    return replace(plan, advice=advise(recipe, plan, work))
-
-
-def refuse_what_cannot_fit(recipe: Recipe, stage: Stage, examples: Sequence[Example] | None = None) -> None:
-    """Plan a stage for the device that it will run on; warns where its family of models cannot be planned.
-
-    Raises:
-        HomegroundError: it does not fit; names the largest parts and the first change that would help.
-    """
-    from homeground.base.sizes import target
-    from homeground.policy.budget import NoPlanError
-
-    work = rendered_work(recipe, examples) if examples is not None else None
-    try:
-        plan = plan_stage(recipe, stage, target(recipe.model.device), work)
-    except NoPlanError as cause:
-        warnings.warn(str(cause), stacklevel=2)
-        return
-    plan.refuse()
-
-
 def planned(
     recipe: Recipe, stage: Stage, device: Target, work: Work | None, config: PretrainedConfig | None = None
 ) -> Plan:
@@ -197,19 +158,17 @@ def assumed_work(recipe: Recipe, stage: Stage) -> Work:
 
 
 def rendered_work(recipe: Recipe, examples: Sequence[Example]) -> Work:
-    """Of examples as they will be trained; reads the tokenizer, no weights.
+    """Of rendered examples, as they will be trained.
 
     Raises:
-        HomegroundError: see `homeground.data.render_examples`.
+        HomegroundError: none fits the model's context.
     """
-    from homeground.data import render_as_asked
     from homeground.policy.rope import longest_path
+    from homeground.training.rendering import fit_paths
 
-    tokenizer = tokenizer_of(recipe)
-    limit = longest_path(config_of(recipe))
-    found = render_as_asked(recipe.sft, tokenizer, examples, limit=limit)
-    lengths = tuple((len(path.ids), len(path.trained)) for path in found.paths)
-    return Work(lengths, found.describe())
+    paths = [example.path for example in examples if example.path is not None]
+    found = fit_paths(paths, recipe.sft, limit=longest_path(config_of(recipe)))
+    return Work(tuple((len(path.ids), len(path.trained)) for path in found.paths), found.describe())
 
 
 def tokenizer_of(recipe: Recipe) -> PreTrainedTokenizerBase:

@@ -5,6 +5,7 @@ its one-line result; verbs and the demo call the same functions.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +13,7 @@ import openai
 
 from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_jsonl, read_jsonl
+from homeground.base.reward import Reward
 from homeground.base.rolloutlog import RolloutLog
 from homeground.base.steplog import RL_COLUMNS, StepLog
 from homeground.base.workspace import RunFolder
@@ -21,7 +23,7 @@ from homeground.pipeline.workbench import Workbench
 
 if TYPE_CHECKING:
     from homeground.index import IndexReport
-    from homeground.rollouts import AgentResult, Source
+    from homeground.rollouts import Source
     from homeground.tasks import LookupTask
     from homeground.training import Experts
 
@@ -171,13 +173,12 @@ def grpo(bench: Workbench, source: Source, tasks: Sequence[Any], experts: Expert
 
 
 def lookup_rollout(bench: Workbench, temperature: float | None = None) -> Callable[..., Any]:
-    """The look-up agent as a source of rollouts: (task, client) -> AgentResult."""
+    """The look-up agent as a source of rollouts: (task, client) -> Reward."""
     from homeground.agents import lookup_agent
-    from homeground.rollouts import AgentResult
 
     rl = bench.recipe.rl
 
-    async def rollout(task: LookupTask, client: openai.AsyncOpenAI) -> AgentResult:
+    async def rollout(task: LookupTask, client: openai.AsyncOpenAI) -> Reward:
         outcome = await lookup_agent(
             task,
             client,
@@ -186,7 +187,7 @@ def lookup_rollout(bench: Workbench, temperature: float | None = None) -> Callab
             max_query_tokens=rl.max_query_tokens,
             max_answer_tokens=rl.max_answer_tokens,
         )
-        return AgentResult(outcome.reward.value, outcome.reward.parts, outcome)
+        return replace(outcome.reward, outcome=outcome)
 
     return rollout
 

@@ -3,6 +3,7 @@
 from homeground.recipe.load import PROJECT_RECIPE, bundled_recipes, load_recipe
 from homeground.recipe.model import LoraSection, ModelSection
 from homeground.recipe.recipe import Recipe
+from homeground.recipe.reference import commented_yaml
 from homeground.recipe.rl import RlSection
 from homeground.recipe.sections import AskSection, ServeSection, TuneSection
 from homeground.recipe.sft import SftSection
@@ -18,5 +19,6 @@ __all__ = [
     "SftSection",
     "TuneSection",
     "bundled_recipes",
+    "commented_yaml",
     "load_recipe",
 ]

@@ -13,7 +13,7 @@ from homeground.rollouts.engine import Engine, FinishReason, Generation
 from homeground.rollouts.sampler import Sampler
 from homeground.rollouts.sampling import SamplingParams
 from homeground.rollouts.source import Agent, DirectSource, Source
-from homeground.rollouts.trajectory import AgentResult, Failure, SampledPath, Trajectory, Turn, sampled_paths
+from homeground.rollouts.trajectory import Failure, SampledPath, Trajectory, Turn, sampled_paths
 from homeground.rollouts.vllm_engine import VllmEngine
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ _LATER = {
 
 __all__ = [
     "Agent",
-    "AgentResult",
     "DirectSource",
     "Engine",
     "Failure",

@@ -10,12 +10,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from homeground.base.errors import HomegroundError
+from homeground.base.reward import Reward
 from homeground.rollouts.child import Child, ServiceLostError
 from homeground.rollouts.gateway import Gateway
 from homeground.rollouts.gateway_client import Ended, GatewayClient, RolloutState
 from homeground.rollouts.guarded import RolloutFailedError
 from homeground.rollouts.lifecycle import Attempt, Happening
-from homeground.rollouts.trajectory import AgentResult, Failure
+from homeground.rollouts.trajectory import Failure
 
 POLL_S = 0.2
 SILENCE_S = 120.0
@@ -91,7 +92,7 @@ class ControlledRunner(ABC):
         reason = "" if ended.state is RolloutState.SUCCEEDED else await client.reason(name)
         outcome, last_words = self._left(name)
         if ended.state is RolloutState.SUCCEEDED:
-            attempt.result = AgentResult(None, outcome=outcome)
+            attempt.result = Reward(None, outcome=outcome)
             attempt.move(Happening.FINISHED)
             return
         if _TIMED_OUT.search(reason):

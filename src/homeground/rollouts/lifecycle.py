@@ -14,8 +14,9 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from homeground.base.reward import Reward
 from homeground.rollouts.client import Identity
-from homeground.rollouts.trajectory import AgentResult, Failure, PathStart, Trajectory, sampled_paths
+from homeground.rollouts.trajectory import Failure, PathStart, Trajectory, sampled_paths
 
 
 class State(StrEnum):
@@ -95,7 +96,7 @@ class Attempt:
     task: Any
     train: bool = True
     state: State = State.QUEUING
-    result: AgentResult | None = None
+    result: Reward | None = None
     failure: Failure | None = None
     error: str | None = None
 

@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
 from homeground.base.errors import UsageError
-from homeground.base.reward_number import short
+from homeground.base.reward import short
 from homeground.base.threads import release_workers
 from homeground.index import Filters
 from homeground.index.protocols import encode_all

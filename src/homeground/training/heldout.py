@@ -37,6 +37,7 @@ class HeldOut:
         lowest: the lowest loss after a step, and ``best_step`` the step that had it (0 before any evaluation).
         idle: evaluations since then.
         measured_at: the step of the last evaluation.
+        kept_step: the step whose adapter the policy has when the run has ended.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class HeldOut:
         self.best_step = 0
         self.idle = 0
         self.measured_at = 0
+        self.kept_step = 0
 
     @property
     def exhausted(self) -> bool:

@@ -5,9 +5,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers.processors import TemplateProcessing
 
-from homeground.data import example_of, render_examples
 from homeground.policy.chat import encode_text, opening
 from homeground.rollouts.requests import CompletionRequest
+from homeground.training import example_of, render_examples
 
 from ..policy import tiny
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from homeground.base.errors import HomegroundError
-from homeground.data import Overlong, example_of, render_examples
+from homeground.training import SftConfig, example_of, render_examples
 
 from ..policy import tiny
 from ..policy.tiny import CHATML
@@ -12,8 +12,8 @@ TWICE = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "bbb
          {"role": "user", "content": "c"}, {"role": "assistant", "content": "ddd"}]  # fmt: skip
 
 
-def rendered(tokenizer, row, **options):
-    return render_examples(tokenizer, [example_of(row)], **{"limit": 1000, **options})
+def rendered(tokenizer, row, *, limit=1000, **settings):
+    return render_examples(tokenizer, [example_of(row)], SftConfig(**settings), limit=limit)
 
 
 def trained_text(tokenizer, path):
@@ -22,7 +22,7 @@ def trained_text(tokenizer, path):
 
 def test_every_answer_is_trained_or_the_last_alone(tokenizer):
     (every,) = rendered(tokenizer, {"messages": TWICE}).paths
-    (last,) = rendered(tokenizer, {"messages": TWICE}, only_last=True).paths
+    (last,) = rendered(tokenizer, {"messages": TWICE}, train_on="last answer").paths
     assert trained_text(tokenizer, every) == "bbb<|im_end|>ddd<|im_end|>"
     assert trained_text(tokenizer, last) == "ddd<|im_end|>"
     assert every.ids == last.ids
@@ -59,14 +59,14 @@ def test_what_is_too_long_is_dropped_cut_or_split_and_counted(tokenizer):
     row = {"text": "0123456789"}
     whole = rendered(tokenizer, row).paths[0].ids
     for overlong, pieces in [
-        (Overlong.CUT_END, [whole[:4]]),
-        (Overlong.CUT_START, [whole[-4:]]),
-        (Overlong.SPLIT, [whole[:4], whole[4:8], whole[8:]]),
+        ("cut-end", [whole[:4]]),
+        ("cut-start", [whole[-4:]]),
+        ("split", [whole[:4], whole[4:8], whole[8:]]),
     ]:
         found = rendered(tokenizer, row, limit=4, overlong=overlong)
         assert [list(path.ids) for path in found.paths] == pieces
         assert all(list(path.trained) == list(range(1, len(path.ids))) for path in found.paths)
-        assert (found.dropped, found.split) == (0, overlong is Overlong.SPLIT)
+        assert (found.dropped, found.split) == (0, overlong == "split")
         assert found.cut == 1 - found.split
     short = example_of({"text": "ab"})
     found = render_examples(tokenizer, [short, example_of(row)], limit=4)
@@ -77,7 +77,7 @@ def test_what_is_too_long_is_dropped_cut_or_split_and_counted(tokenizer):
 def test_an_example_whose_answer_is_cut_off_is_dropped_and_never_trained_empty(tokenizer):
     short = example_of({"text": "ab"})
     long = example_of({"messages": [{"role": "user", "content": "x" * 60}, {"role": "assistant", "content": "y"}]})
-    found = render_examples(tokenizer, [short, long], limit=20, overlong=Overlong.CUT_END)
+    found = render_examples(tokenizer, [short, long], SftConfig(overlong="cut-end"), limit=20)
     assert (len(found.paths), found.dropped, found.cut) == (1, 1, 0)
 
 

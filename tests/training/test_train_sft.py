@@ -1,4 +1,4 @@
-"""`train_sft` and `evaluate`, as they are called from Python."""
+"""`train_sft` as it is called from Python: rows, run folder, lock."""
 
 import shutil
 import threading
@@ -8,9 +8,13 @@ import pytest
 
 from homeground import SftConfig, train_sft
 from homeground.base.errors import HomegroundError, UsageError
+from homeground.base.files import read_jsonl
 from homeground.base.workspace import RunFolder
-from homeground.evaluate import Evaluation, evaluate, mean_interval
-from tests.policy import tiny
+from homeground.policy import TokenPath
+from homeground.training import example_of
+from homeground.training.rendering import render_rows
+
+from ..policy import tiny
 
 ROWS = [
     {"prompt": "ab", "completion": "abcabcabc"},
@@ -30,10 +34,6 @@ def policy(folder):
 
 def config(**changes):
     return SftConfig(batch_size=2, **changes)
-
-
-def short(prompt, completion):
-    return 1.0 / (1 + len(completion))
 
 
 def test_rows_are_learned_and_the_run_is_kept(policy, tmp_path):
@@ -100,40 +100,38 @@ def test_a_row_that_the_template_cannot_show_is_told(policy, tmp_path):
 def test_fields_that_a_data_set_adds_to_every_object_are_none_of_a_row_s(policy):
     from datasets import Dataset
 
-    from homeground.pipeline.supervised import _rendered
-
     def row(arguments):
         call = {"function": {"name": "find", "arguments": arguments}}
         return {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [call]}]}
 
     rows = [row({"text": "a"}), row({"limit": 1})]
-    plain, table = (_rendered(policy, given, SftConfig()) for given in (rows, Dataset.from_list(rows)))
+    plain, table = (render_rows(policy, given, SftConfig()).paths for given in (rows, Dataset.from_list(rows)))
     assert [path.ids for path in plain] == [path.ids for path in table]
 
 
-def test_a_policy_is_evaluated_greedily_and_compared_with_itself(policy):
-    prompts = ["ab", "the", "abc"]
-    first, again = (evaluate(policy, prompts, short, max_tokens=6) for _ in range(2))
-    assert first.outcomes == again.outcomes
-    assert first.rewards == [short(prompt, outcome) for prompt, outcome in zip(prompts, first.outcomes, strict=True)]
-    assert (first.reward["n"], first.failed) == (3, 0)
-    assert again.gain(first) == {"value": 0.0, "low": 0.0, "high": 0.0, "n": 3}
+def test_rows_that_are_rendered_already_are_taken_as_they_are(policy, tmp_path):
+    paths = render_rows(policy, ROWS, SftConfig()).paths
+    runs = [
+        train_sft(policy, rows, config(learning_rate=1e-30), tmp_path / name, quiet=True)
+        for name, rows in (("raw", ROWS), ("examples", [example_of(row) for row in ROWS]), ("paths", paths))
+    ]
+    assert len({run.history[0]["loss"] for run in runs}) == 1
+    with pytest.raises(UsageError, match="the row has no trained token") as caught:
+        train_sft(policy, [paths[0], TokenPath([1, 2], [])], folder=tmp_path / "none", quiet=True)
+    assert caught.value.where == "row 2"
 
 
-def test_an_agent_that_fails_counts_as_nothing(policy):
-    async def broken(task, client):
-        raise RuntimeError("lost")
+def test_a_listener_gets_each_step_as_it_was_recorded(policy, tmp_path):
+    heard = []
+    run = train_sft(policy, ROWS, config(epochs=2), tmp_path, quiet=True, on_step=heard.append)
+    assert heard == run.history == read_jsonl(tmp_path / "metrics.jsonl")
+    assert run.summary == f"2 examples, loss {heard[0]['loss']:.2f} -> {heard[1]['loss']:.2f}"
 
-    found = evaluate(policy, ["a", "b"], agent=broken)
-    assert (found.failed, found.rewards) == (2, [0.0, 0.0])
 
-
-def test_a_wrong_call_is_told_with_what_to_do(policy):
-    with pytest.raises(UsageError, match="wants a reward or an agent"):
-        evaluate(policy, ["a"])
-    with pytest.raises(UsageError, match="has no prompts"):
-        evaluate(policy, [], short)
-    one = Evaluation([1.0], ["a"], 0, mean_interval([1.0]))
-    two = Evaluation([1.0, 0.0], ["a", "b"], 0, mean_interval([1.0, 0.0]))
-    with pytest.raises(UsageError, match="2 prompts cannot be paired with 1"):
-        two.gain(one)
+def test_a_run_folder_of_a_command_is_locked_by_it_and_keeps_what_other_stages_left(policy, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    with run.locked():
+        first = train_sft(policy, ROWS, config(checkpoint_every=1), run, quiet=True)
+        again = train_sft(policy, ROWS, config(checkpoint_every=1, epochs=2), run, quiet=True)
+    assert [step["step"] for step in first.history + again.history] == [1, 2]
+    assert (run.checkpoints / "sft" / "step-000002.ckpt").is_file()

@@ -1,6 +1,6 @@
 import pytest
 
-from homeground.data import Format, RowError, example_of, render_examples
+from homeground.training import Format, RowError, example_of, render_examples
 
 
 def test_of_a_continuation_only_what_continues_is_trained_and_the_end(tokenizer):

@@ -12,23 +12,28 @@ continuation        ``prefix`` and ``continuation``: plain text, no template; th
 preference          ``chosen`` and ``rejected``, with ``prompt`` or with the prompt as their common beginning
 ==================  ==========================================================================================
 
-Messages may use OpenAI's or ShareGPT's fields in any list (:mod:`homeground.data.turns`). ``"unfinished": true`` in any
-row but a preference means that the last text was truncated: its end is not trained.
+Messages may use OpenAI's or ShareGPT's fields in any list (:mod:`homeground.training.turns`). ``"unfinished": true`` in
+any row but a preference means that the last text was truncated: its end is not trained.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from homeground.data.turns import KNOWN, RowError, conversation, parsed, text, tools, turns, yes_or_no
 from homeground.policy.chat import Message, thoughts_of
 from homeground.policy.tool_text import THOUGHTS
+from homeground.training.turns import KNOWN, RowError, conversation, parsed, text, tools, turns, yes_or_no
+
+if TYPE_CHECKING:
+    from homeground.policy import TokenPath
 
 type Row = Mapping[str, Any]
+
+_SHOWN = 5
 
 
 class Format(StrEnum):
@@ -56,6 +61,7 @@ class Example:
         tools: schemas that the template shows to the model.
         unfinished: what is trained was cut off, so that nothing is learnt of where it ends.
         place: where the row was read, ``file:line``; no part of what it teaches.
+        path: the example as token ids, once it is rendered.
     """
 
     format: Format
@@ -66,6 +72,7 @@ class Example:
     tools: list[dict[str, Any]] = field(default_factory=list)
     unfinished: bool = False
     place: str = field(default="", compare=False)
+    path: TokenPath | None = field(default=None, compare=False, repr=False)
 
     def said(self) -> list[str]:
         """What users and assistants say, a text for each message, or the plain text.
@@ -82,6 +89,22 @@ class Example:
         return next((_said(message) for message in self.messages if message["role"] == "user"), "")
 
 
+@dataclass(frozen=True)
+class Rejected:
+    """A row that teaches nothing: where it is (file:line, or file:row from 1) and why."""
+
+    place: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.reason}"
+
+
+def first_of(rejected: Sequence[Rejected]) -> str:
+    """Join the first few on one line."""
+    return "; ".join(map(str, rejected[:_SHOWN]))
+
+
 def example_of(row: Row) -> Example:
     """A row as an example.
 
@@ -96,6 +119,14 @@ def example_of(row: Row) -> Example:
     example = _READERS[found](row)
     # Only the word itself: a set of somebody else's may use the field for something of its own.
     return replace(example, unfinished=True) if row.get("unfinished") is True else example
+
+
+def without_nulls(value: Any) -> Any:
+    """Drop a row's null fields: Arrow gives every object the fields of all objects."""
+    if isinstance(value, Mapping):
+        fields = cast("Mapping[str, Any]", value)
+        return {name: without_nulls(item) for name, item in fields.items() if item is not None}
+    return [without_nulls(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
 def format_of(row: Row) -> Format | None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from homeground.base.errors import HomegroundError
-from homeground.base.reward_number import function_name, reward_number, reward_parts
+from homeground.base.reward import Reward, checked_reward, function_name, reward_number
 
 
 class Speaking:
@@ -47,9 +47,10 @@ def test_a_message_is_short_however_large_the_value_is():
 
 
 def test_parts_are_named():
-    assert reward_parts({"a": np.float32(0.5)}, "it", {}) == {"a": 0.5}
+    assert checked_reward(Reward(1, {"a": np.float32(0.5)}), "it", {}) == Reward(1.0, {"a": 0.5})
+    assert checked_reward(Fraction(1, 2), "it", {}) == Reward(0.5)
     with pytest.raises(HomegroundError, match="it, in its part 'b', gave None"):
-        reward_parts({"a": 1, "b": None}, "it", {})
+        checked_reward(Reward(1, {"a": 1, "b": None}), "it", {})
 
 
 def test_the_name_of_what_is_called():

@@ -1,6 +1,6 @@
 import pytest
 
-from homeground.data.formats import Format, RowError, example_of, format_of
+from homeground.training.formats import Format, RowError, example_of, format_of
 
 ASK, ANSWER = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
 CALL = {"id": "1", "type": "function", "function": {"name": "find", "arguments": '{"text": "x", "depth": null}'}}

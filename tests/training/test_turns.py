@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from homeground.data.formats import Format, RowError, example_of, format_of, unread_fields
+from homeground.training.formats import Format, RowError, example_of, format_of, unread_fields
 
 ASK, ANSWER = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
 CONTEXT = {**ANSWER, "weight": 0}
