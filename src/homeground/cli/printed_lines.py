@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from homeground.base.errors import HomegroundError
 from homeground.base.terminal import printable
 
 if TYPE_CHECKING:
-    from homeground.index import Index
+    from homeground.index import Excerpt, Index
 
 type Styled = tuple[str, str]
 """A piece of a line and its style; "" is plain."""
@@ -39,10 +39,10 @@ def place(path: str, line: int, mark: str = ":") -> list[Styled]:
     return [(path, PATH), (mark, QUIET), (str(line), NUMBER), (f"{mark} ", QUIET)]
 
 
-def numbered(read: Mapping[str, Any]) -> Iterator[list[Styled]]:
+def numbered(read: Excerpt) -> Iterator[list[Styled]]:
     """What the tool `read` found, with line numbers."""
-    width = len(str(read["end"]))
-    for number, line in enumerate(read["text"].split("\n"), read["start"]):
+    width = len(str(read.end))
+    for number, line in enumerate(read.text.split("\n"), read.start):
         yield [(f"{number:>{width}}", NUMBER), (": ", QUIET), (line, "")]
 
 

@@ -12,9 +12,9 @@ from typing import TypedDict
 import numpy as np
 
 from homeground.base.errors import HomegroundError
+from homeground.evaluate.config import RESAMPLES
 
 CONFIDENCE = 0.95
-RESAMPLES = 2000
 
 
 class Interval(TypedDict):

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Strict
 
+from homeground.agents.config import AnswerConfig
 from homeground.base.config import Config
 from homeground.training.config import RetrieverConfig
 
@@ -21,12 +22,9 @@ class TuneSection(RetrieverConfig):
     negatives: int = Field(default=1, ge=1, description="hard negatives of each question; a cross-encoder takes 3 more")
 
 
-class AskSection(Config):
+class AskSection(AnswerConfig):
     """What the model that answers is shown, and when it is not asked at all."""
 
-    passages: int = Field(default=3, ge=1, description="passages that the model is shown, at most")
-    passage_lines: int = Field(default=15, ge=1, description="lines of a passage that it is shown, at most")
-    max_tokens: int = Field(default=256, ge=1, description="of an answer")
     least_similarity: float | None = Field(
         default=None,
         ge=-1,
