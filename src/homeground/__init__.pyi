@@ -1,7 +1,8 @@
 from .index import Index as Index
 from .pipeline.supervised import SftRun as SftRun
 from .pipeline.supervised import train_sft as train_sft
-from .policy import LoraSettings as LoraSettings
+from .policy import LoraConfig as LoraConfig
+from .policy import ModelConfig as ModelConfig
 from .policy import Policy as Policy
 from .training import DpoConfig as DpoConfig
 from .training import GrpoConfig as GrpoConfig

@@ -37,7 +37,7 @@ from homeground.policy.export.likeness import (
 from homeground.policy.export.merged import generation_config, write_merged
 from homeground.policy.export.ollama import chat_form, write_modelfile
 from homeground.policy.export.weights import MergedWeights
-from homeground.policy.originals import Originals
+from homeground.policy.originals import WeightFiles
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -123,7 +123,7 @@ def plan_export(bench: Workbench, settings: ExportSettings, folder: Path) -> dic
     base = resolve_model(bench.recipe.model.name)
     weights = MergedWeights(base, bench.run.adapter)
     with warnings.catch_warnings(action="ignore", category=AdapterWarning):
-        refuse_other_base(bench.run.adapter, Originals(base))
+        refuse_other_base(bench.run.adapter, WeightFiles(base))
     if settings.format in (Format.GGUF, Format.OLLAMA):
         check_type(settings.type)
         family_of(weights.config)

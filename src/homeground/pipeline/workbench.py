@@ -121,25 +121,10 @@ class Workbench:
     @cached_property
     def policy(self) -> Policy:
         """The policy, loaded on first use."""
-        import torch
+        from homeground.policy import Policy
 
-        from homeground.policy import LoraSettings, load_policy
-        from homeground.policy.quantize import Quantization
-
-        model = self.recipe.model
-        dtypes = {"bf16": torch.bfloat16, "fp32": torch.float32, "auto": None}
-        return load_policy(
-            model.name,
-            quantization=Quantization(model.quantization),
-            double_quant=model.double_quant,
-            blocksize=model.blocksize,
-            dtype=dtypes[model.compute_dtype],
-            lora=LoraSettings(**model.lora.model_dump()),
-            adapter=self._adapter or (Path(model.adapter).expanduser() if model.adapter else None),
-            checkpointing=model.gradient_checkpointing,
-            seed=self.recipe.seed,
-            device=model.device,
-        )
+        chosen = {"adapter": self._adapter} if self._adapter else {}
+        return Policy.load(self.recipe.model.model_copy(update=chosen), seed=self.recipe.seed)
 
     @cached_property
     def sampler(self) -> Sampler:

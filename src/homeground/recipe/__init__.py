@@ -7,7 +7,6 @@ from homeground.recipe.data import DataSection, DuplicatesSection, HeldoutSectio
 from homeground.recipe.eval import EvalSection
 from homeground.recipe.index import IndexSection
 from homeground.recipe.load import PROJECT_RECIPE, bundled_recipes, load_recipe
-from homeground.recipe.model import LoraSection, ModelSection
 from homeground.recipe.recipe import Recipe
 from homeground.recipe.rl import RlSection
 from homeground.recipe.serve import ServeSection
@@ -25,8 +24,6 @@ __all__ = [
     "EvalSection",
     "HeldoutSection",
     "IndexSection",
-    "LoraSection",
-    "ModelSection",
     "Recipe",
     "RewardSection",
     "RlSection",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pydantic import Field
 
 from homeground.base.config import Config
+from homeground.policy.config import ModelConfig
 from homeground.recipe.agent import AgentSection
 from homeground.recipe.ask import AskSection
 from homeground.recipe.corpus import CorpusSection
 from homeground.recipe.data import DataSection
 from homeground.recipe.eval import EvalSection
 from homeground.recipe.index import IndexSection
-from homeground.recipe.model import ModelSection
 from homeground.recipe.rl import RlSection
 from homeground.recipe.serve import ServeSection
 from homeground.recipe.sft import SftSection
@@ -26,7 +26,7 @@ class Recipe(Config):
     corpus: CorpusSection = CorpusSection()
     index: IndexSection = IndexSection()
     tasks: TasksSection = TasksSection()
-    model: ModelSection = ModelSection()
+    model: ModelConfig = ModelConfig()
     data: DataSection = DataSection()
     sft: SftSection = SftSection()
     rl: RlSection = RlSection()
