@@ -38,6 +38,16 @@ def test_a_llama_is_fused_wherever_something_can_be(policy):
     assert all(factors_of(layer) is not None for layer in lora_layers(policy.model).values())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_switch_keeps_every_module_in_its_own_class(llama, dtype):
+    policy = tiny.policy_of(llama, dtype=dtype, fused_layers=False)
+    assert not any(isinstance(module, Fused) for module in policy.model.modules())
+    fused = tiny.policy_of(llama, dtype=dtype)
+    assert policy.strategy == fused.strategy == "forest"
+    tolerance = 1e-5 if dtype is torch.float32 else 0.1
+    torch.testing.assert_close(policy.logprobs(FOREST), fused.logprobs(FOREST), rtol=tolerance, atol=tolerance)
+
+
 @pytest.mark.parametrize("quantization", ["none", "nf4"])
 def test_values_and_gradients_are_those_of_the_modules_own_code(llama, quantization):
     policy = tiny.policy_of(llama, quantization=quantization)

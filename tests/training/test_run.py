@@ -151,6 +151,9 @@ def test_unknown_names_are_unknown():
     "import homeground",
     "from homeground import GrpoConfig, SftConfig, DpoConfig",
     "import homeground.recipe",
+    "from homeground import LoraConfig, ModelConfig",
+    "from homeground.policy import ModelConfig, Quantization",
+    "import homeground.rollouts",
     "from homeground.cli import main; main(['--help'])",
 ])  # fmt: skip
 def test_no_model_library_is_imported_before_it_is_needed(code):

@@ -125,7 +125,7 @@ def held_base(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder
         raise UsageError(
             f"this model computes in {getattr(table, 'dtype', None)}, and policies in bfloat16 or float32",
             where="Policy.from_model",
-            hint="convert it first: model.to(torch.bfloat16)",
+            hint="load it with dtype=torch.bfloat16; model.to would round its rotary frequencies too",
         )
     attention.register()
     model.requires_grad_(False).eval()

@@ -89,6 +89,9 @@ class ModelConfig(Config):
     )
     compute_dtype: Literal["auto", "bf16", "fp32"] = Field(default="auto", description="auto takes the faster here")
     gradient_checkpointing: bool = Field(default=False, description="recompute activations: slower, far less memory")
+    fused_layers: bool = Field(
+        default=True, description="compute layers by faster equal code; false keeps the model's own code"
+    )
     lora: LoraConfig = LoraConfig()
 
     @model_validator(mode="after")

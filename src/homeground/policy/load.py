@@ -90,6 +90,7 @@ class Policy:
             lora=model.lora,
             adapter=model.adapter,
             checkpointing=model.gradient_checkpointing,
+            fused_layers=model.fused_layers,
             seed=seed,
         )
 
@@ -102,6 +103,7 @@ class Policy:
         lora: LoraConfig | None = None,
         adapter: Path | str | None = None,
         checkpointing: bool = False,
+        fused_layers: bool = True,
         folder: Path | str | None = None,
         seed: int = 0,
     ) -> Policy:
@@ -110,7 +112,7 @@ class Policy:
         Args:
             model: in bfloat16 or float32 on its device, or quantized by bitsandbytes as it was loaded.
             tokenizer: with a chat template, for conversations.
-            lora, adapter, checkpointing, seed: see :class:`~homeground.policy.config.ModelConfig` and :meth:`load`.
+            lora, adapter, checkpointing, fused_layers, seed: see :func:`policy_over`.
             folder: of the same weights, if they are on disk; exports and vLLM need it.
 
         Raises:
@@ -121,7 +123,9 @@ class Policy:
         base = held_base(model, tokenizer, Path(folder) if folder is not None else None)
         # The checks of adapter and quantization.
         lora = ModelConfig(quantization=base.quantization, lora=lora or LoraConfig()).lora
-        return policy_over(base, lora=lora, adapter=adapter, checkpointing=checkpointing, seed=seed)
+        return policy_over(
+            base, lora=lora, adapter=adapter, checkpointing=checkpointing, fused_layers=fused_layers, seed=seed
+        )
 
     @property
     def folder(self) -> Path:
@@ -216,6 +220,7 @@ def policy_over(
     lora: LoraConfig,
     adapter: Path | str | None = None,
     checkpointing: bool = False,
+    fused_layers: bool = True,
     seed: int = 0,
 ) -> Policy:
     """A policy over a base; its layers are wrapped in place.
@@ -226,6 +231,7 @@ def policy_over(
         adapter: folder of a PEFT adapter to go on from.
         checkpointing: recompute each decoder layer in the backward pass instead of keeping its activations (Chen et
             al. 2016, arXiv 1604.06174): about a third more time for a fraction of the memory.
+        fused_layers: replace layers by faster ones of ours that give the same (:mod:`homeground.policy.fused`).
         seed: of the adapter's initial values.
 
     Raises:
@@ -247,7 +253,8 @@ def policy_over(
     peft.eval()
     policy = Policy(base.name, peft, base.tokenizer, dtype, base.quantization, base.originals, base.folder, start=start)
     with policy.autocast():
-        fuse(policy.model)
+        if fused_layers:
+            fuse(policy.model)
         policy.strategy = prepare(policy.model, base.name)
     if dtype is not torch.float32 and policy.strategy is Strategy.FOREST:
         keep_residual_stream(policy.model, dtype)

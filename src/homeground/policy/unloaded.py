@@ -47,7 +47,8 @@ def outline(config: PretrainedConfig, settings: ModelConfig) -> PeftModel:
         layer.cast_input_dtype_enabled = dtype is torch.float32
     peft.eval()
     model = cast("PreTrainedModel", peft.get_base_model())
-    fuse(model)
+    if settings.fused_layers:
+        fuse(model)
     if dtype is not torch.float32:
         keep_residual_stream(model, dtype)
     if settings.gradient_checkpointing:
