@@ -28,6 +28,7 @@ def expert_traces(bench: Workbench, tasks: Sequence[Any]) -> Experts | None:
         UsageError: the file is none of traces of these tasks, or the script is asked for another agent's.
     """
     from homeground.agents import scripted_lookup
+    from homeground.evaluate import outcome_of
     from homeground.tasks import LookupTask
     from homeground.training import ExpertTrace, load_traces
 
@@ -45,6 +46,6 @@ def expert_traces(bench: Workbench, tasks: Sequence[Any]) -> Experts | None:
 
     def scripted(task: LookupTask) -> list[ExpertTrace]:
         outcome = scripted_lookup(task, bench.search)
-        return [ExpertTrace([{**message} for message in outcome.messages], outcome.reward.value)]
+        return [ExpertTrace([{**message} for message in outcome.messages], outcome_of(outcome).reward)]
 
     return scripted

@@ -1,12 +1,10 @@
-"""The memory plan of a stage: what it will need, whether that fits, and what to change when it does not."""
+"""The memory plan of a stage: what it will need, and whether that fits."""
 
 from __future__ import annotations
 
 import random
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,9 +16,9 @@ from homeground.recipe import Recipe
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-    from homeground.data import Example
     from homeground.policy import TokenPath
     from homeground.policy.budget import Step
+    from homeground.training import Example
 
 type Stage = Literal["sft", "rl"]
 
@@ -34,6 +32,7 @@ UNEVEN_HEAP = 2.5
 """How much more glibc's heap holds on to where forests differ in size: holes rarely fit (measured, docs/plan.md)."""
 IMPORTED_MB = 900.0
 """The imported process itself: torch, transformers, PEFT, bitsandbytes, Lightning (measured, docs/plan.md)."""
+_STEPS: dict[tuple[str, str, tuple[tuple[int, int], ...], bool], Step] = {}
 LOOKUP_TOKENS, LOOKUP_TRAINED = 320, 30
 LOOKUP_PROMPT, LOOKUP_HITS = 120, 180
 """Where no data is named: tokens of a look-up, its trained ones, its first prompt and the hits that it is shown."""
@@ -127,44 +126,6 @@ class Plan:
         )
 
 
-def plan_stage(recipe: Recipe, stage: Stage, device: Target, work: Work | None = None) -> Plan:
-    """Plan a stage from its recipe alone; no weights are read.
-
-    Args:
-        recipe: of the run.
-        stage: `sft` or `rl`.
-        device: what it has to fit.
-        work: what it trains on; look-ups of the usual length when None.
-
-    Raises:
-        HomegroundError: the model is unknown, or of a family that cannot be planned.
-    """
-    from homeground.pipeline.remedies import advise
-
-    plan = planned(recipe, stage, device, work)
-    if plan.fits:
-        return plan
-    return replace(plan, advice=advise(recipe, plan, work))
-
-
-def refuse_what_cannot_fit(recipe: Recipe, stage: Stage, examples: Sequence[Example] | None = None) -> None:
-    """Plan a stage for the device that it will run on; warns where its family of models cannot be planned.
-
-    Raises:
-        HomegroundError: it does not fit; names the largest parts and the first change that would help.
-    """
-    from homeground.base.sizes import target
-    from homeground.policy.budget import NoPlanError
-
-    work = rendered_work(recipe, examples) if examples is not None else None
-    try:
-        plan = plan_stage(recipe, stage, target(recipe.model.device), work)
-    except NoPlanError as cause:
-        warnings.warn(str(cause), stacklevel=2)
-        return
-    plan.refuse()
-
-
 def planned(
     recipe: Recipe, stage: Stage, device: Target, work: Work | None, config: PretrainedConfig | None = None
 ) -> Plan:
@@ -173,8 +134,7 @@ def planned(
     config = config or config_of(recipe)
     settings = settings_on(device, recipe.model)
     paths = largest_forest(recipe, stage, work)
-    key = config.to_json_string(use_diff=False) + settings.model_dump_json()
-    step = _step(key, _Kept(config, settings), paths, cuda=device.cuda)
+    step = _step(config, settings, paths, cuda=device.cuda)
     forest = sum(length for length, _ in paths)
     heap = UNEVEN_HEAP if stage == "sft" and work.uneven else 1.0
     items = _items(recipe, stage, device, replace(step, heap=heap * step.heap), config)
@@ -197,19 +157,17 @@ def assumed_work(recipe: Recipe, stage: Stage) -> Work:
 
 
 def rendered_work(recipe: Recipe, examples: Sequence[Example]) -> Work:
-    """Of examples as they will be trained; reads the tokenizer, no weights.
+    """Of rendered examples, as they will be trained.
 
     Raises:
-        HomegroundError: see `homeground.data.render_examples`.
+        HomegroundError: none fits the model's context.
     """
-    from homeground.data import render_as_asked
     from homeground.policy.rope import longest_path
+    from homeground.training.rendering import fit_paths
 
-    tokenizer = tokenizer_of(recipe)
-    limit = longest_path(config_of(recipe))
-    found = render_as_asked(recipe.sft, tokenizer, examples, limit=limit)
-    lengths = tuple((len(path.ids), len(path.trained)) for path in found.paths)
-    return Work(lengths, found.describe())
+    paths = [example.path for example in examples if example.path is not None]
+    found = fit_paths(paths, recipe.sft, limit=longest_path(config_of(recipe)))
+    return Work(tuple((len(path.ids), len(path.trained)) for path in found.paths), found.describe())
 
 
 def tokenizer_of(recipe: Recipe) -> PreTrainedTokenizerBase:
@@ -291,25 +249,14 @@ def paths_of(lengths: Sequence[tuple[int, int]], vocabulary: int) -> list[TokenP
     return made
 
 
-class _Kept:
-    """Carries a configuration and settings past the cache's key."""
+def _step(config: PretrainedConfig, settings: ModelConfig, lengths: tuple[tuple[int, int], ...], *, cuda: bool) -> Step:
+    """Of a forward and backward; remembered, since remedies change one setting at a time."""
+    key = (config.to_json_string(use_diff=False), settings.model_dump_json(), lengths, cuda)
+    if key not in _STEPS:
+        from homeground.policy.budget import step_of
 
-    def __init__(self, config: PretrainedConfig, settings: ModelConfig) -> None:
-        self.config, self.settings = config, settings
-
-    def __hash__(self) -> int:
-        return 0
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Kept)
-
-
-@lru_cache(maxsize=32)
-def _step(key: str, kept: _Kept, lengths: tuple[tuple[int, int], ...], *, cuda: bool) -> Step:
-    from homeground.policy.budget import step_of
-
-    del key
-    return step_of(kept.config, kept.settings, paths_of(lengths, kept.config.vocab_size), cuda=cuda)
+        _STEPS[key] = step_of(config, settings, paths_of(lengths, config.vocab_size), cuda=cuda)
+    return _STEPS[key]
 
 
 def _items(recipe: Recipe, stage: Stage, device: Target, step: Step, config: PretrainedConfig) -> dict[str, float]:

@@ -103,7 +103,7 @@ class Workbench:
 
         with self.compute:
             try:
-                return Tools(index).hits(query, k)
+                return Tools(index).search(query, k).hits
             finally:
                 release_workers()
 
@@ -121,10 +121,7 @@ class Workbench:
     @cached_property
     def policy(self) -> Policy:
         """The policy, loaded on first use."""
-        from homeground.policy import Policy
-
-        chosen = {"adapter": self._adapter} if self._adapter else {}
-        return Policy.load(self.recipe.model.model_copy(update=chosen), seed=self.recipe.seed)
+        return policy_of(self.recipe, self._adapter)
 
     @cached_property
     def sampler(self) -> Sampler:
@@ -141,3 +138,11 @@ class Workbench:
         from homeground.rollouts import ModelServer
 
         return self._open.enter_context(ModelServer(self.sampler, self.policy.tokenizer, seed=self.recipe.seed))
+
+
+def policy_of(recipe: Recipe, adapter: Path | None) -> Policy:
+    """Load the recipe's policy with an adapter; when None with the recipe's, or a fresh one."""
+    from homeground.policy import Policy
+
+    chosen = {"adapter": adapter} if adapter else {}
+    return Policy.load(recipe.model.model_copy(update=chosen), seed=recipe.seed)

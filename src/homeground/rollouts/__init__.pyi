@@ -3,7 +3,7 @@ from .engine import Engine as Engine
 from .engine import FinishReason as FinishReason
 from .engine import Generation as Generation
 from .gateway import Gateway as Gateway
-from .gateway_client import GatewayClient as GatewayClient
+from .gateway import GatewayClient as GatewayClient
 from .gateway_source import GatewaySource as GatewaySource
 from .gateway_source import run_agents as run_agents
 from .kubernetes import Job as Job
@@ -16,7 +16,6 @@ from .server import ModelServer as ModelServer
 from .source import Agent as Agent
 from .source import DirectSource as DirectSource
 from .source import Source as Source
-from .trajectory import AgentResult as AgentResult
 from .trajectory import Failure as Failure
 from .trajectory import SampledPath as SampledPath
 from .trajectory import Trajectory as Trajectory

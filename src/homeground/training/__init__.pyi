@@ -14,6 +14,12 @@ from .config import Overlong as Overlong
 from .config import Scale as Scale
 from .config import Schedule as Schedule
 from .config import SftConfig as SftConfig
+from .formats import Example as Example
+from .formats import Format as Format
+from .formats import Rejected as Rejected
+from .formats import RowError as RowError
+from .formats import example_of as example_of
+from .grpo import train_grpo as train_grpo
 from .grpo import train_grpo_steps as train_grpo_steps
 from .losses import OBJECTIVES as OBJECTIVES
 from .losses import LossTerms as LossTerms
@@ -24,8 +30,9 @@ from .losses import policy_loss as policy_loss
 from .off_policy import Experts as Experts
 from .off_policy import ExpertTrace as ExpertTrace
 from .off_policy import load_traces as load_traces
-from .preference import PreferencePair as PreferencePair
 from .preference import train_dpo as train_dpo
-from .run import GrpoRun as GrpoRun
-from .run import train_grpo as train_grpo
+from .rendering import PreferencePair as PreferencePair
+from .rendering import Rendering as Rendering
+from .rendering import render_examples as render_examples
+from .run import TrainingRun as TrainingRun
 from .sft import train_sft as train_sft

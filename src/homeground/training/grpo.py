@@ -21,17 +21,21 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from homeground.base.errors import HomegroundError
+from homeground.base.errors import HomegroundError, UsageError
 from homeground.base.heap import KEPT, blocks_returned, trim_heap
-from homeground.base.rolloutlog import Group
+from homeground.base.rolloutlog import Group, RolloutLog
+from homeground.base.steplog import RL_COLUMNS
+from homeground.base.steplog import StepLog as RunLog
+from homeground.base.workspace import RunFolder
 from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.load import Policy
 from homeground.policy.rope import longest_path
 from homeground.rollouts.sampler import Sampler
-from homeground.rollouts.source import Source
+from homeground.rollouts.source import Agent, DirectSource, RewardFunction, Source
 from homeground.rollouts.trajectory import Trajectory
 from homeground.training.advantages import advantages_of, overlong_penalty
 from homeground.training.batch import Rollout, describe, group_rewards, groups_of, usable_rollouts
+from homeground.training.checkpoints import done_steps
 from homeground.training.collector import Collector
 from homeground.training.config import GrpoConfig, Kl, Loss, Overlong
 from homeground.training.loop import fit
@@ -42,8 +46,89 @@ from homeground.training.packing import pack
 from homeground.training.ranks import sum_over_ranks
 from homeground.training.rl_watch import GAP_LIMITS, RlWatch
 from homeground.training.rollout_records import group_records
+from homeground.training.run import TrainingRun, open_run
 
 type RolloutSink = Callable[[int, Sequence[Group]], None]
+
+
+def train_grpo(
+    policy: Policy,
+    prompts: Sequence[Any],
+    reward: RewardFunction | None = None,
+    config: GrpoConfig | None = None,
+    *,
+    agent: Agent | None = None,
+    max_tokens: int = 128,
+    experts: Experts | None = None,
+    folder: RunFolder | Path | str | None = None,
+    resume: bool = False,
+    deterministic: bool = False,
+    quiet: bool = False,
+    seed: int = 0,
+) -> TrainingRun[dict[str, Any]]:
+    """Train a policy's adapter with GRPO: sample groups of answers, reward them, reinforce the better ones.
+
+    Args:
+        policy: from :meth:`Policy.load`; its adapter is trained in place, and as it is now it is the KL's reference.
+        prompts: what is asked; each a text, a list of chat messages, or, for an agent, any task it understands.
+        reward: ``reward(prompt, completion) -> float``, larger is better.
+        agent: in place of a reward, ``async agent(task, client) -> Reward``: any number of turns with an OpenAI
+            client.
+        config: training settings; by default those of :class:`~homeground.training.config.GrpoConfig`.
+        max_tokens: longest answer, in tokens.
+        experts: traces of a prompt that join its group, see :mod:`homeground.training.off_policy`.
+        folder: folder of the run; by default the next free ``.homeground/runs/grpo-N``.
+        resume: continue from the folder's newest checkpoint.
+        deterministic: the same call gives the same bits, whatever else the machine does; slower.
+        quiet: print nothing.
+        seed: seed of the prompts' order and of every sample.
+
+    Raises:
+        UsageError: neither or both of reward and agent, too few prompts, or a folder that holds another run.
+        HomegroundError: another process writes to the run, or its folder was deleted.
+    """
+    if (reward is None) == (agent is None):
+        raise UsageError("train_grpo wants a reward or an agent", hint="give exactly one of reward=... and agent=...")
+    if not prompts:
+        raise UsageError("train_grpo has no prompts", hint="give at least one")
+    config = config or GrpoConfig()
+    config = config.model_copy(update={"tasks_per_step": min(config.tasks_per_step, len(prompts))})
+    rows = min(64, config.tasks_per_step * config.group_size)
+    with (
+        open_run(folder, "grpo", resume=resume, quiet=quiet) as (run, progress),
+        Sampler(policy, rows=rows, deterministic=deterministic) as sampler,
+    ):
+        progress.line(
+            f"{policy.describe()}; {config.steps} steps of {config.tasks_per_step} x {config.group_size} rollouts"
+        )
+        progress.line(f"run folder: {run.path}")
+        checkpoints = run.checkpoints / "rl"
+        done = done_steps(checkpoints) // config.updates_per_step
+        source = DirectSource(
+            policy, sampler, reward, agent=agent, max_tokens=max_tokens, temperature=config.temperature, seed=seed
+        )
+        rollouts = RolloutLog(run, done=done)
+        with RunLog(
+            run, "rl", done=done, steps=config.steps, progress=progress, title="GRPO", columns=RL_COLUMNS
+        ) as log:
+            train_grpo_steps(
+                policy,
+                sampler,
+                source,
+                prompts,
+                config,
+                checkpoints,
+                log,
+                log_rollouts=rollouts,
+                experts=experts,
+                seed=seed,
+            )
+        policy.save_adapter(run.adapter)
+        rewards = [step["reward_mean"] for step in log.history]
+        ends = f"reward {rewards[0]:.3f} -> {rewards[-1]:.3f}, " if rewards else ""
+        summary = f"{ends}adapter in {run.adapter}"
+        log.bar.done(summary)
+    return TrainingRun(run.path, run.adapter, log.history, summary)
 
 
 def train_grpo_steps(
