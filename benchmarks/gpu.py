@@ -145,7 +145,7 @@ def peer(config: PretrainedConfig, setting: Setting, steps: int, device: str) ->
     from benchmarks.peers.trl_grpo import measure, nameless_tokenizer
     from benchmarks.sides.random_model import random_base
     from benchmarks.sides.workload import Workload
-    from homeground.policy.quantize import Quantization
+    from homeground.policy import Quantization
 
     def of_batch(batch: int) -> dict[str, Any]:
         model = random_base(config, device, Quantization.NF4, "sdpa")

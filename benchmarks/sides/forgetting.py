@@ -23,8 +23,7 @@ from homeground.data import read_examples
 from homeground.evaluate.general import run_general_probe
 from homeground.pipeline.replay import write_replay
 from homeground.pipeline.workbench import Workbench
-from homeground.policy import LoraSettings, Policy, TokenPath, load_policy
-from homeground.policy.quantize import Quantization
+from homeground.policy import LoraConfig, ModelConfig, Policy, TokenPath
 from homeground.recipe import load_recipe
 from homeground.training import render_examples
 
@@ -49,8 +48,10 @@ def main() -> None:
     if options.sample is not None:
         options.out.write_text(json.dumps(sampled(MODEL, options.sample, options.file)))
         return
-    lora = LoraSettings(r=LORA_R, alpha=LORA_ALPHA)
-    policy = load_policy(MODEL, quantization=Quantization.NONE, dtype=torch.bfloat16, lora=lora, seed=options.seed)
+    lora = LoraConfig(r=LORA_R, alpha=LORA_ALPHA)
+    policy = Policy.load(
+        ModelConfig(name=MODEL, device="cpu", quantization="none", compute_dtype="bf16", lora=lora), seed=options.seed
+    )
     own, heldout = docstring_split(policy.tokenizer, OWN, HELD_OUT)
     if options.before:
         options.out.write_text(json.dumps(measured(policy, heldout)))

@@ -32,8 +32,7 @@ from benchmarks.sides.workload import (
     standard_library_ids,
 )
 from homeground.base.hardware import usable_cores
-from homeground.policy import LoraSettings, Policy, TokenForest, load_policy
-from homeground.policy.quantize import Quantization
+from homeground.policy import LoraConfig, ModelConfig, Policy, TokenForest
 from homeground.rollouts import Sampler, Source, Trajectory, sampled_paths
 from homeground.training import GrpoConfig, train_grpo_steps
 
@@ -58,14 +57,15 @@ def main() -> None:
 
 def bench_policy(model: str = MODEL, *, seed: int = 0, checkpointing: bool = False) -> Policy:
     """The policy of both sides: unquantised bf16 base, a fresh adapter on every linear layer."""
-    return load_policy(
-        model,
-        quantization=Quantization.NONE,
-        dtype=torch.bfloat16,
-        lora=LoraSettings(r=LORA_R, alpha=LORA_ALPHA),
-        checkpointing=checkpointing,
-        seed=seed,
+    settings = ModelConfig(
+        name=model,
+        device="cpu",
+        quantization="none",
+        compute_dtype="bf16",
+        gradient_checkpointing=checkpointing,
+        lora=LoraConfig(r=LORA_R, alpha=LORA_ALPHA),
     )
+    return Policy.load(settings, seed=seed)
 
 
 class NoSampler:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from homeground.base.errors import HomegroundError
-from homeground.policy import LoraSettings
+from homeground.policy import LoraConfig
 from homeground.rollouts import Sampler
 from homeground.training import SftConfig
 from homeground.training.checkpoints import adapter_at, checkpoint_step, is_whole, newest_checkpoint
@@ -24,7 +24,7 @@ from .test_grpo import Replay
 from .test_grpo import train as train_grpo
 
 EXAMPLES = tiny.random_paths(0, roots=4, depth=1)
-DROPOUT = LoraSettings(r=4, alpha=8, dropout=0.3)
+DROPOUT = LoraConfig(r=4, alpha=8, dropout=0.3)
 
 
 def train(policy, folder, *, epochs=3, every=2, log=None):

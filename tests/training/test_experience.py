@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from homeground.policy import LoraSettings, row_logprobs
+from homeground.policy import LoraConfig, row_logprobs
 from homeground.rollouts import Sampler, sampled_paths
 from homeground.training import ExgrpoConfig
 from homeground.training.experience import KEPT, Experience
@@ -101,7 +101,7 @@ def test_a_restored_experience_is_the_same():
 
 
 def test_entropy_is_the_mean_surprise_of_its_own_tokens_under_the_policy_as_it_is(llama, sampler):
-    policy = tiny.policy_of(llama, lora=LoraSettings(r=4, alpha=8, dropout=0.5))
+    policy = tiny.policy_of(llama, lora=LoraConfig(r=4, alpha=8, dropout=0.5))
     module = GrpoModule(policy, sampler, test_grpo.Replay(), TASKS, settings(temperature=0.7), lambda step: None)
     module.prepare(6)
     tiny.shake(policy, seed=5)

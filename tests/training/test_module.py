@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from homeground.base.errors import HomegroundError
-from homeground.policy import LoraSettings
+from homeground.policy import LoraConfig
 from homeground.training import SftConfig
 from homeground.training.checkpoints import checkpoint_step, newest_checkpoint
 
@@ -110,7 +110,7 @@ def test_a_checkpoint_of_another_base_is_refused(llama, tmp_path, change):
     assert "recipe that the run was started with" in caught.value.hint
 
 
-@pytest.mark.parametrize("lora", [LoraSettings(r=2, alpha=8), LoraSettings(r=4, alpha=8, targets=["q_proj"])])
+@pytest.mark.parametrize("lora", [LoraConfig(r=2, alpha=8), LoraConfig(r=4, alpha=8, targets=["q_proj"])])
 def test_a_checkpoint_of_another_adapter_is_refused(llama, tmp_path, lora):
     train(tiny.policy_of(llama), tmp_path, epochs=1)
     with pytest.raises(HomegroundError, match="another adapter than this recipe's") as caught:

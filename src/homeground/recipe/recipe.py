@@ -10,7 +10,7 @@ from homeground.corpus.config import CorpusConfig
 from homeground.data.config import DataConfig
 from homeground.evaluate.config import EvalConfig
 from homeground.index.config import IndexConfig
-from homeground.recipe.model import ModelSection
+from homeground.policy.config import ModelConfig
 from homeground.recipe.rl import RlSection
 from homeground.recipe.sections import AskSection, ServeSection, TuneSection
 from homeground.recipe.sft import SftSection
@@ -24,7 +24,7 @@ class Recipe(Config):
     corpus: CorpusConfig = CorpusConfig()
     index: IndexConfig = IndexConfig()
     tasks: TasksConfig = TasksConfig()
-    model: ModelSection = ModelSection()
+    model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     sft: SftSection = SftSection()
     rl: RlSection = RlSection()
