@@ -15,8 +15,11 @@ import yaml
 from pydantic import BaseModel
 
 from homeground.cli.verb import app
+from homeground.index import Index, Stage
 from homeground.recipe import Recipe, bundled_recipes, load_recipe
+from tests.corpus.village import write_village
 
+IMPORTS = re.compile(r"\bfrom homeground[\w.]* import (?:\([^)]*\)|[\w, ]+)")
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("verbs/*.md"))
@@ -159,3 +162,29 @@ def test_what_the_tutorial_test_reduces_is_a_recipe(tmp_path):
     made = load_recipe(recipe)
     assert (made.sft.examples, made.sft.learning_rate) == (4, 0.0005)
     assert set(tutorial.REDUCED) <= set(yaml.safe_load(recipe.read_text()))
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.stem)
+def test_what_pages_import_exists(page):
+    for line in IMPORTS.findall(page.read_text("utf-8")):
+        exec(line, {})
+
+
+def test_pages_show_imports_of_what_users_need():
+    shown = {line for page in (ROOT / "README.md", *DOCS.glob("*.md")) for line in IMPORTS.findall(page.read_text())}
+    assert len(shown) > 10
+    assert {"from homeground import Index", "from homeground import evaluate_policy"} <= shown
+
+
+def test_the_embedder_that_the_docs_show_finds_what_shares_words(tmp_path, monkeypatch):
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "search.md").read_text("utf-8"), flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    write_village(tmp_path / "src")
+    names = {}
+    exec(next(block for block in blocks if "class WordEmbedder" in block), names)
+    index = names["index"]
+    (hit,) = index.search("place one loaf of bread on a free shelf", 1, stages=[Stage.DENSE])
+    assert hit.path == "bakery/oven.py"
+    index.close()
+    again = Index.open(tmp_path / "index", embedder=names["WordEmbedder"]())
+    assert again.search("place one loaf of bread on a free shelf", 1, stages=[Stage.DENSE]) == [hit]

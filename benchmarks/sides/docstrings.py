@@ -12,7 +12,7 @@ import random
 
 from transformers import PreTrainedTokenizerBase
 
-from homeground.corpus.stdlib import stdlib_root
+from homeground.corpus.roots import stdlib_root
 from homeground.policy import TokenPath
 from homeground.training import example_of, render_examples
 

@@ -41,7 +41,7 @@ from homeground.rollouts import (
     Sampler,
     Trajectory,
 )
-from homeground.rollouts.gateway_client import RolloutState
+from homeground.rollouts.gateway import RolloutState
 from homeground.training.batch import usable_rollouts
 
 CALLS, WARM_UP = 200, 20

@@ -1,5 +1,7 @@
 from .base.reward import Reward as Reward
+from .evaluate import evaluate_policy as evaluate_policy
 from .index import Index as Index
+from .index import IndexConfig as IndexConfig
 from .policy import LoraSettings as LoraSettings
 from .policy import Policy as Policy
 from .training import DpoConfig as DpoConfig

@@ -3,7 +3,7 @@
 import pytest
 
 from homeground.base.errors import UsageError
-from homeground.evaluate import Evaluation, evaluate, mean_interval
+from homeground.evaluate import Evaluation, evaluate_policy, mean_interval
 
 from ..policy import tiny
 from ..policy.conftest import _one_thread, llama
@@ -22,7 +22,7 @@ def short(prompt, completion):
 
 def test_a_policy_is_evaluated_greedily_and_compared_with_itself(policy):
     prompts = ["ab", "the", "abc"]
-    first, again = (evaluate(policy, prompts, short, max_tokens=6) for _ in range(2))
+    first, again = (evaluate_policy(policy, prompts, short, max_tokens=6) for _ in range(2))
     assert first.outcomes == again.outcomes
     assert first.rewards == [short(prompt, outcome) for prompt, outcome in zip(prompts, first.outcomes, strict=True)]
     assert (first.reward["n"], first.failed) == (3, 0)
@@ -33,15 +33,15 @@ def test_an_agent_that_fails_counts_as_nothing(policy):
     async def broken(task, client):
         raise RuntimeError("lost")
 
-    found = evaluate(policy, ["a", "b"], agent=broken)
+    found = evaluate_policy(policy, ["a", "b"], agent=broken)
     assert (found.failed, found.rewards) == (2, [0.0, 0.0])
 
 
 def test_a_wrong_call_is_told_with_what_to_do(policy):
     with pytest.raises(UsageError, match="wants a reward or an agent"):
-        evaluate(policy, ["a"])
+        evaluate_policy(policy, ["a"])
     with pytest.raises(UsageError, match="has no prompts"):
-        evaluate(policy, [], short)
+        evaluate_policy(policy, [], short)
     one = Evaluation([1.0], ["a"], 0, mean_interval([1.0]))
     two = Evaluation([1.0, 0.0], ["a", "b"], 0, mean_interval([1.0, 0.0]))
     with pytest.raises(UsageError, match="2 prompts cannot be paired with 1"):

@@ -64,7 +64,7 @@ def state(folder):
         "words": set(view._lexicon.vocabulary),
         "folders": len([*folder.glob("view-*"), *folder.glob("chroma-*")]),
         "lexical": [view.lexical(query).tolist() for query in ("bread oven", "iron", "value number")],
-        "dense": [view.nearest(index._embedder.encode_query(query), 20) for query in ("bread oven", "iron horse")],
+        "dense": [view.nearest(index.embedder.encode_query(query), 20) for query in ("bread oven", "iron horse")],
     }
     index.close()
     return found

@@ -316,3 +316,10 @@ def test_masks_of_another_index_are_refused(shared_index, tmp_path):
 def test_an_unknown_path_is_not_resolved(shared_index):
     with pytest.raises(HomegroundError, match="no such file"):
         shared_index.resolve("../etc/passwd")
+
+
+def test_an_index_that_named_openvino_opens_with_onnx(village, tmp_path):
+    index, _ = Index.build(tmp_path / "index", [village])
+    index._manifest.put("settings", {**index._manifest.get("settings"), "backend": "openvino", "of another version": 1})
+    index.close()
+    assert Index.open(tmp_path / "index").config == IndexConfig(backend="onnx")

@@ -15,7 +15,7 @@ THROUGH_CHROMA = IndexConfig(chroma=ChromaConfig(exact_below=0))
 
 
 def scores(index, query="bread in the oven"):
-    vector = index._embedder.encode_query(query)
+    vector = index.embedder.encode_query(query)
     return {key: round(score, 3) for key, score in index._view.nearest(vector, 8).items()}
 
 

@@ -44,12 +44,12 @@ index = Index.open(folder)
 tools = Tools(index)
 for _ in range(2):
     told |= index.at_newest(lambda: {
-        "hits": [hit.symbol for hit in tools.hits("heat", 3)],
+        "hits": [hit.symbol for hit in tools.search("heat", 3).hits],
         "chroma": index._view._chroma is not None,
-        "symbols": [one["symbol"] for one in tools.symbols("heat_up")["symbols"]],
-        "trace": tools.trace("heat_up")["external"],
-        "read": tools.read("bakery/oven.py", 1, 1)["end"],
-        "skeleton": len(tools.skeleton("bakery/oven.py")["entries"]),
+        "symbols": [one.symbol for one in tools.symbols("heat_up").symbols],
+        "trace": tools.trace("heat_up").external,
+        "read": tools.read("bakery/oven.py", 1, 1).end,
+        "skeleton": len(tools.skeleton("bakery/oven.py").entries),
     })
 index.close()
 try:

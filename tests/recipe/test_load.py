@@ -332,3 +332,9 @@ def test_a_folder_is_no_recipe(tmp_path):
 
 def test_an_override_of_any_size_is_a_recipe_error(refused):
     assert "not a number of" in refused("seed: 1", {"seed": 10**5000})[0].message
+
+
+def test_openvino_names_the_backend_that_took_its_place(refused):
+    error, file = refused("index:\n  embedder: all-minilm-l6-v2\n  backend: openvino\n")
+    assert error.where == f"{file}:3"
+    assert "'index.backend': OpenVINO is no longer a backend: set it to onnx" in error.message

@@ -18,6 +18,7 @@ from homeground import Reward
 from homeground.base.agent_program import ERRORS, OUTPUT, RUNNER
 from homeground.base.errors import HomegroundError
 from homeground.rollouts import Failure, Gateway, GatewaySource, ProcessRunner, Program
+from homeground.rollouts.process import _marked
 
 AGENT = """
     import json, os, subprocess, sys, time, urllib.request
@@ -88,7 +89,7 @@ def graded(task, outcome):
 
 
 def marked(runner):
-    return [process for process in psutil.process_iter() if runner.owns(process)]
+    return [one for one in psutil.process_iter() if _marked(one, runner._records.name)]
 
 
 def test_every_way_a_program_can_end(gateway, served, agent, monkeypatch):

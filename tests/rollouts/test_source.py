@@ -25,7 +25,7 @@ from homeground.rollouts import (
     run_agents,
     sampled_paths,
 )
-from homeground.rollouts.gateway_client import RolloutState
+from homeground.rollouts.gateway import RolloutState
 from homeground.rollouts.lifecycle import counters
 
 from ..policy import tiny

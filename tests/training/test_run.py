@@ -148,17 +148,6 @@ def test_unknown_names_are_unknown():
         _ = homeground.train_ppo
 
 
-@pytest.mark.parametrize("code", [
-    "import homeground",
-    "from homeground import GrpoConfig, SftConfig, DpoConfig",
-    "import homeground.recipe",
-    "from homeground.cli import main; main(['--help'])",
-])  # fmt: skip
-def test_no_model_library_is_imported_before_it_is_needed(code):
-    code = f"import sys; {code}; sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'chromadb')))"
-    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
-
-
 def test_training_imports_on_a_bare_gpu_box():
     """Only torch, transformers, peft, lightning and bitsandbytes, and what they bring, are there."""
     code = """

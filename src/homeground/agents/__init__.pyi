@@ -1,4 +1,5 @@
 from .config import AgentConfig as AgentConfig
+from .config import AnswerConfig as AnswerConfig
 from .config import RewardConfig as RewardConfig
 from .lookup import LookupOutcome as LookupOutcome
 from .lookup import SearchTool as SearchTool

@@ -1,4 +1,4 @@
-"""Settings of an agent of the user's own: its code, its tasks and its reward."""
+"""Settings of answers, and of an agent of the user's own: its code, its tasks and its reward."""
 
 from __future__ import annotations
 
@@ -8,6 +8,15 @@ from pydantic import Field, Strict, model_validator
 
 from homeground.base.config import Config
 from homeground.base.kinds import Runner
+from homeground.data.passages import PASSAGE_LINES, PASSAGES
+
+
+class AnswerConfig(Config):
+    """Limits of answers from the index."""
+
+    passages: int = Field(default=PASSAGES, ge=1, description="largest number of passages in the prompt")
+    passage_lines: int = Field(default=PASSAGE_LINES, ge=1, description="largest number of lines of each passage")
+    max_tokens: int = Field(default=256, ge=1, description="longest answer, in tokens")
 
 
 class RewardConfig(Config):

@@ -26,16 +26,8 @@ SFT_COLUMNS = {
 }
 """Metric and heading of each column that fine-tuning shows."""
 
-DPO_COLUMNS = {
-    "loss": "loss",
-    "accuracy": "accuracy",
-    "margin": "margin",
-    "learning_rate": "lr",
-    "grad_norm": "grad",
-    "tokens_per_s": "tok/s",
-    "memory_mb": "MB",
-    "seconds": "s",
-    "eta_s": "ETA",
+DPO_COLUMNS = {"loss": "loss", "accuracy": "accuracy", "margin": "margin"} | {
+    name: head for name, head in SFT_COLUMNS.items() if name not in ("heldout_loss", "mfu")
 }
 """Metric and heading of each column that preference training shows."""
 

@@ -82,17 +82,14 @@ def show_tokens(
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many examples.")] = 3,
 ) -> None:
     """Show examples as the recipe would train them: trained tokens green, context dim, special marks magenta."""
-    from homeground.base.model_files import read_config, read_tokenizer
-    from homeground.base.weights import resolve_model
+    from homeground.pipeline.planning import config_of, tokenizer_of
     from homeground.policy.rope import longest_path
     from homeground.training import render_examples
 
     recipe = common.load_recipe()
     examples, notes = _some_examples(common, recipe, data, count)
-    model = resolve_model(recipe.model.name)
-    tokenizer = read_tokenizer(model)
-    limit = longest_path(read_config(model))
-    rendering = render_examples(tokenizer, examples, recipe.sft, limit=limit)
+    tokenizer = tokenizer_of(recipe)
+    rendering = render_examples(tokenizer, examples, recipe.sft, limit=longest_path(config_of(recipe)))
     shown = [_document(tokenizer, path) for path in rendering.paths]
     lines: list[Any] = []
     for number, path in enumerate(rendering.paths, start=1):

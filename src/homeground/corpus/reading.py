@@ -17,14 +17,12 @@ from typing import BinaryIO
 
 from homeground.base.errors import HomegroundError
 from homeground.corpus.config import CorpusConfig
+from homeground.corpus.documents import read_html, read_notebook, read_pdf
 from homeground.corpus.encoding import decode
 from homeground.corpus.languages import Language, language_of
-from homeground.corpus.notebook import read_notebook
-from homeground.corpus.pdf import read_pdf
+from homeground.corpus.prose import Section
 from homeground.corpus.secrets import Secret, redact_lines
-from homeground.corpus.sections import Section
 from homeground.corpus.skip import LeftOutError, Skip
-from homeground.corpus.webpage import read_html
 
 _MOST_BYTES = 64 * 1024 * 1024  # of a file that somebody asks for by name, whatever the recipe's limits were
 

@@ -1,14 +1,19 @@
-"""Several roots as one corpus: every file is in it once, under one path, however the roots lie to each other."""
+"""Several roots as one corpus: every file is in it once, under one path, however the roots lie to each other.
+
+The standard library of the running Python is a root that everybody has.
+"""
 
 from __future__ import annotations
 
 import functools
 import os
+import sysconfig
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from homeground.base.errors import HomegroundError
 from homeground.corpus.config import CorpusConfig
 from homeground.corpus.reading import SourceFile
 from homeground.corpus.skip import Skip
@@ -77,3 +82,26 @@ class Corpus:
 def below(base: Path, root: Path) -> str:
     """What stands before a path that is relative to the root to make it relative to the base: "" or "src/"."""
     return "" if root == base else f"{root.relative_to(base).as_posix()}/"
+
+
+STDLIB_EXCLUDES: tuple[str, ...] = (
+    "test/", "tests/", "idle_test/", "lib2to3/", "turtledemo/", "pydoc_data/", "ensurepip/_bundled/", "lib-dynload/",
+    "config-*/", "_sysconfigdata_*", "__phello__/",
+)  # fmt: skip
+"""Tests, demonstrations, build leftovers and tables: nothing that anyone looks up."""
+
+
+def stdlib_root() -> Path:
+    """Folder of the running interpreter's standard library.
+
+    Raises:
+        HomegroundError: this Python carries no source files (a frozen or zipped build).
+    """
+    root = Path(sysconfig.get_paths()["stdlib"]).resolve()
+    if not (root / "os.py").is_file():
+        raise HomegroundError(
+            "this Python has its standard library without source files",
+            where=str(root),
+            hint="use a Python from python.org, pyenv, uv or the system, or index a folder of your own",
+        )
+    return root

@@ -1,4 +1,4 @@
-"""Training data: rows of many formats from many places, and their way to trained tokens.
+"""Training data: rows from many places, cleaned and mixed before they are trained on.
 
 The names in `__init__.pyi` are imported lazily, on first use.
 """

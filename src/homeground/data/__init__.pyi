@@ -9,7 +9,6 @@ from .contamination import Contaminated as Contaminated
 from .contamination import Measured as Measured
 from .contamination import Overlap as Overlap
 from .contamination import decontaminate as decontaminate
-from .conversations import save_conversations as save_conversations
 from .duplicates import Distinct as Distinct
 from .duplicates import Duplicate as Duplicate
 from .duplicates import distinct as distinct

@@ -13,7 +13,7 @@ from .metrics import metrics_schema as metrics_schema
 from .metrics import read_metrics as read_metrics
 from .metrics import write_metrics as write_metrics
 from .prompts import Evaluation as Evaluation
-from .prompts import evaluate as evaluate
+from .prompts import evaluate_policy as evaluate_policy
 from .stats import Interval as Interval
 from .stats import mean_interval as mean_interval
 from .stats import paired_difference as paired_difference

@@ -10,4 +10,9 @@ from .protocols import Embedder as Embedder
 from .protocols import Reranker as Reranker
 from .rerank import SentenceReranker as SentenceReranker
 from .search import Explanation as Explanation
+from .search import Found as Found
+from .tools import Excerpt as Excerpt
+from .tools import Skeleton as Skeleton
+from .tools import SymbolMatches as SymbolMatches
 from .tools import Tools as Tools
+from .trace import Trace as Trace

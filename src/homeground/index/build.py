@@ -35,7 +35,7 @@ from homeground.corpus import (
     digest,
     nfc,
 )
-from homeground.corpus.chunk import PART_DIGITS
+from homeground.corpus.chunker import PART_DIGITS
 from homeground.corpus.reading import read_bytes
 from homeground.index.config import IndexConfig
 from homeground.index.manifest import Manifest, StoredChunk, reporting

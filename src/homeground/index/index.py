@@ -31,7 +31,7 @@ from homeground.index.leftout import LeftOut
 from homeground.index.manifest import ListedFile, Manifest, reporting
 from homeground.index.protocols import Embedder, Reranker
 from homeground.index.rerank import SentenceReranker
-from homeground.index.search import Explanation, Searcher
+from homeground.index.search import Found, Searcher
 from homeground.index.symbols import Symbols, open_symbols
 from homeground.index.view import View
 from homeground.index.views import current_view, delete_old_views, open_view, write_chroma, write_view
@@ -45,6 +45,12 @@ _PUBLISHING_S = 1.0
 
 class Index:
     """A searchable corpus on disk. Made by `build`, opened by `open`; searches may run in several threads.
+
+    Attributes:
+        folder: folder of the index.
+        config: settings that it was built with.
+        embedder: embedder of chunks and queries.
+        reranker: reranker of the best hits, if there is one.
 
     Example:
         index, report = Index.build(folder, [Path("src")])
@@ -60,9 +66,8 @@ class Index:
         self._made_with = manifest.get("made_with")
         self._manifest = manifest
         self._view = view
-        self._embedder = embedder
-        named = self.config.rerank
-        self._reranker = reranker or (SentenceReranker(named) if named is not None else None)
+        self.embedder = embedder
+        self.reranker = reranker or (SentenceReranker(self.config.rerank) if self.config.rerank else None)
         self._symbols: Symbols | None = None
         self._lock = threading.RLock()
 
@@ -287,16 +292,6 @@ class Index:
             return (id(self._manifest), self._manifest.generation, self._view.folder, self.symbols.generation)
 
     @property
-    def embedder(self) -> Embedder:
-        """The embedder of chunks and queries."""
-        return self._embedder
-
-    @property
-    def reranker(self) -> Reranker | None:
-        """The reranker of the best hits, if there is one."""
-        return self._reranker
-
-    @property
     def roots(self) -> list[Path]:
         """The folders that were indexed."""
         return [Path(root) for root in self._manifest.get("roots")]
@@ -379,17 +374,17 @@ class Index:
         *,
         filters: Filters | None = None,
         stages: Iterable[Stage] | None = None,
-    ) -> Explanation:
+    ) -> Found:
         """What `search` does, with weights, candidates and the time of each stage."""
         k = self.config.top_k if k is None else k
-        return self._searcher().search(nfc(query), k, filters or Filters(), stages)
+        return self._searcher().search(query, k, filters or Filters(), stages)
 
     def candidates(self, query: str) -> dict[str, dict[str, float]]:
         """Scores by stage of every chunk that a search weighs, by chunk id; the fused score is among them."""
         return self._searcher().candidates(nfc(query))
 
     def _searcher(self) -> Searcher:
-        return Searcher(self._manifest, self._view, self._embedder, self._reranker, self.config)
+        return Searcher(self._manifest, self._view, self.embedder, self.reranker, self.config)
 
     def masked(self, folder: Path, replacements: Mapping[str, Chunk], progress: Progress | None = None) -> Index:
         """An index of the same corpus in which some chunks are replaced; this one is not touched.
@@ -414,7 +409,7 @@ class Index:
                 where=str(self.folder),
                 hint="the index has changed since they were listed: list them again",
             )
-        new = {key: stored(chunk, self._embedder) for key, chunk in replacements.items()}
+        new = {key: stored(chunk, self.embedder) for key, chunk in replacements.items()}
         origin = digest(
             "\n".join(self._view.ids), *(f"{key} {one.chunk.id} {one.content}" for key, one in sorted(new.items()))
         )
@@ -427,7 +422,7 @@ class Index:
                 if manifest.get("origin") == origin:
                     manifest.put("settings", exact)
                     view = open_view(folder, manifest, ChromaConfig(), progress)
-                    return type(self)(folder, manifest, view, self._embedder, self._reranker)
+                    return type(self)(folder, manifest, view, self.embedder, self.reranker)
                 number = int(manifest.get("generation"))
                 kept = manifest.contents([one.content for one in new.values()])
                 manifest.close()
@@ -436,7 +431,7 @@ class Index:
             with manifest.transaction():
                 manifest.put_contents(kept)
             bar = progress.bar("embedding chunks")
-            count = embed_missing(manifest, list(new.values()), self._embedder, bar.advance)
+            count = embed_missing(manifest, list(new.values()), self.embedder, bar.advance)
             bar.done(f"{count} embedded")
             with manifest.transaction():
                 for key, one in new.items():
@@ -448,7 +443,7 @@ class Index:
             write_view(folder, manifest, progress, last=self._view)
             delete_old_views(folder, manifest)
             view = open_view(folder, manifest, ChromaConfig(), progress)
-        return type(self)(folder, manifest, view, self._embedder, self._reranker)
+        return type(self)(folder, manifest, view, self.embedder, self.reranker)
 
 
 def _named(config: IndexConfig) -> Embedder:

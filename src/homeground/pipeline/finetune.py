@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from homeground.base.files import atomic_write_jsonl
 from homeground.base.workspace import RunFolder
 from homeground.pipeline.forgetting import watched
 from homeground.pipeline.workbench import Workbench, policy_of
@@ -17,21 +18,18 @@ if TYPE_CHECKING:
 
 
 def cold_start(bench: Workbench) -> str:
-    """Fine-tune on scripted trajectories of train tasks: just enough for the form."""
-    return fine_tune(bench, scripted_examples(bench))
+    """Fine-tune on look-ups that a script makes of train tasks: just enough for the form.
 
-
-def scripted_examples(bench: Workbench) -> list[Example]:
-    """Look-ups that a script makes of train tasks; kept beside the run as JSON lines."""
+    The conversations are kept beside the run as JSON lines.
+    """
     from homeground.agents import scripted_trajectory
-    from homeground.data import save_conversations
     from homeground.training import example_of
 
     rng = random.Random(bench.recipe.seed)
     chosen = rng.sample(bench.tasks.train, min(bench.recipe.sft.examples, len(bench.tasks.train)))
-    conversations = [list(scripted_trajectory(task, bench.search, rng)) for task in chosen]
-    save_conversations(bench.run.path / "sft-examples.jsonl", conversations)
-    return [example_of({"messages": messages}) for messages in conversations]
+    rows = [{"messages": list(scripted_trajectory(task, bench.search, rng))} for task in chosen]
+    atomic_write_jsonl(bench.run.path / "sft-examples.jsonl", rows)
+    return fine_tune(bench, [example_of(row) for row in rows])
 
 
 def fine_tune(bench: Workbench, examples: Sequence[Example], heldout: Sequence[Example] = ()) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,6 +33,7 @@ UNEVEN_HEAP = 2.5
 """How much more glibc's heap holds on to where forests differ in size: holes rarely fit (measured, docs/plan.md)."""
 IMPORTED_MB = 900.0
 """The imported process itself: torch, transformers, PEFT, bitsandbytes, Lightning (measured, docs/plan.md)."""
+_STEPS: dict[tuple[str, Storage, tuple[tuple[int, int], ...], bool], Step] = {}
 LOOKUP_TOKENS, LOOKUP_TRAINED = 320, 30
 LOOKUP_PROMPT, LOOKUP_HITS = 120, 180
 """Where no data is named: tokens of a look-up, its trained ones, its first prompt and the hits that it is shown."""
@@ -135,7 +135,7 @@ def planned(
     config = config or config_of(recipe)
     storage = storage_of(recipe, device)
     paths = largest_forest(recipe, stage, work)
-    step = _step(config.to_json_string(use_diff=False), _Kept(config), storage, paths, cuda=device.cuda)
+    step = _step(config, storage, paths, cuda=device.cuda)
     forest = sum(length for length, _ in paths)
     heap = UNEVEN_HEAP if stage == "sft" and work.uneven else 1.0
     items = _items(recipe, stage, device, replace(step, heap=heap * step.heap), config)
@@ -264,25 +264,14 @@ def paths_of(lengths: Sequence[tuple[int, int]], vocabulary: int) -> list[TokenP
     return made
 
 
-class _Kept:
-    """Carries a configuration past the cache's key."""
+def _step(config: PretrainedConfig, storage: Storage, lengths: tuple[tuple[int, int], ...], *, cuda: bool) -> Step:
+    """Of a forward and backward; remembered, since remedies change one setting at a time."""
+    key = (config.to_json_string(use_diff=False), storage, lengths, cuda)
+    if key not in _STEPS:
+        from homeground.policy.budget import step_of
 
-    def __init__(self, config: PretrainedConfig) -> None:
-        self.config = config
-
-    def __hash__(self) -> int:
-        return 0
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Kept)
-
-
-@lru_cache(maxsize=32)
-def _step(key: str, kept: _Kept, storage: Storage, lengths: tuple[tuple[int, int], ...], *, cuda: bool) -> Step:
-    from homeground.policy.budget import step_of
-
-    del key
-    return step_of(kept.config, storage, paths_of(lengths, kept.config.vocab_size), cuda=cuda)
+        _STEPS[key] = step_of(config, storage, paths_of(lengths, config.vocab_size), cuda=cuda)
+    return _STEPS[key]
 
 
 def _items(recipe: Recipe, stage: Stage, device: Target, step: Step, config: PretrainedConfig) -> dict[str, float]:

@@ -103,7 +103,7 @@ class Workbench:
 
         with self.compute:
             try:
-                return Tools(index).hits(query, k)
+                return Tools(index).search(query, k).hits
             finally:
                 release_workers()
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Strict
 
+from homeground.agents.config import AnswerConfig
 from homeground.base.config import Config
 from homeground.training.config import RetrieverConfig
 
@@ -23,12 +24,9 @@ class TuneSection(RetrieverConfig):
     )
 
 
-class AskSection(Config):
+class AskSection(AnswerConfig):
     """Answers of `homeground ask` and `chat`: their context, and the threshold below which there is none."""
 
-    passages: int = Field(default=3, ge=1, description="largest number of passages in the prompt")
-    passage_lines: int = Field(default=15, ge=1, description="largest number of lines of each passage in the prompt")
-    max_tokens: int = Field(default=256, ge=1, description="longest answer, in tokens")
     least_similarity: float | None = Field(
         default=None,
         ge=-1,

@@ -17,8 +17,7 @@ from homeground.rollouts.trajectory import Failure, SampledPath, Trajectory, Tur
 from homeground.rollouts.vllm_engine import VllmEngine
 
 if TYPE_CHECKING:
-    from homeground.rollouts.gateway import Gateway
-    from homeground.rollouts.gateway_client import GatewayClient
+    from homeground.rollouts.gateway import Gateway, GatewayClient
     from homeground.rollouts.gateway_source import GatewaySource, run_agents
     from homeground.rollouts.kubernetes import Job, KubernetesRunner
     from homeground.rollouts.process import ProcessRunner
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 _LATER = {
     "Gateway": "gateway",
-    "GatewayClient": "gateway_client",
+    "GatewayClient": "gateway",
     "GatewaySource": "gateway_source",
     "Job": "kubernetes",
     "KubernetesRunner": "kubernetes",

@@ -10,7 +10,7 @@ from typing import Any
 from homeground.base.errors import HomegroundError
 from homeground.base.reward import Reward
 from homeground.rollouts.guarded import RolloutFailedError, checked_result
-from homeground.rollouts.lifecycle import PLACES, Attempt, Place
+from homeground.rollouts.lifecycle import SCORED, Attempt
 from homeground.rollouts.trajectory import Failure, Trajectory, Turn
 
 
@@ -43,7 +43,7 @@ def read_trajectory(
     reward = None
     if failure is None:
         reward = result.value
-    elif PLACES[failure] is Place.SCORED:
+    elif failure in SCORED:
         reward = failure_reward
     return Trajectory(
         attempt.rollout_id,

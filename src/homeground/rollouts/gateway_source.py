@@ -25,11 +25,10 @@ from homeground.base.threads import release_workers
 from homeground.rollouts.child import ServiceLostError
 from homeground.rollouts.client import Identity
 from homeground.rollouts.events import read_trajectory, reward_of
-from homeground.rollouts.gateway import Gateway
-from homeground.rollouts.gateway_client import GatewayClient
+from homeground.rollouts.gateway import Gateway, GatewayClient
 from homeground.rollouts.guarded import RolloutFailedError, checked_result, words
 from homeground.rollouts.inline import InlineRunner, Runner
-from homeground.rollouts.lifecycle import Attempt, Happening, State
+from homeground.rollouts.lifecycle import Attempt, State
 from homeground.rollouts.server import ModelServer
 from homeground.rollouts.source import Agent, run_async
 from homeground.rollouts.trajectory import Failure, Trajectory
@@ -218,7 +217,7 @@ class GatewaySource:
                 await asyncio.gather(watch, everything, *rollouts, return_exceptions=True)
                 for attempt in attempts:
                     if attempt.state not in (State.SUCCEEDED, State.FAILED):
-                        attempt.move(Happening.LOST)
+                        attempt.move(State.LOST)
 
     async def _watch(self) -> None:
         """Raises when the gateway dies; keeps the model server up."""
@@ -237,7 +236,7 @@ class GatewaySource:
         try:
             await self._agents.run(attempt, self._client, self._timeout)
             await self._reward(attempt)
-            attempt.move(Happening.GRADED)
+            attempt.move(State.SUCCEEDED)
         except RolloutFailedError as failed:
             # An agent fails when its gateway dies; that is no failure of the agent's.
             self._gateway.check()

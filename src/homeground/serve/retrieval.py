@@ -107,8 +107,7 @@ def retrieval_routes(serving: Serving) -> APIRouter:
                     hint=f"it has {', '.join(SEARCH_PARAMETERS)}",
                 )
         filters = Filters(tuple(path), tuple(language), tuple(kind), tuple(symbol))
-        found = await run_in_threadpool(serving.explain, q, k, filters)
-        return found.document(q)
+        return (await run_in_threadpool(serving.search, q, k, filters)).to_json()
 
     @routes.post("/v1/embeddings")
     async def embeddings(body: EmbeddingRequest) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]

@@ -72,7 +72,7 @@ def train_grpo(
         policy: from :meth:`Policy.load`; its adapter is trained in place, and as it is now it is the KL's reference.
         prompts: what is asked; each a text, a list of chat messages, or, for an agent, any task it understands.
         reward: ``reward(prompt, completion) -> float``, larger is better.
-        agent: in place of a reward, ``async agent(task, client) -> AgentResult``: any number of turns with an OpenAI
+        agent: in place of a reward, ``async agent(task, client) -> Reward``: any number of turns with an OpenAI
             client.
         config: training settings; by default those of :class:`~homeground.training.config.GrpoConfig`.
         max_tokens: longest answer, in tokens.

@@ -121,13 +121,7 @@ class HeldOut:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {
-            "before": self.before,
-            "lowest": self.lowest,
-            "best_step": self.best_step,
-            "idle": self.idle,
-            "measured_at": self.measured_at,
-        }
+        return {name: getattr(self, name) for name in ("before", "lowest", "best_step", "idle", "measured_at")}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what :meth:`state` gave."""

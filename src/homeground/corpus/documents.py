@@ -1,17 +1,114 @@
-"""HTML: the text that a reader sees, by heading."""
+"""Text and sections of documents: the cells of notebooks, what a reader sees of HTML, the pages of PDFs.
+
+Outputs of notebooks are dropped. A PDF is a program of sorts, and a hostile one can keep a reader busy for ever or fill
+the memory, so pypdf runs in a process of its own, `pdf_pages.py`, under limits that the operating system keeps.
+"""
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 import textwrap
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
-from homeground.corpus.sections import Section, Trail
+from homeground.corpus.prose import Section, Trail, markdown_headings
 from homeground.corpus.skip import LeftOutError, Skip
 
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborNode
+
+
+def read_notebook(text: str) -> tuple[list[str], tuple[Section, ...]]:
+    """Lines of a notebook (nbformat 3 or 4) and one section a cell.
+
+    A cell begins with a line such as `# %% cell 3 (code)`, so a citation says which cell it means. Its symbol is the
+    titles above it and its number.
+
+    Raises:
+        LeftOutError: this is no notebook.
+    """
+    try:
+        cells = list(_cells(json.loads(text)))
+    except (ValueError, RecursionError):
+        raise LeftOutError(Skip.DAMAGED) from None
+    lines: list[str] = []
+    sections: list[Section] = []
+    trail = Trail()
+    for number, (kind, source) in enumerate(cells, 1):
+        body = source.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        if not source.strip():
+            continue
+        if kind == "markdown":
+            for _, level, title in markdown_headings(body):
+                trail.enter(level, title)
+        sections.append(Section(len(lines), " > ".join([*trail.titles, f"cell {number}"])))
+        lines += [f"# %% cell {number} ({kind})", *body, ""]
+    if not lines:
+        raise LeftOutError(Skip.EMPTY)
+    return lines[:-1], tuple(sections)
+
+
+def _cells(document: object) -> Iterator[tuple[str, str]]:
+    """(kind, source) of each cell; anything else than a notebook is a ValueError."""
+    holders = [document, *_list(_dict(document).get("worksheets", []))]  # worksheets: nbformat 3
+    if not any("cells" in _dict(holder) for holder in holders):
+        raise ValueError
+    for holder in holders:
+        for cell in _list(_dict(holder).get("cells", [])):
+            one = _dict(cell)
+            source: object = one.get("source", one.get("input", ""))
+            parts = [source] if isinstance(source, str) else _list(source)
+            yield str(one.get("cell_type", "raw")), "".join(map(str, parts))
+
+
+def _dict(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError
+    return cast("dict[str, Any]", value)
+
+
+def _list(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError
+    return cast("list[Any]", value)
+
+
+_SECONDS = 60.0
+_SCRIPT = Path(__file__).with_name("pdf_pages.py")
+
+
+def read_pdf(data: bytes, seconds: float = _SECONDS) -> tuple[list[str], tuple[Section, ...]]:
+    """Lines of a PDF and one section a page. A page begins with a line such as `[page 3]`.
+
+    Raises:
+        LeftOutError: DAMAGED for what pypdf cannot read within the time, EMPTY for pages without text (scans),
+            UNREADABLE for one that wants a password.
+    """
+    command = [sys.executable, "-P", str(_SCRIPT)]  # -P: what lies in its folder is not to be imported
+    try:
+        done = subprocess.run(command, input=data, capture_output=True, timeout=seconds, check=False)
+        told: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {"reason": Skip.DAMAGED}
+    except (subprocess.TimeoutExpired, ValueError):
+        told = {"reason": Skip.DAMAGED}
+    if "reason" in told:
+        raise LeftOutError(Skip(told["reason"]))
+    lines: list[str] = []
+    sections: list[Section] = []
+    for number, text in enumerate(told["pages"], 1):
+        body = [line.rstrip() for line in str(text).replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+        if not any(body):
+            continue
+        sections.append(Section(len(lines), f"page {number}"))
+        lines += [f"[page {number}]", *body, ""]
+    if not lines:
+        raise LeftOutError(Skip.EMPTY)
+    return lines[:-1], tuple(sections)
+
 
 _UNSEEN = frozenset({
     "script", "style", "template", "noscript", "svg", "math", "canvas", "iframe", "object", "audio", "video", "head",

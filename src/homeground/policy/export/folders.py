@@ -1,10 +1,11 @@
-"""A merged model as a folder that plain transformers loads: sharded safetensors, config, tokenizer, chat template."""
+"""Folders that others load: an adapter for PEFT, a merged model (sharded safetensors, tokenizer) for transformers."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import split_torch_state_dict_into_shards
@@ -13,9 +14,29 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from homeground.base.errors import UsageError
-from homeground.base.files import atomic_write_json
+from homeground.base.files import atomic_write_json, read_json
+from homeground.policy.adapters import RECORD
 from homeground.policy.chat import end_token
 from homeground.policy.export.weights import MergedWeights
+
+_CONFIG, _TENSORS = "adapter_config.json", "adapter_model.safetensors"
+
+
+def write_adapter(adapter: Path, folder: Path, base: str) -> None:
+    """Copy an adapter into an existing folder.
+
+    Args:
+        adapter: folder in PEFT's format.
+        base: the model's name, as others know it.
+    """
+    config: dict[str, Any] = read_json(adapter / _CONFIG)
+    atomic_write_json(folder / _CONFIG, {**config, "base_model_name_or_path": base})
+    shutil.copyfile(adapter / _TENSORS, folder / _TENSORS)
+    if (adapter / RECORD).is_file():
+        # By this Homeground knows the base again.
+        record: dict[str, Any] = read_json(adapter / RECORD)
+        atomic_write_json(folder / RECORD, {**record, "base": {**record["base"], "name": base}})
+
 
 _TOKENIZER_FILES = (
     "tokenizer*",
