@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from homeground.base.errors import RecipeError
 from homeground.recipe import Recipe, bundled_recipes, commented_yaml, load_recipe
+from homeground.recipe.load import _REMOVED
 from homeground.recipe.reference import fields_below, section_of, summary
 from homeground.recipe.yaml_text import dump, parse
 
@@ -112,6 +113,17 @@ def test_a_removed_key_that_was_changed_is_told_what_took_its_place(refused):
     error, file = refused("rl:\n  source: direct")
     assert error.message == "'rl.source' is no longer a setting: rollouts always run through the gateway"
     assert (error.where, error.hint) == (f"{file}:2", "remove it; only its former default, gateway, is ignored")
+
+
+def test_a_removed_section_is_ignored_at_its_defaults(tmp_path, refused, monkeypatch):
+    was = {"mode": None, "inner": {"rate": 0.1}}
+    monkeypatch.setitem(_REMOVED, ("rl", "gone"), (was, "it moved to the examples"))
+    for value in ("", "{}", "{mode: null}", "{inner: {rate: 0.1}, mode: null}"):
+        (tmp_path / "old.yaml").write_text(f"rl:\n  gone: {value}\n  steps: 3")
+        assert load_recipe(tmp_path / "old.yaml").rl.steps == 3
+    error, _ = refused("rl: {gone: {inner: {rate: 0.2}}}")
+    assert error.message == "'rl.gone' is no longer a setting: it moved to the examples"
+    assert error.hint == "remove it; only its former default, {mode: null, inner: {rate: 0.1}}, is ignored"
 
 
 def test_former_names_of_keys_are_told_of(refused):

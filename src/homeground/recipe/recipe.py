@@ -33,8 +33,8 @@ class Recipe(Config):
     eval: EvalConfig = EvalConfig()
     ask: AskSection = AskSection()
     serve: ServeSection = ServeSection()
-    seed: int = Field(default=0, ge=0, lt=2**32, description="seed of every random choice")
-    run: str | None = Field(default=None, description="the run's name; null lets the verb choose")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="seed of all random number generators")
+    run: str | None = Field(default=None, description="name of the run; null lets the command choose")
 
     def to_yaml(self) -> str:
         """The recipe as YAML that `load_recipe` reads back to an equal one."""
