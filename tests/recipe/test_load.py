@@ -296,3 +296,8 @@ def test_a_folder_is_no_recipe(tmp_path):
 
 def test_an_override_of_any_size_is_a_recipe_error(refused):
     assert "not a number of" in refused("seed: 1", {"seed": 10**5000})[0].message
+
+
+def test_asynchronous_rollouts_want_their_correction(refused):
+    error, _ = refused("rl: {asynchronous: true}")
+    assert "one step off-policy: set importance_cap above 0" in error.message

@@ -13,7 +13,15 @@ from homeground.rollouts.engine import Engine, FinishReason, Generation
 from homeground.rollouts.sampler import Sampler
 from homeground.rollouts.sampling import SamplingParams
 from homeground.rollouts.source import Agent, DirectSource, Source
-from homeground.rollouts.trajectory import AgentResult, Failure, SampledPath, Trajectory, Turn, sampled_paths
+from homeground.rollouts.trajectory import (
+    AgentResult,
+    Failure,
+    SampledPath,
+    Trajectory,
+    TrajectoryGroup,
+    Turn,
+    sampled_paths,
+)
 from homeground.rollouts.vllm_engine import VllmEngine
 
 if TYPE_CHECKING:
@@ -59,6 +67,7 @@ __all__ = [
     "SamplingParams",
     "Source",
     "Trajectory",
+    "TrajectoryGroup",
     "Turn",
     "VllmEngine",
     "run_agents",
