@@ -35,7 +35,9 @@ from homeground.base.hardware import usable_cores
 from homeground.policy import LoraSettings, Policy, TokenForest, load_policy
 from homeground.policy.quantize import Quantization
 from homeground.rollouts import Sampler, Source, Trajectory
-from homeground.training import GrpoConfig, StepMetrics, train_grpo
+from homeground.training import GrpoConfig, TaskStream
+from homeground.training.grpo import GrpoModule
+from homeground.training.loop import fit
 
 
 def main() -> None:
@@ -121,7 +123,7 @@ def run_steps(
     log: list[dict[str, Any]] = []
     profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True)
 
-    def note(metrics: StepMetrics) -> None:
+    def note(metrics: dict[str, Any]) -> None:
         log.append({**metrics, "ended": time.perf_counter()})
         if profile is not None and len(log) == steps + 1:
             profiler.start()
@@ -143,7 +145,8 @@ def run_steps(
         forest_tokens=setting.forest_tokens,
     )
     with tempfile.TemporaryDirectory() as folder:
-        train_grpo(policy, range(total), source=source, config=settings, folder=Path(folder), on_step=note, quiet=True)
+        module = GrpoModule(policy, TaskStream(range(total)), source, settings, note)
+        fit(module, steps=total, checkpoints=Path(folder), every=total)
     return log
 
 
