@@ -75,6 +75,7 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 docs: $(STAMP)
+	$(BIN)/python docs/site/recipe_page.py
 	$(BIN)/mkdocs build --strict --quiet
 	@echo "open site/index.html"
 

@@ -23,7 +23,8 @@ from benchmarks.sides.children import end_with_parent, run
 from benchmarks.sides.planned import Case
 from homeground.base.sizes import Target
 from homeground.base.weights import resolve_model
-from homeground.pipeline.planning import IMPORTED_MB, plan_stage
+from homeground.pipeline.planning import IMPORTED_MB
+from homeground.pipeline.remedies import plan_stage
 
 BENCH = "plan"
 WITHIN = 0.15

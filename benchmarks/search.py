@@ -33,7 +33,7 @@ from benchmarks.sides.search_corpora import PACKAGES, STDLIB
 from homeground.evaluate.stats import paired_difference
 
 BENCH = "search"
-PARTS = ("ours", "fp32", "openvino", "changed", "peer", "semble", *TOOLS, "tune", "tuned")
+PARTS = ("ours", "fp32", "changed", "peer", "semble", *TOOLS, "tune", "tuned")
 CORPORA = (STDLIB, *PACKAGES)
 SPEED_CORPUS = "pydantic"
 FUSED_GAIN, TUNED_GAIN, SPEED, LOSS, UNCHANGED, CHANGED_S = 0.03, 0.10, 4.0, 0.005, 0.02, 1.0
@@ -91,9 +91,8 @@ def plan(parts: Any, corpora: Any, queries: int, reranked: int) -> list[tuple[st
     if "ours" in parts:
         fits = {STDLIB: ("--fit",)}
         found += [(_key("ours", name), ours, ("--corpus", name, *most, *fits.get(name, ()))) for name in corpora]
-    for backend in ("fp32", "openvino"):
-        if backend in parts and (backend == "fp32" or importlib.util.find_spec(backend) is not None):
-            found.append((_key(backend, SPEED_CORPUS), ours, ("--corpus", SPEED_CORPUS, *most, "--backend", backend)))
+    if "fp32" in parts:
+        found.append((_key("fp32", SPEED_CORPUS), ours, ("--corpus", SPEED_CORPUS, *most, "--backend", "fp32")))
     if "changed" in parts:
         found.append(("changed", "benchmarks.sides.search_changed", ()))
     if "peer" in parts:
@@ -140,16 +139,12 @@ def rows_of(measurements: dict[str, Any]) -> list[dict[str, Any]]:
         peers = [measurements[key] for key in (_key(one, corpus) for one in named) if key in measurements]
         rows += _quality(corpus, ours, peers, measurements.get(_key("tuned", corpus)))
     if ours := measurements.get(_key("ours", SPEED_CORPUS)):
-        backends = {"": ours, ", OpenVINO": measurements.get(_key("openvino", SPEED_CORPUS))}
-        backends = {name: side for name, side in backends.items() if side is not None}
         for how in CHUNK_SIZES:
-            for name, side in backends.items():
-                if peer := measurements.get(_key(f"peer, {how}", SPEED_CORPUS)):
-                    rows += _costs(f"{SPEED_CORPUS}{name}, LangChain with {how}", side, peer)
+            if peer := measurements.get(_key(f"peer, {how}", SPEED_CORPUS)):
+                rows += _costs(f"{SPEED_CORPUS}, LangChain with {how}", ours, peer)
         if slow := measurements.get(_key("fp32", SPEED_CORPUS)):
-            for name, side in backends.items():
-                loss = max(_mrr(slow, "fused") - _mrr(side, "fused"), 1e-6)
-                rows.append(results.smaller(SPEED_CORPUS + name, "MRR@10 lost to fp32", "", loss, LOSS, "limit", 1.0))
+            loss = max(_mrr(slow, "fused") - _mrr(ours, "fused"), 1e-6)
+            rows.append(results.smaller(SPEED_CORPUS, "MRR@10 lost to fp32", "", loss, LOSS, "limit", 1.0))
         share = ours["unchanged_seconds"] / ours["seconds"]
         rows.append(results.smaller(SPEED_CORPUS, "unchanged re-index, share", "", share, UNCHANGED, "limit", 1.0))
     if changed := measurements.get("changed"):

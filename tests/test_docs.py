@@ -1,20 +1,25 @@
 """The documentation: its site builds strictly, and what it shows exists."""
 
 import importlib.util
+import json
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 import typer
 import yaml
 from pydantic import BaseModel
 
 from homeground.cli.verb import app
-from homeground.recipe import Recipe, load_recipe
+from homeground.index import Index, Stage
+from homeground.recipe import Recipe, bundled_recipes, load_recipe
+from tests.corpus.village import write_village
 
+IMPORTS = re.compile(r"\bfrom homeground[\w.]* import (?:\([^)]*\)|[\w, ]+)")
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("verbs/*.md"))
@@ -30,6 +35,7 @@ def module(name):
 
 
 tutorial = module("run_tutorial")
+reference = module("recipe_page")
 
 
 def commands(page):
@@ -60,7 +66,7 @@ def site(tmp_path_factory):
 
 
 def test_the_site_holds_every_key_of_a_recipe_with_its_meaning(site):
-    page = (site / "reference" / "recipe.html").read_text("utf-8")
+    page = (site / "recipe.html").read_text("utf-8")
     keys = [*keys_of(Recipe, "")]
     assert len(keys) > 100
     for key in keys:
@@ -69,6 +75,23 @@ def test_the_site_holds_every_key_of_a_recipe_with_its_meaning(site):
         assert f"<code>{name}</code>" in page, key
     for words in ("8 to 64 is usual", "number, at least 0, less than 1", "each of data.sources", "<code>k3_st</code>"):
         assert words in page
+
+
+def test_the_reference_and_the_schema_of_the_recipe_are_those_of_its_fields():
+    stale = "run: python docs/site/recipe_page.py"
+    assert (DOCS / "recipe.md").read_text("utf-8") == reference.recipe_page(), stale
+    assert (DOCS / "schemas" / "recipe.json").read_text("utf-8") == reference.recipe_schema(), stale
+    record = reference.RECORD.read_text("utf-8")
+    assert record == reference.with_todays_defaults(record), stale
+
+
+def test_the_schema_accepts_the_bundled_recipes_and_refuses_what_loading_refuses():
+    schema = json.loads((DOCS / "schemas" / "recipe.json").read_text("utf-8"))
+    for name in bundled_recipes():
+        jsonschema.validate(load_recipe(name).model_dump(mode="json"), schema)
+    for wrong in ({"sft": {"epochz": 1}}, {"sft": {"epochs": 0}}, {"model": {"quantization": "int4"}}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema)
 
 
 def test_formulas_are_mathml_and_nothing_is_fetched(site):
@@ -139,3 +162,29 @@ def test_what_the_tutorial_test_reduces_is_a_recipe(tmp_path):
     made = load_recipe(recipe)
     assert (made.sft.examples, made.sft.learning_rate) == (4, 0.0005)
     assert set(tutorial.REDUCED) <= set(yaml.safe_load(recipe.read_text()))
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.stem)
+def test_what_pages_import_exists(page):
+    for line in IMPORTS.findall(page.read_text("utf-8")):
+        exec(line, {})
+
+
+def test_pages_show_imports_of_what_users_need():
+    shown = {line for page in (ROOT / "README.md", *DOCS.glob("*.md")) for line in IMPORTS.findall(page.read_text())}
+    assert len(shown) > 10
+    assert {"from homeground import Index", "from homeground import evaluate_policy"} <= shown
+
+
+def test_the_embedder_that_the_docs_show_finds_what_shares_words(tmp_path, monkeypatch):
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "search.md").read_text("utf-8"), flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    write_village(tmp_path / "src")
+    names = {}
+    exec(next(block for block in blocks if "class WordEmbedder" in block), names)
+    index = names["index"]
+    (hit,) = index.search("place one loaf of bread on a free shelf", 1, stages=[Stage.DENSE])
+    assert hit.path == "bakery/oven.py"
+    index.close()
+    again = Index.open(tmp_path / "index", embedder=names["WordEmbedder"]())
+    assert again.search("place one loaf of bread on a free shelf", 1, stages=[Stage.DENSE]) == [hit]

@@ -8,12 +8,13 @@ import pytest
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
+from homeground.agents import AgentConfig
 from homeground.base.workspace import open_workspace
 from homeground.cli import main
 from homeground.cli.entry import piped, prompt_session
-from homeground.index import Embedder, Index
-from homeground.recipe import AgentSection, Recipe
-from tests.index.fake import fake_embedding
+from homeground.index import Index, SentenceEmbedder
+from homeground.recipe import Recipe
+from tests.index.fake import FAKED, fake_embedding
 from tests.test_cli import SCHEMAS
 
 from .corpus.village import write_village
@@ -29,7 +30,7 @@ QUESTION = "place one loaf of bread on a free shelf or complain that there is no
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """A workspace with the village's index; the embedder is a fake one as long as this module's tests run."""
-    kept = {name: getattr(Embedder, name) for name in ("_for_texts", "_for_query", "_forward", "revision")}
+    kept = {name: getattr(SentenceEmbedder, name) for name in FAKED}
     fake_embedding()
     folder = tmp_path_factory.mktemp("talk")
     workspace = open_workspace(folder / "home")
@@ -38,7 +39,7 @@ def home(tmp_path_factory):
     (folder / "mine.yaml").write_text(RECIPE.format(model=model))
     yield workspace
     for name, value in kept.items():
-        setattr(Embedder, name, value)
+        setattr(SentenceEmbedder, name, value)
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_an_agent_that_was_never_trained_is_refused(run):
 
 def test_a_dry_run_says_who_would_answer_and_a_calculator_does_not(run, home):
     calculator = home.run("calc").create()
-    calculator.recipe.write_text(Recipe(agent=AgentSection(code="c.py:agent", tasks="t.jsonl")).to_yaml())
+    calculator.recipe.write_text(Recipe(agent=AgentConfig(code="c.py:agent", tasks="t.jsonl")).to_yaml())
     calculator.adapter.mkdir()
     calculator.finish("rl")
     try:

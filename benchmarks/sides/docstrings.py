@@ -12,9 +12,9 @@ import random
 
 from transformers import PreTrainedTokenizerBase
 
-from homeground.corpus.stdlib import stdlib_root
-from homeground.data import example_of, render_examples
+from homeground.corpus.roots import stdlib_root
 from homeground.policy import TokenPath
+from homeground.training import example_of, render_examples
 
 SHORTEST, LONGEST = 73, 486
 """Tokens of a row."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from homeground.policy import Policy, TokenPath
 from homeground.training import SftConfig, train_sft
@@ -30,7 +28,6 @@ def train_epoch(
         checkpoint_every=10**9,
         forest_tokens=FOREST_TOKENS,
     )
-    log: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        train_sft(policy, rows, settings, Path(folder), log.append, seed=seed)
-    return [row["loss"] for row in log if "loss" in row]
+        run = train_sft(policy, rows, settings, folder, seed=seed, quiet=True)
+    return [step["loss"] for step in run.history]

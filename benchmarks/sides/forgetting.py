@@ -19,13 +19,14 @@ from benchmarks.sides.workload import LORA_ALPHA, LORA_R, MODEL
 from homeground.base.hardware import usable_cores
 from homeground.base.progress import Progress
 from homeground.base.workspace import RunFolder, Workspace
-from homeground.data import read_examples, render_examples
+from homeground.data import read_examples
 from homeground.evaluate.general import run_general_probe
 from homeground.pipeline.replay import write_replay
 from homeground.pipeline.workbench import Workbench
 from homeground.policy import LoraSettings, Policy, TokenPath, load_policy
 from homeground.policy.quantize import Quantization
 from homeground.recipe import load_recipe
+from homeground.training import render_examples
 
 OWN, HELD_OUT = 192, 64
 OWN_A_STEP = 8

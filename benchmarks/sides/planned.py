@@ -110,7 +110,7 @@ def _sft(policy: Policy, case: Case, folder: Path) -> None:
     settings = SftConfig(
         batch_size=case.batch, learning_rate=1e-4, checkpoint_every=10**9, forest_tokens=case.forest_tokens
     )
-    train_sft(policy, examples, settings, folder, lambda _: None)
+    train_sft(policy, examples, settings, folder, quiet=True)
 
 
 def _rl(policy: Policy, case: Case, folder: Path) -> None:

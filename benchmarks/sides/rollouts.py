@@ -29,9 +29,9 @@ from typing import Any
 import httpx
 import psutil
 
+from homeground import Reward
 from homeground.policy import Policy
 from homeground.rollouts import (
-    AgentResult,
     Gateway,
     GatewayClient,
     GatewaySource,
@@ -41,7 +41,7 @@ from homeground.rollouts import (
     Sampler,
     Trajectory,
 )
-from homeground.rollouts.gateway_client import RolloutState
+from homeground.rollouts.gateway import RolloutState
 
 CALLS, WARM_UP = 200, 20
 PROMPT_WORDS, ANSWER_TOKENS = 150, 32
@@ -127,7 +127,7 @@ def overhead(policy: Policy, at_once: int, calls: int = CALLS, words: int = PROM
     return {"p50_ms": cuts[49], "p95_ms": cuts[94], "worst_ms": spent[-1], "calls": len(spent)}
 
 
-async def two_turns(task: str, client: Any) -> AgentResult:
+async def two_turns(task: str, client: Any) -> Reward:
     """Asks, thinks, asks again with the answer in its history."""
     messages = [{"role": "user", "content": task}]
     for _ in range(TURNS):
@@ -135,14 +135,14 @@ async def two_turns(task: str, client: Any) -> AgentResult:
         messages.append({"role": "assistant", "content": answer.choices[0].message.content})
         messages.append({"role": "user", "content": "go on"})
         await asyncio.sleep(random.uniform(0.2, 0.4))
-    return AgentResult(1.0)
+    return Reward(1.0)
 
 
 def crowd(policy: Policy, inline: int = 64, programs: int = 8) -> dict[str, Any]:
     """Many rollouts at once, by both runners: how many really ran at the same time, and what came of them."""
     spans: list[tuple[float, float]] = []
 
-    async def noted(task: str, client: Any) -> AgentResult:
+    async def noted(task: str, client: Any) -> Reward:
         began = time.time()
         try:
             return await two_turns(task, client)

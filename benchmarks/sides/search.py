@@ -11,7 +11,6 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from homeground.base.hardware import usable_cores
 from homeground.base.memory import PeakMemory
 from homeground.evaluate.fusion import fit_dense_weight, fusion_cases
 from homeground.evaluate.search import HEADLINE, SearchOutcome, latency, outcomes_of, search_difference, search_metrics
-from homeground.index import Hit, Index, IndexSettings, Stage
+from homeground.index import Hit, Index, IndexConfig, Stage
 from homeground.tasks import Answer, QueryKind, SearchTask
 
 RESAMPLES = 2000
@@ -40,17 +39,17 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=10**6, help="most questions")
     parser.add_argument("--dense-weight", type=float, help="weight fitted elsewhere; none takes the default")
     parser.add_argument("--fit", action="store_true", help="fit the weight on this corpus's train modules first")
-    parser.add_argument("--backend", default=IndexSettings.backend)
-    parser.add_argument("--embedder", default=IndexSettings.embedder)
+    parser.add_argument("--backend", default=IndexConfig().backend)
+    parser.add_argument("--embedder", default=IndexConfig().embedder)
     parser.add_argument("--rerank", help="folder of a reranker")
-    parser.add_argument("--rerank-weight", type=float, default=IndexSettings.rerank_weight)
+    parser.add_argument("--rerank-weight", type=float, default=IndexConfig().rerank_weight)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     torch.set_num_threads(usable_cores())
     weights: dict[str, float] = {}
     if options.dense_weight is not None:
         weights = {"dense_weight": options.dense_weight, "lexical_weight": round(1 - options.dense_weight, 4)}
-    settings = IndexSettings(
+    settings = IndexConfig(
         backend=options.backend,
         embedder=options.embedder,
         rerank=options.rerank,
@@ -62,18 +61,18 @@ def main() -> None:
     options.out.write_text(json.dumps(measured))
 
 
-def measure(corpus: str, settings: IndexSettings, folder: Path, queries: int, *, fit: bool) -> dict[str, Any]:
+def measure(corpus: str, settings: IndexConfig, folder: Path, queries: int, *, fit: bool) -> dict[str, Any]:
     """Speed, memory and size of indexing, and MRR@10 of every stage and design over the corpus's questions."""
     questions = masked_tree(corpus, folder / "tree")
     measured, index = indexed(folder, settings)
-    measured |= {"corpus": corpus, "settings": asdict(settings), "found": len(questions)}
+    measured |= {"corpus": corpus, "settings": settings.model_dump(), "found": len(questions)}
     if fit:
         train = [task_of(one) for one in questions if is_train(one)][:: max(1, len(questions) // (2 * FIT_ON))]
         best, curve = fit_dense_weight(fusion_cases(train, index.candidates, index.chunks()))
         measured |= {"dense_weight": best, "fit_on": len(train), "fit": {str(k): round(v, 4) for k, v in curve.items()}}
         index.close()
         weights = {"dense_weight": best, "lexical_weight": round(1 - best, 4)}
-        index, _ = Index.build(folder / "index", [folder / "tree"], replace(settings, **weights))
+        index, _ = Index.build(folder / "index", [folder / "tree"], settings.model_copy(update=weights))
     tasks = [task_of(one) for one in asked(corpus, questions, queries)]
     outcomes = ask(index, tasks)
     how: dict[str, Any] = {"resamples": RESAMPLES, "seed": 0}
@@ -93,7 +92,7 @@ def measure(corpus: str, settings: IndexSettings, folder: Path, queries: int, *,
     return measured
 
 
-def indexed(folder: Path, settings: IndexSettings) -> tuple[dict[str, Any], Index]:
+def indexed(folder: Path, settings: IndexConfig) -> tuple[dict[str, Any], Index]:
     """The tree's index, made once and made again without a change, with what both cost."""
     tree = folder / "tree"
     # What is measured is indexing, not the first load of a library; the peers have loaded theirs, too.
@@ -130,7 +129,7 @@ def ask(index: Index, tasks: Sequence[SearchTask]) -> dict[str, list[SearchOutco
         return partial(index.search, stages=stages)
 
     stages = {"dense": {Stage.DENSE}, "lexical": {Stage.LEXICAL}, "fused": _FIRST}
-    if index.settings.rerank:
+    if index.reranker is not None:
         stages["reranked"] = _FIRST | {Stage.RERANK}
     outcomes = {name: outcomes_of(tasks, search(wanted), _ignore) for name, wanted in stages.items()}
 

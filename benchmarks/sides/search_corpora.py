@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from homeground.corpus import STDLIB_EXCLUDES, Walk, digest, stdlib_root
+from homeground.corpus import STDLIB_EXCLUDES, CorpusConfig, Walk, digest, stdlib_root
 from homeground.tasks.docstrings import Docstring, docstrings, python_functions
 
 STDLIB = "stdlib"
@@ -21,7 +21,6 @@ PACKAGES = ("networkx", "pydantic", "rich")
 """Installed with Homeground itself, at the versions of constraints.txt; no model was tuned on them."""
 _PACKAGE_EXCLUDES = ("test/", "tests/")
 _LEAST_CHARS = 25
-_MAX_FILE = 512 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ def masked_tree(corpus: str, folder: Path) -> list[Question]:
     """
     root, exclude = source_root(corpus)
     found: list[Question] = []
-    for file in Walk(root, exclude, _MAX_FILE):
+    for file in Walk(root, CorpusConfig(exclude=exclude)):
         if file.language.name != "python":
             continue
         source = "\n".join(file.lines())

@@ -11,7 +11,6 @@ import random
 import shutil
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -21,7 +20,7 @@ from benchmarks.sides.search_corpora import STDLIB, is_train, masked_tree
 from homeground.base.hardware import usable_cores
 from homeground.base.progress import Progress
 from homeground.corpus import digest
-from homeground.index import Index, IndexSettings
+from homeground.index import Index, IndexConfig
 from homeground.pipeline.tune import Tuner, TuneTasks
 from homeground.recipe import TuneSection
 
@@ -52,17 +51,17 @@ def main() -> None:
         drawn = [random.Random(0).sample(groups[at], min(most, len(groups[at]))) for at, most in enumerate(_MOST)]
         recipe = TuneSection(models=tuple(options.models), pairs=options.pairs)
 
-        def open_index(settings: IndexSettings) -> Index:
+        def open_index(settings: IndexConfig) -> Index:
             return Index.build(work / digest(settings.embedder)[:12], [work / "tree"], settings)[0]
 
         tasks = TuneTasks(drawn[0][: options.pairs], drawn[1], drawn[2])
         tuner = Tuner(tasks, open_index, options.folder, recipe, 0, RESAMPLES, Progress())
-        kept = tuner.run(IndexSettings())
+        kept = tuner.run(IndexConfig())
     measured = {
         "seconds": time.perf_counter() - began,
         "questions": {"learn": len(tasks.learn), "fit": len(tasks.fit), "heldout": len(tasks.heldout)},
-        "steps": [asdict(step) for step in tuner.steps],
-        "embedder": kept.embedder if kept.embedder != IndexSettings().embedder else None,
+        "steps": [step.to_json() for step in tuner.steps],
+        "embedder": kept.embedder if kept.embedder != IndexConfig().embedder else None,
         "rerank": kept.rerank,
         "dense_weight": kept.dense_weight,
         "rerank_weight": kept.rerank_weight,

@@ -15,7 +15,7 @@ from itertools import accumulate
 
 from transformers import PreTrainedTokenizerBase
 
-from homeground.corpus.stdlib import stdlib_root
+from homeground.corpus.roots import stdlib_root
 
 MODEL = "smollm2-135m-instruct"
 LORA_R = 16

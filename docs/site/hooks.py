@@ -9,7 +9,6 @@ from typing import Any
 from maths import with_mathml
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
-from recipe_page import recipe_page
 from schema_page import schema_page
 from verb_pages import options_of, page_of, verbs
 
@@ -36,8 +35,7 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages that are generated from the code."""
-    files.append(File.generated(config, "reference/recipe.md", content=recipe_page()))
+    """Add the page that is generated from the schemas."""
     files.append(File.generated(config, "reference/schemas.md", content=schema_page(ROOT / "docs" / "schemas")))
     return files
 

@@ -19,7 +19,7 @@ saved, and the command that goes on is printed). An error is `{"error", "where",
 def schema_page(folder: Path) -> str:
     """Markdown: a row a schema."""
     rows: list[str] = []
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted(set(folder.glob("*.json")) - {folder / "recipe.json"}):
         schema = json.loads(path.read_text("utf-8"))
         keys = ", ".join(f"`{key}`" for key in schema.get("properties", {}))
         rows.append(f"| {schema.get('title', path.stem)} | [{path.name}](../schemas/{path.name}) | {keys} |")

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 import homeground.cli  # noqa: F401  (adds the verbs)
+from homeground.cli.option import with_meaning
 from homeground.cli.verb import app
 
 BAR = "\\|"
@@ -47,7 +48,7 @@ def _row(parameter: Any) -> str:
     name = (choices or parameter.metavar or parameter.name.upper()) if argument else ", ".join(parameter.opts)
     default = parameter.default
     shown = "" if default is None or default is False or default == [] or argument else f"`{_plain(default)}`"
-    words = " ".join((parameter.help or "").split())
+    words = " ".join(with_meaning(parameter.help or "").split())
     return f"| `{name}` | {shown} | {words.replace('|', BAR)} |"
 
 

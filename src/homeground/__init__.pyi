@@ -1,5 +1,7 @@
+from .base.reward import Reward as Reward
+from .evaluate import evaluate_policy as evaluate_policy
 from .index import Index as Index
-from .pipeline.supervised import train_sft as train_sft
+from .index import IndexConfig as IndexConfig
 from .policy import LoraSettings as LoraSettings
 from .policy import Policy as Policy
 from .training import DpoConfig as DpoConfig
@@ -8,5 +10,6 @@ from .training import SftConfig as SftConfig
 from .training import TrainingRun as TrainingRun
 from .training import train_dpo as train_dpo
 from .training import train_grpo as train_grpo
+from .training import train_sft as train_sft
 
 __version__: str

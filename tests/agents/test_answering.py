@@ -9,6 +9,7 @@ from homeground.agents.packing import Conversation, pack
 from homeground.agents.seeking import Seeking
 from homeground.base.errors import HomegroundError
 from homeground.data.passages import ANSWER_SYSTEM
+from homeground.index import Excerpt
 
 from .library import SOURCES, hit, search
 
@@ -59,7 +60,8 @@ class Shelf:
             raise HomegroundError("the index holds no such file")
         lines = {found.start + at: line for at, line in enumerate(found.text.split("\n"))}
         kept = [number for number in sorted(lines) if start <= number <= end]
-        return {"start": start, "end": kept[-1], "text": "\n".join(lines[number] for number in kept)}
+        text = "\n".join(lines[number] for number in kept)
+        return Excerpt(path, start, kept[-1], max(lines), text, truncated=False, stale=False)
 
 
 def answerer(*turns, **changes):
@@ -269,7 +271,7 @@ class OneLongLine:
     """The tools of an index whose only file is one long line."""
 
     def read(self, path, start, end, most_lines=400):
-        return {"path": path, "start": 1, "end": 1, "text": "the oven is hot and the bread is in it"}
+        return Excerpt(path, 1, 1, 1, "the oven is hot and the bread is in it", truncated=False, stale=False)
 
 
 @pytest.mark.parametrize(("part", "there"), [("the bread is", True), ("the bread was", False)])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homeground.agents.lookup_reward import Reward
+from homeground import Reward
 from homeground.agents.reward_terms import Rewards, equals, length, matches, mentions, tagged, tags, weighted
 from homeground.base.errors import HomegroundError, UsageError
 

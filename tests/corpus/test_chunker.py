@@ -153,7 +153,7 @@ def test_ids_depend_on_path_and_content_and_tell_repeats_apart():
     first, second = chunk_lines("a.py", lines, PYTHON)
     assert first.text == second.text
     assert first.id != second.id
-    assert first.content_hash == second.content_hash
+    assert first.indexed_text == second.indexed_text
     assert chunk_lines("b.py", lines, PYTHON)[0].id != first.id
     moved = chunk_lines("a.py", ["", "", *lines], PYTHON)
     assert [chunk.id for chunk in moved] == [first.id, second.id]

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from homeground.base.errors import HomegroundError
 from homeground.corpus import LeftOutError, Skip, chunk_lines, language_of, read_text, text_of
-from homeground.corpus.pdf import read_pdf
-from homeground.corpus.webpage import read_html
+from homeground.corpus.documents import read_html, read_pdf
 
 
 def text(path, data):

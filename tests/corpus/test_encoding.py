@@ -6,7 +6,17 @@ from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32
 
 import pytest
 
-from homeground.corpus import LeftOutError, Skip, Walk, chunk_lines, decode, language_of, outline, read_text
+from homeground.corpus import (
+    CorpusConfig,
+    LeftOutError,
+    Skip,
+    Walk,
+    chunk_lines,
+    decode,
+    language_of,
+    outline,
+    read_text,
+)
 
 TEXTS = {
     "german": ("Über die Größe der Öfen wird später entschieden, weil süße Brötchen viel Wärme benötigen.",
@@ -179,4 +189,4 @@ def test_a_file_whose_name_is_decomposed_is_found_by_both_spellings_and_opens(tm
     (file,) = Walk(tmp_path)
     assert read_text(file.root / file.path) == ["x = 1", ""]
     for spelled in (nfd("prüfung/"), "prüfung/", "größe.py", nfd("größe.py")):
-        assert not list(Walk(tmp_path, [spelled]))
+        assert not list(Walk(tmp_path, CorpusConfig(exclude=[spelled])))

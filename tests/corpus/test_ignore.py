@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from homeground.base.errors import UsageError
-from homeground.corpus import Skip, Walk
+from homeground.corpus import CorpusConfig, Skip, Walk
 from homeground.corpus.ignore import Patterns, _expression
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
@@ -45,7 +45,7 @@ def write(root: Path, path: str, text: str = "x = 1\n") -> None:
 
 
 def read(root: Path, **options) -> set[str]:
-    return {file.path for file in Walk(root, **options)}
+    return {file.path for file in Walk(root, CorpusConfig(**options))}
 
 
 def of_git(root: Path) -> set[str]:
@@ -134,7 +134,7 @@ def test_no_pattern_takes_long(pattern, path):
 @pytest.mark.parametrize("option", ["include", "exclude"])
 def test_a_long_pattern_of_the_caller_is_refused(tmp_path, option):
     with pytest.raises(UsageError, match="a pattern has 1,025 characters") as caught:
-        Walk(tmp_path, **{option: ["a", "b" * 1025]})
+        Walk(tmp_path, CorpusConfig(**{option: ["a", "b" * 1025]}))
     assert "at most 1,024" in str(caught.value.hint)
 
 
@@ -147,7 +147,7 @@ def test_no_file_of_patterns_takes_long(tmp_path):
     for number in range(10):
         write(tmp_path, "".join(drawn.choices("ab", k=200)) + f"{number}.py")
     begun = time.monotonic()
-    list(Walk(tmp_path, exclude=lines, include=lines))
+    list(Walk(tmp_path, CorpusConfig(exclude=lines, include=lines)))
     assert time.monotonic() - begun < 10
 
 

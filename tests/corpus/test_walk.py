@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from homeground.base.errors import HomegroundError
-from homeground.corpus import STDLIB_EXCLUDES, Skip, Walk, stdlib_root
+from homeground.corpus import STDLIB_EXCLUDES, CorpusConfig, Skip, Walk, stdlib_root
 
 
 def write(root: Path, path: str, data: str | bytes = "x = 1\n") -> None:
@@ -32,7 +32,7 @@ def test_own_ignore_file_and_exclude_globs_are_relative_to_the_root(tmp_path):
     write(tmp_path, ".homegroundignore", "drafts/\n")
     for path in ("a.py", "drafts/b.py", "tests/c.py", "pkg/tests/d.py", "pkg/e.py"):
         write(tmp_path, path)
-    walk = Walk(tmp_path, ["tests/"])
+    walk = Walk(tmp_path, CorpusConfig(exclude=["tests/"]))
     assert paths(walk) == ["a.py", "pkg/e.py"]
     assert walk.skipped == {Skip.IGNORED: 1, Skip.EXCLUDED: 2}
 
@@ -70,7 +70,7 @@ def test_environments_caches_and_version_control_are_never_read(tmp_path):
 )
 def test_unwanted_files_are_counted_under_their_reason(tmp_path, path, data, reason):
     write(tmp_path, path, data)
-    walk = Walk(tmp_path, max_bytes=5000)
+    walk = Walk(tmp_path, CorpusConfig(max_file_kb=5))
     assert paths(walk) == []
     assert walk.skipped == {reason: 1}
 
@@ -149,7 +149,7 @@ def test_an_unreadable_root_says_what_to_do(tmp_path):
 
 
 def test_the_standard_library_comes_without_its_tests():
-    found = paths(Walk(stdlib_root(), STDLIB_EXCLUDES))
+    found = paths(Walk(stdlib_root(), CorpusConfig(exclude=STDLIB_EXCLUDES)))
     assert {"os.py", "http/client.py", "asyncio/events.py"} <= set(found)
     assert len(found) > 400
     assert not [path for path in found if "test" in path.split("/")[:-1] or path.startswith("site-packages")]

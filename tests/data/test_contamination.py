@@ -1,6 +1,7 @@
 import pytest
 
-from homeground.data import Measured, Overlap, decontaminate, example_of
+from homeground.data import Measured, Overlap, decontaminate
+from homeground.training import example_of
 
 LONG = "the quick brown fox jumps over the lazy dog while seven other animals sleep beside the river"
 

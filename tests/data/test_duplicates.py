@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from homeground.data import distinct, example_of, fingerprint
+from homeground.data import EXACT_ONLY, DuplicatesConfig, distinct, fingerprint
 from homeground.tasks import shingles
+from homeground.training import example_of
 
 WORDS = [f"w{n}" for n in range(400)]
 
@@ -23,10 +24,10 @@ def ask(question, answer, **more):
 
 def test_the_first_of_equal_rows_stays_and_the_others_are_listed():
     rows = [told("Read a file.", "a:1"), told("read  a\nFILE.", "b:1"), told("Read a book.", "b:2")]
-    found = distinct(rows, near=None)
+    found = distinct(rows, EXACT_ONLY)
     assert found.examples == [rows[0], rows[2]]
     assert [(one.place, one.of, one.similarity) for one in found.exact] == [("b:1", "a:1", 1.0)]
-    assert distinct(rows, exact=False, near=None).examples == rows
+    assert distinct(rows, DuplicatesConfig(exact=False, near=None)).examples == rows
 
 
 def test_what_rows_of_a_set_share_makes_them_no_duplicates():
@@ -60,7 +61,7 @@ def test_near_duplicates_are_those_that_comparing_every_pair_finds(threshold):
         text = " ".join(rng.choices(WORDS, k=rng.randint(20, 120)))
         rows += [told(text), *(told(changed(rng, text, share)) for share in (0.005, 0.02, 0.05, 0.1))]
     rng.shuffle(rows)
-    found = distinct(rows, exact=False, near=threshold, width=3)
+    found = distinct(rows, DuplicatesConfig(exact=False, near=threshold, shingle=3))
     assert found.examples == greedy(rows, threshold, 3)
     assert len(found.near) == len(rows) - len(found.examples) > 0
     assert all(one.similarity >= threshold - 0.001 for one in found.near)
@@ -70,7 +71,7 @@ def test_near_duplicates_are_those_that_comparing_every_pair_finds(threshold):
 @given(st.lists(st.lists(st.sampled_from("abc"), max_size=5).map(" ".join), max_size=6))
 def test_nothing_is_removed_that_is_not_similar_enough(texts):
     rows = [told(text) for text in texts if text.strip()]
-    found = distinct(rows, exact=False, near=0.8, width=2)
+    found = distinct(rows, DuplicatesConfig(exact=False, near=0.8, shingle=2))
     assert found.examples == greedy(rows, 0.8, 2)
 
 

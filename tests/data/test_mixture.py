@@ -5,15 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from homeground.base.errors import HomegroundError
-from homeground.data import Mixing, Part, example_of, mix, shuffled
+from homeground.data import DataConfig, Mixing, Part, SourceConfig, mix, shuffled
+from homeground.training import example_of
 
 
 def part(name, size, **more):
-    return Part(name, [example_of({"text": f"{name}{n}"}) for n in range(size)], **more)
+    return Part(SourceConfig(source=name, **more), [example_of({"text": f"{name}{n}"}) for n in range(size)])
 
 
 def counts(parts, **options):
-    return [len(taken) for taken in mix(parts, **options)]
+    return [len(taken) for taken in mix(parts, DataConfig(**options))]
 
 
 @pytest.mark.parametrize(("parts", "options", "wanted"), [
@@ -36,8 +37,8 @@ def test_each_way_of_mixing_takes_the_rows_that_its_table_says(parts, options, w
 )
 def test_shares_are_exact_to_a_row_and_epochs_are_kept(sizes, mixing):
     parts = [part(f"p{i}", n, weight=w, epochs=e) for i, (n, w, e) in enumerate(sizes)]
-    taken = mix(parts, mixing=mixing, temperature=2)
-    weights = [p.weight if mixing is Mixing.WEIGHTS else p.size**0.5 for p in parts]
+    taken = mix(parts, DataConfig(mixing=mixing, temperature=2))
+    weights = [p.config.weight if mixing is Mixing.WEIGHTS else p.size**0.5 for p in parts]
     for one, rows, weight in zip(parts, taken, weights, strict=True):
         assert abs(len(rows) - sum(map(len, taken)) * weight / sum(weights)) < 1 + 1e-6
         assert len(rows) <= one.most + 1
@@ -58,7 +59,7 @@ def test_the_seed_decides_which_rows_and_their_order_and_other_sources_do_not():
 def test_more_rows_than_there_are_says_which_epochs_would_do():
     parts = [part("a", 10, weight=3), part("b", 10)]
     with pytest.raises(HomegroundError, match="the mixture of 20 rows needs 15 of this source, which has 10") as caught:
-        mix(parts, mixing=Mixing.WEIGHTS, rows=20)
+        mix(parts, DataConfig(mixing=Mixing.WEIGHTS, rows=20))
     assert caught.value.where == "a"
     assert "epochs: 1.5, or ask for data.rows: 13" in str(caught.value.hint)
     assert counts([part("a", 10, weight=3, epochs=1.5), parts[1]], mixing=Mixing.WEIGHTS, rows=20) == [15, 5]
@@ -66,6 +67,6 @@ def test_more_rows_than_there_are_says_which_epochs_would_do():
 
 def test_a_share_of_nothing_is_an_error():
     with pytest.raises(HomegroundError, match="no row of this source is left") as caught:
-        mix([part("a", 3), part("b", 0)], mixing=Mixing.WEIGHTS)
+        mix([part("a", 3), part("b", 0)], DataConfig(mixing=Mixing.WEIGHTS))
     assert caught.value.where == "b"
     assert counts([part("a", 3), part("b", 0)]) == [3, 0]

@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 
 from homeground.corpus import SourceFile, language_of
-from homeground.data import example_of
 from homeground.data.fim import FimMarks, fim_marks, safe
 from homeground.data.functions import functions
 from homeground.data.own import answer_row, completion_row, docstring_question, docstring_row, heading_question
 from homeground.index import Hit
+from homeground.training import example_of
 
 from ..policy import tiny
 

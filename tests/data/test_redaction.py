@@ -1,6 +1,7 @@
 from dataclasses import replace
 
-from homeground.data import Redacted, example_of, redact_examples
+from homeground.data import Redacted, redact_examples
+from homeground.training import example_of
 
 TOKEN = "gh" + "p_" + "a1B2c3D4e5F6g7H8i9J0" * 2
 CALL = {"type": "function", "function": {"name": "fetch", "arguments": {"headers": {"Authorization": TOKEN}}}}

@@ -2,9 +2,13 @@ import gzip
 import json
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from homeground.base.errors import HomegroundError
-from homeground.data import Format, read_examples
+from homeground.base.files import atomic_write_jsonl
+from homeground.data import read_examples
+from homeground.training import Format
 
 GOOD = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
 ALPACA = {"instruction": "a", "output": "b"}
@@ -65,14 +69,14 @@ CALLS = [calling({"limit": None, "at": [1, None]}, {"default": None, "enum": [No
          calling({"text": "x"}, {"type": "object"})]  # fmt: skip
 
 
-def given(example):
+def arguments_and_parameters(example):
     return example.messages[1]["tool_calls"][0]["function"]["arguments"], example.tools[0]["function"]["parameters"]
 
 
 def test_a_null_of_json_lines_is_data(tmp_path):
     path = tmp_path / "c.jsonl"
     path.write_text("\n".join(map(json.dumps, CALLS)))
-    one, two = map(given, read_examples(str(path)).examples)
+    one, two = map(arguments_and_parameters, read_examples(str(path)).examples)
     assert one == ({"limit": None, "at": [1, None]}, {"default": None, "enum": [None, 1]})
     assert two == ({"text": "x"}, {"type": "object"})
 
@@ -83,7 +87,7 @@ def test_a_null_of_arrow_is_a_field_that_another_row_has(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "c.parquet"
     Dataset.from_list(CALLS).to_parquet(str(path))
-    one, two = map(given, read_examples(str(path)).examples)
+    one, two = map(arguments_and_parameters, read_examples(str(path)).examples)
     assert one == ({"at": [1, None]}, {"enum": [None, 1]})
     assert two == ({"text": "x"}, {"type": "object"})
 
@@ -235,3 +239,23 @@ def test_a_table_with_a_byte_order_mark_keeps_the_name_of_its_first_column(tmp_p
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     (tmp_path / "a.csv").write_bytes("instruction,output\na,b\n".encode("utf-8-sig"))
     assert [e.messages[0]["content"] for e in read_examples(str(tmp_path / "a.csv")).examples] == ["a"]
+
+
+conversations = st.lists(
+    st.lists(st.tuples(st.sampled_from(["system", "user"]), st.text(max_size=20)), max_size=3).map(
+        lambda turns: [
+            *({"role": role, "content": content} for role, content in turns),
+            {"role": "user", "content": "a"},
+            {"role": "assistant", "content": "b"},
+        ]
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(conversations)
+def test_conversations_that_are_written_are_read_again_whatever_characters_they_hold(tmp_path, conversations):
+    atomic_write_jsonl(tmp_path / "c.jsonl", [{"messages": messages} for messages in conversations])
+    assert [e.messages for e in read_examples(str(tmp_path / "c.jsonl"), strict=True).examples] == conversations

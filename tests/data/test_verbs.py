@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from homeground.cli import main
-from homeground.cli.verb import Common
+from homeground.recipe import load_recipe
 
 ROWS = [
     {"messages": [{"role": "user", "content": "Which one?"}, {"role": "assistant", "content": "größer"}]},
@@ -39,9 +39,10 @@ def test_trained_tokens_are_coloured_and_no_letter_is_torn(file, tmp_path):
 
     from homeground.base.weights import resolve_model
     from homeground.cli.data import coloured
-    from homeground.data import read_examples, render_examples
+    from homeground.data import read_examples
+    from homeground.training import render_examples
 
-    tokenizer = AutoTokenizer.from_pretrained(str(resolve_model(Common(*[None] * 7).load_recipe().model.name)))
+    tokenizer = AutoTokenizer.from_pretrained(str(resolve_model(load_recipe().model.name)))
     (path,) = render_examples(tokenizer, read_examples(str(file)).examples, limit=1000).paths
     text = coloured(tokenizer, path)
     green = [text.plain[span.start : span.end] for span in text.spans if span.style == "bold green"]

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from homeground.base.errors import HomegroundError
-from homeground.data import example_of
 from homeground.evaluate.stats import ratio_interval
 from homeground.evaluate.text import (
     TextOutcome,
@@ -17,6 +16,7 @@ from homeground.evaluate.text import (
 )
 from homeground.policy import TokenPath
 from homeground.rollouts import Sampler
+from homeground.training import example_of
 
 from ..policy import tiny
 from ..policy.conftest import _one_thread, llama, policy

@@ -12,7 +12,8 @@ from benchmarks.sides.random_model import random_policy
 from benchmarks.sides.sft import measure
 from benchmarks.sides.workload import LORA_ALPHA, LORA_R
 from homeground.base.sizes import target
-from homeground.pipeline.planning import CONTEXT_MB, Work, plan_stage
+from homeground.pipeline.planning import CONTEXT_MB, Work
+from homeground.pipeline.remedies import plan_stage
 from homeground.recipe import Recipe
 
 WITHIN = 0.10

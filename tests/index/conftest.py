@@ -1,8 +1,8 @@
 import pytest
 
-from homeground.index import Embedder, Index
+from homeground.index import Index, SentenceEmbedder
 from tests.corpus.village import write_village
-from tests.index.fake import fake_embedding
+from tests.index.fake import FAKED, fake_embedding
 
 
 @pytest.fixture
@@ -27,6 +27,6 @@ def shared_index(shared_village, tmp_path_factory):
 @pytest.fixture
 def fake(monkeypatch):
     """Words in place of the model: embedding costs nothing. Holds the texts that went through it."""
-    for name in ("_for_texts", "_for_query", "_forward", "revision"):
-        monkeypatch.setattr(Embedder, name, getattr(Embedder, name))
+    for name in FAKED:
+        monkeypatch.setattr(SentenceEmbedder, name, getattr(SentenceEmbedder, name))
     return fake_embedding()

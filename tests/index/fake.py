@@ -7,6 +7,8 @@ from functools import cache
 import numpy as np
 
 DIMENSION = 32
+BATCH = 8
+FAKED = ("encode", "encode_query", "revision")
 _WORD = re.compile(r"[a-z]+")
 
 
@@ -25,23 +27,24 @@ def word_vectors(texts):
     return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)
 
 
-class FakeEncoder:
-    batch_tokens = 2048
-
-
 def fake_embedding():
     """Puts it in place of the model, for the rest of this process; returns the list of the texts it embeds."""
-    from homeground.index import Embedder
+    from homeground.index import SentenceEmbedder
 
     texts = []
 
-    def forward(self, encoder, batch, ids):
-        texts.extend(batch)
-        return word_vectors(batch)
+    def encode(self, batch):
+        for at in range(0, len(batch), BATCH):
+            some = batch[at : at + BATCH]
+            texts.extend(some)
+            yield [*range(at, at + len(some))], word_vectors(some)
 
-    Embedder._for_texts = Embedder._for_query = lambda self, tokens=0: FakeEncoder
-    Embedder._forward = forward
-    Embedder.revision = "fake"
+    def encode_query(self, query):
+        texts.append(query)
+        return word_vectors([query])[0]
+
+    SentenceEmbedder.encode, SentenceEmbedder.encode_query = encode, encode_query
+    SentenceEmbedder.revision = "fake"
     return texts
 
 
@@ -61,7 +64,7 @@ def state(folder):
         "words": set(view._lexicon.vocabulary),
         "folders": len([*folder.glob("view-*"), *folder.glob("chroma-*")]),
         "lexical": [view.lexical(query).tolist() for query in ("bread oven", "iron", "value number")],
-        "dense": [view.nearest(index._embedder.encode_query(query), 20) for query in ("bread oven", "iron horse")],
+        "dense": [view.nearest(index.embedder.encode_query(query), 20) for query in ("bread oven", "iron horse")],
     }
     index.close()
     return found

@@ -7,7 +7,7 @@ import pytest
 
 from homeground.base.errors import HomegroundError
 from homeground.corpus import Chunk
-from homeground.index import Embedder, Index, IndexSettings
+from homeground.index import Index, IndexConfig, SentenceEmbedder
 from homeground.index import build as building
 from homeground.index.encoders import OnnxEncoder
 from homeground.index.manifest import SCHEMA_VERSION, Manifest
@@ -19,13 +19,14 @@ from tests.corpus.village import write_village
 def embedded(monkeypatch):
     """Texts that went through the embedder."""
     texts: list[str] = []
-    forward = Embedder._forward
+    encode = SentenceEmbedder.encode
 
-    def record(self, encoder, batch, ids):
-        texts.extend(batch)
-        return forward(self, encoder, batch, ids)
+    def record(self, batch):
+        for positions, vectors in encode(self, batch):
+            texts.extend(batch[at] for at in positions)
+            yield positions, vectors
 
-    monkeypatch.setattr(Embedder, "_forward", record)
+    monkeypatch.setattr(SentenceEmbedder, "encode", record)
     return texts
 
 
@@ -97,14 +98,14 @@ def test_two_roots_of_the_same_content_share_their_vectors(village, tmp_path, em
 
 def test_another_budget_cuts_anew(village, tmp_path):
     _, wide = Index.build(tmp_path / "index", [village])
-    _, narrow = Index.build(tmp_path / "index", [village], IndexSettings(max_tokens=48))
+    _, narrow = Index.build(tmp_path / "index", [village], IndexConfig(max_tokens=48))
     assert narrow.chunks > wide.chunks
-    assert Index.open(tmp_path / "index").settings.max_tokens == 48
+    assert Index.open(tmp_path / "index").config.max_tokens == 48
 
 
 def test_weights_change_without_embedding(village, tmp_path):
     Index.build(tmp_path / "index", [village])
-    settings = IndexSettings(dense_weight=0.0, lexical_weight=1.0)
+    settings = IndexConfig(dense_weight=0.0, lexical_weight=1.0)
     index, report = Index.build(tmp_path / "index", [village], settings)
     assert report.embedded == 0
     hits = Index.open(tmp_path / "index").search("loaf shelf", 5)
@@ -116,15 +117,16 @@ def test_weights_change_without_embedding(village, tmp_path):
 def test_a_run_killed_while_embedding_is_finished_by_the_next(village, tmp_path, monkeypatch, embedded):
     monkeypatch.setattr(building, "_COMMIT_EVERY", 1)
     monkeypatch.setattr(OnnxEncoder, "batch_tokens", 200)
-    forward = Embedder._forward
+    encode = SentenceEmbedder.encode
 
-    def die(self, encoder, batch, ids):
-        if len(embedded) > 8:
-            raise KeyboardInterrupt
-        return forward(self, encoder, batch, ids)
+    def die(self, batch):
+        for one in encode(self, batch):
+            yield one
+            if len(embedded) > 8:
+                raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Embedder, "_forward", die)
+        patch.setattr(SentenceEmbedder, "encode", die)
         with pytest.raises(KeyboardInterrupt):
             Index.build(tmp_path / "index", [village])
     with pytest.raises(HomegroundError, match="not finished") as caught:
@@ -204,15 +206,15 @@ def test_a_damaged_manifest_says_what_to_delete(tmp_path):
 
 
 def _build_slowly(folder, village, embedded):
-    forward = Embedder._forward
+    encode = SentenceEmbedder.encode
 
-    def slow(self, encoder, batch, ids):
-        if embedded.value:
+    def slow(self, batch):
+        for one in encode(self, batch):
+            embedded.value += len(one[0])
+            yield one
             time.sleep(60)
-        embedded.value += len(batch)
-        return forward(self, encoder, batch, ids)
 
-    Embedder._forward = slow
+    SentenceEmbedder.encode = slow
     building._COMMIT_EVERY = 1
     OnnxEncoder.batch_tokens = 600
     Index.build(folder, [village])
@@ -298,8 +300,8 @@ def test_a_masked_view_follows_the_weights_of_its_index(village, tmp_path):
     index, _ = Index.build(tmp_path / "index", [village])
     masks = replaced(index, "sharpen", "first")
     index.masked(tmp_path / "masked", masks)
-    index, _ = Index.build(tmp_path / "index", [village], IndexSettings(dense_weight=0.1, lexical_weight=0.9))
-    assert index.masked(tmp_path / "masked", masks).settings == index.settings
+    index, _ = Index.build(tmp_path / "index", [village], IndexConfig(dense_weight=0.1, lexical_weight=0.9))
+    assert index.masked(tmp_path / "masked", masks).config == index.config
 
 
 def test_masks_of_another_index_are_refused(shared_index, tmp_path):
@@ -314,3 +316,10 @@ def test_masks_of_another_index_are_refused(shared_index, tmp_path):
 def test_an_unknown_path_is_not_resolved(shared_index):
     with pytest.raises(HomegroundError, match="no such file"):
         shared_index.resolve("../etc/passwd")
+
+
+def test_an_index_that_named_openvino_opens_with_onnx(village, tmp_path):
+    index, _ = Index.build(tmp_path / "index", [village])
+    index._manifest.put("settings", {**index._manifest.get("settings"), "backend": "openvino", "of another version": 1})
+    index.close()
+    assert Index.open(tmp_path / "index").config == IndexConfig(backend="onnx")

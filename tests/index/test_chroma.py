@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from homeground.base.errors import HomegroundError
-from homeground.index import ChromaSettings, Index, IndexSettings
+from homeground.index import ChromaConfig, Index, IndexConfig
 from homeground.index import chroma as chroma_view
 
 pytestmark = pytest.mark.usefixtures("fake")
-THROUGH_CHROMA = IndexSettings(chroma=ChromaSettings(exact_below=0))
+THROUGH_CHROMA = IndexConfig(chroma=ChromaConfig(exact_below=0))
 
 
 def scores(index, query="bread in the oven"):
-    vector = index._embedder.encode_query(query)
+    vector = index.embedder.encode_query(query)
     return {key: round(score, 3) for key, score in index._view.nearest(vector, 8).items()}
 
 
@@ -109,7 +109,7 @@ def server(tmp_path_factory):
 
 
 def test_a_server_serves_several_indexes_that_do_not_mix(village, tmp_path, server):
-    settings = IndexSettings(chroma=ChromaSettings(mode="server", port=server))
+    settings = IndexConfig(chroma=ChromaConfig(mode="server", port=server))
     one, report = Index.build(tmp_path / "one", [village], settings)
     other, smaller = Index.build(tmp_path / "other", [village / "bakery"], settings)
     assert one._view._chroma.collection.count() == report.chunks
@@ -122,7 +122,7 @@ def test_a_server_serves_several_indexes_that_do_not_mix(village, tmp_path, serv
 
 def test_a_server_is_brought_up_to_date_in_place(village, tmp_path, server, monkeypatch):
     monkeypatch.setattr(chroma_view, "_LEAST_STALE", 1)
-    settings = IndexSettings(chroma=ChromaSettings(mode="server", port=server))
+    settings = IndexConfig(chroma=ChromaConfig(mode="server", port=server))
     before, _ = Index.build(tmp_path / "index", [village], settings)
     (village / "bakery" / "oven.py").unlink()
     index, report = Index.build(tmp_path / "index", [village], settings)
@@ -132,7 +132,7 @@ def test_a_server_is_brought_up_to_date_in_place(village, tmp_path, server, monk
 
 
 def test_a_collection_that_somebody_deleted_is_written_anew(village, tmp_path, server):
-    settings = IndexSettings(chroma=ChromaSettings(mode="server", port=server))
+    settings = IndexConfig(chroma=ChromaConfig(mode="server", port=server))
     index, report = Index.build(tmp_path / "index", [village], settings)
     collection = index._view._chroma.collection
     index._view._chroma._client.delete_collection(collection.name)
@@ -147,7 +147,7 @@ def test_a_server_that_is_away_says_where_it_was_sought(village, tmp_path):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-        settings = IndexSettings(chroma=ChromaSettings(mode="server", port=port))
+        settings = IndexConfig(chroma=ChromaConfig(mode="server", port=port))
         with pytest.raises(HomegroundError, match="does not answer") as caught:
             Index.build(tmp_path / "index", [village], settings)
         assert caught.value.where == f"http://127.0.0.1:{port}"

@@ -52,9 +52,9 @@ def test_equal_paths_below_two_roots_are_two_files(tmp_path):
         assert index.search(f"make {word}")[0].path == f"{name}/m.py"
         assert index.resolve(f"{name}/m.py") == tmp_path / name / "m.py"
         skeleton = tools.skeleton(f"{name}/m.py")
-        assert [(one["symbol"], one["doc"]) for one in skeleton["entries"]] == [(word, f"Make {word}.")]
-        assert not skeleton["stale"]
-    assert word in tools.read(str(tmp_path / "b" / "m.py"))["text"]
+        assert [(one.symbol, one.doc) for one in skeleton.entries] == [(word, f"Make {word}.")]
+        assert not skeleton.stale
+    assert word in tools.read(str(tmp_path / "b" / "m.py")).text
     assert tools.file("m.py") == (1, "b/m.py")  # as someone in the folder b would write it
     index.close()
 

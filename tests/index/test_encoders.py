@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from homeground.base.errors import HomegroundError
-from homeground.index import Embedder, backend, encoders
+from homeground.index import SentenceEmbedder, embed, encoders
+from homeground.index.protocols import encode_all
 
 TEXTS = ["bread", "def give_change(paid, amount):\n    return coins", "# The village\n\n" + "horses and iron " * 40]
 
@@ -18,27 +19,27 @@ def cache(tmp_path, monkeypatch):
 
 
 def test_the_exported_model_gives_the_vectors_of_torch():
-    exact = Embedder("all-minilm-l6-v2", 192, "fp32").encode_all(TEXTS)
-    exported = Embedder("all-minilm-l6-v2", 192, "onnx").encode_all(TEXTS)
+    exact = encode_all(SentenceEmbedder("all-minilm-l6-v2", 192, "fp32"), TEXTS)
+    exported = encode_all(SentenceEmbedder("all-minilm-l6-v2", 192, "onnx"), TEXTS)
     assert np.min(np.sum(exact * exported, axis=1)) > 0.9999
 
 
 def test_our_ids_and_pooling_are_those_of_sentence_transformers():
     from sentence_transformers import SentenceTransformer
 
-    embedder = Embedder("all-minilm-l6-v2", 64, "fp32")
+    embedder = SentenceEmbedder("all-minilm-l6-v2", 64, "fp32")
     model = SentenceTransformer(str(embedder.folder), device="cpu")
     model.max_seq_length = 64
     theirs = model.encode(TEXTS, normalize_embeddings=True)
-    np.testing.assert_allclose(embedder.encode_all(TEXTS), theirs, atol=1e-5)
+    np.testing.assert_allclose(encode_all(embedder, TEXTS), theirs, atol=1e-5)
 
 
 def test_a_query_needs_neither_torch_nor_sentence_transformers_nor_chroma():
-    Embedder("all-minilm-l6-v2", 192).encode_query("makes the export, where this is the first test")
+    SentenceEmbedder("all-minilm-l6-v2", 192, "auto").encode_query("makes the export, where this is the first test")
     program = (
         "import sys\n"
-        "from homeground.index import Embedder, Index\n"
-        "vector = Embedder('all-minilm-l6-v2', 192).encode_query('bread')\n"
+        "from homeground.index import SentenceEmbedder, Index\n"
+        "vector = SentenceEmbedder('all-minilm-l6-v2', 192, 'auto').encode_query('bread')\n"
         "assert vector.shape == (384,)\n"
         "loaded = {'torch', 'sentence_transformers', 'transformers', 'chromadb', 'bm25s'} & set(sys.modules)\n"
         "assert not loaded, loaded\n"
@@ -56,12 +57,12 @@ def test_a_model_that_cannot_be_exported_stays_with_torch(cache, monkeypatch):
 
     monkeypatch.setattr(encoders, "_exports", fails)
     for _ in range(2):
-        embedder = Embedder("all-minilm-l6-v2", 192)
+        embedder = SentenceEmbedder("all-minilm-l6-v2", 192, "auto")
         assert embedder.encode_query("bread").shape == (384,)
         assert set(embedder._encoders) <= {"bf16", "fp32"}
     assert len(calls) == 1, "a failure is remembered"
     with pytest.raises(HomegroundError, match="cannot be exported") as caught:
-        Embedder("all-minilm-l6-v2", 192, "onnx").encode_query("bread")
+        SentenceEmbedder("all-minilm-l6-v2", 192, "onnx").encode_query("bread")
     assert "index.backend" in str(caught.value.hint)
 
 
@@ -76,58 +77,13 @@ def test_an_export_with_other_vectors_is_not_kept():
     assert not encoders._agree(one, other)
 
 
-def test_openvino_that_is_not_installed_says_what_to_install(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(HomegroundError, match="not installed") as caught:
-        encoders.OpenVinoEncoder(tmp_path / "model.onnx")
-    assert "homeground[openvino]" in str(caught.value.hint)
-
-
-def test_openvino_ranks_as_onnx_does():
-    pytest.importorskip("openvino")
-    one = Embedder("all-minilm-l6-v2", 192, "onnx").encode_all(TEXTS)
-    other = Embedder("all-minilm-l6-v2", 192, "openvino").encode_all(TEXTS)
-    assert np.min(np.sum(one * other, axis=1)) > 0.999
-
-
-def test_a_slow_start_pays_only_for_much_to_embed(monkeypatch):
-    monkeypatch.setattr(backend.sys, "modules", {})
-    rates = {"bf16": 17_000.0, "onnx": 4_700.0}
-    assert backend.soonest(rates, 2_000, set()) == "onnx"
-    assert backend.soonest(rates, 2_000_000, set()) == "bf16"
-    assert backend.soonest(rates, 2_000, {"bf16"}) == "bf16"
-
-
-def test_much_to_embed_is_measured_once_and_remembered(cache, monkeypatch):
-    measured = []
-
-    def rate(self, encoder):
-        measured.append(encoder)
-        return {"fast": 9e9, "slow": 1.0}[encoder.name]
-
-    class Named:
-        batch_tokens = 2048
-
-        def __init__(self, name):
-            self.name = name
-
-        def __call__(self, ids, mask):
-            return np.ones((len(ids), 4), dtype=np.float32)
-
-    monkeypatch.setattr(Embedder, "_measured", rate)
-    monkeypatch.setattr(Embedder, "_exported", lambda self: True)
-    monkeypatch.setattr(Embedder, "_opened", lambda self, kind: Named("fast" if kind == "fp32" else "slow"))
-    monkeypatch.setattr(backend, "PROBE_TOKENS", 50)
-    few = Embedder("all-minilm-l6-v2", 192)
-    few.encode_all(["bread"])
-    assert measured == []
-    assert set(few._encoders) == {"onnx"}
-    many = Embedder("all-minilm-l6-v2", 192)
-    many.encode_all(["bread and iron"] * 40)
-    assert set(many._encoders) == {"fp32", "onnx"}
-    count = len(measured)
-    assert count == len(backend.available())
-    again = Embedder("all-minilm-l6-v2", 192)
-    again.encode_all(["bread and iron"] * 40)
-    assert len(measured) == count
-    assert backend.remembered(again.revision)["fp32"] == 9e9
+def test_much_text_goes_through_torch_where_that_is_faster(monkeypatch):
+    """Torch takes seconds to start: it pays only for much text, on a processor that multiplies in bf16."""
+    monkeypatch.setattr(embed, "_TORCH_PAYS", 50)
+    for fast, much in ((True, "bf16"), (False, "onnx")):
+        monkeypatch.setattr(embed, "bf16_is_fast", lambda fast=fast: fast)
+        embedder = SentenceEmbedder("all-minilm-l6-v2", 192, "auto")
+        encode_all(embedder, ["bread"])
+        assert set(embedder._encoders) == {"onnx"}
+        encode_all(embedder, ["bread and iron"] * 40)
+        assert set(embedder._encoders) == {"onnx", much}

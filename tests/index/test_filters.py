@@ -159,11 +159,11 @@ def test_values_of_every_filter_that_change_nothing_are_warned_of(shared_index):
     filters = Filters(("bakery/", "bakerie/"), ("python", "pyhton"), ("method", "metod"), ("heat*", "Ofen"))
     found = shared_index.explain("bread", filters=filters)
     assert found.hits
-    assert found.document("bread")["warnings"] == found.warnings == [
+    assert found.to_json()["warnings"] == found.warnings == [
         "the path 'bakerie/' adds nothing; nearest: 'bakery/'", "no chunk has the kind 'metod'; nearest: 'method'",
         "no chunk has the language 'pyhton'; nearest: 'python'", "no chunk has the symbol 'Ofen'; nearest: 'Oven'",
     ]  # fmt: skip
-    assert "warnings" not in shared_index.explain("bread", filters=Filters(("bakery/",))).document("bread")
+    assert "warnings" not in shared_index.explain("bread", filters=Filters(("bakery/",))).to_json()
 
 
 @pytest.mark.parametrize("filters", [

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from homeground.index import Index, IndexSettings
+from homeground.index import Index, IndexConfig, SentenceEmbedder
 from homeground.index import build as building
 from homeground.index import manifest as manifests
 from homeground.index.manifest import Manifest
@@ -82,9 +82,9 @@ def test_a_window_at_a_time_gives_what_all_at_once_gives(tmp_path, monkeypatch, 
     Index.build(tmp_path / "whole", [tree])[0].close()
     monkeypatch.setattr(building, "_WINDOW_CHUNKS", 7)
     largest = []
-    encode = building.Embedder.encode
+    encode = SentenceEmbedder.encode
     monkeypatch.setattr(
-        building.Embedder, "encode", lambda self, texts, each: (largest.append(len(texts)), encode(self, texts, each))
+        SentenceEmbedder, "encode", lambda self, texts: (largest.append(len(texts)), encode(self, texts))[1]
     )
     Index.build(tmp_path / "index", [tree])[0].close()
     assert max(largest) < 14
@@ -144,7 +144,7 @@ def test_another_chunk_size_says_what_it_costs_before_it_starts(tmp_path, capsys
 
     tree = write_tree(tmp_path / "tree", 5)
     Index.build(tmp_path / "index", [tree])
-    Index.build(tmp_path / "index", [tree], IndexSettings(max_tokens=64), progress=Progress())
+    Index.build(tmp_path / "index", [tree], IndexConfig(max_tokens=64), progress=Progress())
     told = capsys.readouterr().err
     assert "chunks have 64 tokens instead of 192: 5 files" in told
     assert "about 0:0" in told
@@ -153,11 +153,10 @@ def test_another_chunk_size_says_what_it_costs_before_it_starts(tmp_path, capsys
 
 def test_another_model_says_what_it_costs_and_embeds_everything(tmp_path, capsys, fake, monkeypatch):
     from homeground.base.progress import Progress
-    from homeground.index import Embedder
 
     tree = write_tree(tmp_path / "tree", 5)
     _, first = Index.build(tmp_path / "index", [tree])
-    monkeypatch.setattr(Embedder, "revision", "another")
+    monkeypatch.setattr(SentenceEmbedder, "revision", "another")
     fake.clear()
     _, report = Index.build(tmp_path / "index", [tree], progress=Progress())
     assert "the weights of all-minilm-l6-v2 changed: 5 files" in capsys.readouterr().err

@@ -141,13 +141,13 @@ def signs(tmp_path_factory):
 def test_a_name_with_signs_is_found_first_by_each_tool(signs, written, symbol):
     tools = Tools(signs)
     assert signs.search(written, 5)[0].symbol == symbol
-    assert tools.symbols(written)["symbols"][0]["symbol"] == symbol
-    assert tools.trace(written)["symbol"]["symbol"] == symbol
+    assert tools.symbols(written).symbols[0].symbol == symbol
+    assert tools.trace(written).symbol.symbol == symbol
 
 
 def test_a_name_with_signs_can_have_its_file_in_front(signs):
-    assert Tools(signs).trace("gauge.h:Gauge::operator==")["external"] == ["same"]
-    assert Tools(signs).trace("list.scala:Chain.::")["symbol"]["path"] == "list.scala"
+    assert Tools(signs).trace("gauge.h:Gauge::operator==").external == ["same"]
+    assert Tools(signs).trace("list.scala:Chain.::").symbol.path == "list.scala"
 
 
 def test_an_operator_among_words_counts(signs):
@@ -156,9 +156,10 @@ def test_an_operator_among_words_counts(signs):
 
 
 def test_a_search_explains_itself(index):
-    told = index.explain("how are headers parsed", 3)
-    assert told.hits == index.search("how are headers parsed", 3)
-    assert told.weights == {"dense": index.settings.dense_weight, "lexical": index.settings.lexical_weight}
+    found = index.explain("how are headers parsed", 3)
+    assert found.hits == index.search("how are headers parsed", 3)
+    told = found.explain
+    assert told.weights == {"dense": index.config.dense_weight, "lexical": index.config.lexical_weight}
     assert set(told.seconds) >= {"dense", "lexical", "fused"}
     assert told.searched == told.candidates == len(index.chunks())
     assert set(told.to_json()) == {"weights", "seconds", "candidates", "searched"}

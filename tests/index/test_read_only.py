@@ -44,12 +44,12 @@ index = Index.open(folder)
 tools = Tools(index)
 for _ in range(2):
     told |= index.at_newest(lambda: {
-        "hits": [hit.symbol for hit in tools.hits("heat", 3)],
+        "hits": [hit.symbol for hit in tools.search("heat", 3).hits],
         "chroma": index._view._chroma is not None,
-        "symbols": [one["symbol"] for one in tools.symbols("heat_up")["symbols"]],
-        "trace": tools.trace("heat_up")["external"],
-        "read": tools.read("bakery/oven.py", 1, 1)["end"],
-        "skeleton": len(tools.skeleton("bakery/oven.py")["entries"]),
+        "symbols": [one.symbol for one in tools.symbols("heat_up").symbols],
+        "trace": tools.trace("heat_up").external,
+        "read": tools.read("bakery/oven.py", 1, 1).end,
+        "skeleton": len(tools.skeleton("bakery/oven.py").entries),
     })
 index.close()
 try:
@@ -114,11 +114,11 @@ def test_symbols_that_are_missing_or_of_another_version_are_outlined_in_memory(v
 
 
 def test_chroma_is_passed_over_where_it_would_write(village, tmp_path, fake):
-    from homeground.index import IndexSettings
-    from homeground.index.settings import ChromaSettings
+    from homeground.index import IndexConfig
+    from homeground.index.config import ChromaConfig
 
     folder = tmp_path / "index"
-    Index.build(folder, [village], IndexSettings(chroma=ChromaSettings(exact_below=1)))[0].close()
+    Index.build(folder, [village], IndexConfig(chroma=ChromaConfig(exact_below=1)))[0].close()
     assert list(folder.glob("chroma-*"))
     told = look(folder, village)
     check(told)

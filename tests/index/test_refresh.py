@@ -5,7 +5,7 @@ import time
 import pytest
 
 from homeground.base.errors import HomegroundError, RestartNeededError, UsageError
-from homeground.index import Embedder, Index, IndexSettings, Tools
+from homeground.index import Index, IndexConfig, SentenceEmbedder, Tools
 from tests.index.fake import fake_embedding
 from tests.processes import forkserver
 
@@ -25,7 +25,7 @@ def test_a_reader_takes_over_what_another_process_has_indexed(village, tmp_path,
 def test_an_index_that_was_cut_anew_has_to_be_opened_again(village, tmp_path, fake):
     Index.build(tmp_path / "index", [village])
     reader = Index.open(tmp_path / "index")
-    Index.build(tmp_path / "index", [village], IndexSettings(max_tokens=48))
+    Index.build(tmp_path / "index", [village], IndexConfig(max_tokens=48))
     with pytest.raises(RestartNeededError, match="another embedder or chunker"):
         reader.refresh()
     assert not Index.open(tmp_path / "index").refresh()
@@ -34,7 +34,7 @@ def test_an_index_that_was_cut_anew_has_to_be_opened_again(village, tmp_path, fa
 def test_an_index_that_was_embedded_anew_has_to_be_opened_again(village, tmp_path, fake, monkeypatch):
     Index.build(tmp_path / "index", [village])
     reader = Index.open(tmp_path / "index")
-    monkeypatch.setattr(Embedder, "revision", "other weights of the same name")
+    monkeypatch.setattr(SentenceEmbedder, "revision", "other weights of the same name")
     Index.build(tmp_path / "index", [village])
     with pytest.raises(RestartNeededError, match="another embedder or chunker"):
         reader.refresh()
@@ -44,7 +44,7 @@ def test_other_weights_of_the_fusion_hinder_nobody(village, tmp_path, fake):
     Index.build(tmp_path / "index", [village])
     reader = Index.open(tmp_path / "index")
     (village / "sky.py").write_text('def zeppelin():\n    """Float above the village."""\n')
-    Index.build(tmp_path / "index", [village], IndexSettings(dense_weight=0.1, top_k=3))
+    Index.build(tmp_path / "index", [village], IndexConfig(dense_weight=0.1, top_k=3))
     assert reader.refresh()
     assert reader.search("zeppelins that float")[0].path == "sky.py"
 
@@ -56,8 +56,8 @@ def test_work_sees_files_view_and_symbols_of_what_was_published_last(village, tm
 
     def everything():
         return (
-            {hit.path for hit in tools.hits("zeppelin", 50)},
-            {one["path"] for one in tools.symbols(limit=200)["symbols"]},
+            {hit.path for hit in tools.search("zeppelin", 50).hits},
+            {one.path for one in tools.symbols(limit=200).symbols},
             {name for _, name in reader.files()},
         )
 
@@ -68,7 +68,7 @@ def test_work_sees_files_view_and_symbols_of_what_was_published_last(village, tm
     assert "sky.py" in hits & symbols & files
     (village / "sky.py").write_text("def airship():\n    zeppelin()\n")
     Index.build(tmp_path / "index", [village])[0].close()
-    assert [one["symbol"] for one in reader.at_newest(lambda: tools.symbols("airship"))["symbols"]] == ["airship"]
+    assert [one.symbol for one in reader.at_newest(lambda: tools.symbols("airship")).symbols] == ["airship"]
     (village / "sky.py").unlink()
     Index.build(tmp_path / "index", [village])[0].close()
     hits, symbols, files = reader.at_newest(everything)
@@ -100,13 +100,13 @@ def test_an_index_that_is_deleted_and_made_again_is_taken_over(village, tmp_path
     Index.build(tmp_path / "index", [village])[0].close()
     reader = Index.open(tmp_path / "index")
     tools = Tools(reader)
-    assert reader.at_newest(lambda: tools.symbols("Oven"))["symbols"][0]["symbol"] == "Oven"
+    assert reader.at_newest(lambda: tools.symbols("Oven")).symbols[0].symbol == "Oven"
     shutil.rmtree(tmp_path / "index")
     with pytest.raises(HomegroundError, match="there is no index here"):
         reader.at_newest(lambda: tools.symbols("Oven"))
     (village / "sky.py").write_text("def zeppelin():\n    pass\n")
     Index.build(tmp_path / "index", [village])[0].close()
-    assert reader.at_newest(lambda: tools.symbols("zeppelin"))["total"] == 1
+    assert reader.at_newest(lambda: tools.symbols("zeppelin")).total == 1
     reader.close()
 
 
@@ -118,7 +118,7 @@ def test_a_run_that_was_killed_between_its_two_files_is_finished(village, tmp_pa
     with sqlite3.connect(tmp_path / "index" / "symbols.sqlite") as db:
         db.execute("UPDATE made_from SET generation = generation + 1")
     db.close()
-    assert reader.at_newest(lambda: tools.symbols("Oven"))["symbols"][0]["symbol"] == "Oven"
+    assert reader.at_newest(lambda: tools.symbols("Oven")).symbols[0].symbol == "Oven"
     assert reader.symbols.covers(reader._manifest)
     reader.close()
 
@@ -164,8 +164,8 @@ def test_no_tool_contradicts_another_while_a_process_publishes(village, tmp_path
 
         def everything():
             return (
-                "sky.py" in {hit.path for hit in tools.hits("zeppelin", 50)},
-                "sky.py" in {one["path"] for one in tools.symbols(limit=200)["symbols"]},
+                "sky.py" in {hit.path for hit in tools.search("zeppelin", 50).hits},
+                "sky.py" in {one.path for one in tools.symbols(limit=200).symbols},
                 (0, "sky.py") in reader.files(),
                 any(chunk.path == "sky.py" for chunk in reader.chunks()),
             )

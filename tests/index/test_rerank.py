@@ -10,8 +10,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from homeground.base.errors import HomegroundError
-from homeground.index import Index, IndexSettings, Stage
-from homeground.index.rerank import Reranker
+from homeground.index import Index, IndexConfig, Stage
+from homeground.index.rerank import SentenceReranker
 from tests.corpus.village import FILES
 
 EMPTY = (2).to_bytes(8, "little") + b"{}"
@@ -97,7 +97,7 @@ def trained(tmp_path_factory):
 def test_a_tiny_cross_encoder_learns_the_synthetic_pairs(trained):
     folder, loss = trained
     assert loss < 0.2
-    reranker = Reranker(str(folder))
+    reranker = SentenceReranker(str(folder))
     scores = reranker.score(QUERY.format(topic="beta"), ["self blade rod anvil", "self coin price paid"])
     assert scores[0] > scores[1]
 
@@ -105,7 +105,7 @@ def test_a_tiny_cross_encoder_learns_the_synthetic_pairs(trained):
 @pytest.mark.parametrize("topic", list(TOPICS))
 def test_the_stage_reorders_what_fusion_found(shared_village, tmp_path, trained, topic):
     folder, _ = trained
-    index, _ = Index.build(tmp_path / "index", [shared_village], IndexSettings(rerank=str(folder), rerank_weight=1.0))
+    index, _ = Index.build(tmp_path / "index", [shared_village], IndexConfig(rerank=str(folder), rerank_weight=1.0))
     query = QUERY.format(topic=topic)
     without = index.search(query, 20, stages=[Stage.DENSE, Stage.LEXICAL])
     reranked = index.search(query, 20)
@@ -130,11 +130,11 @@ def test_the_stage_is_off_unless_the_settings_name_a_model(shared_index):
 def test_a_reranker_that_cannot_rank_says_so(tmp_path):
     three = tiny_cross_encoder(tmp_path / "three", labels=3)
     with pytest.raises(HomegroundError, match="3 scores for a pair") as caught:
-        Reranker(str(three)).score("query", ["text"])
+        SentenceReranker(str(three)).score("query", ["text"])
     assert "index.rerank" in str(caught.value.hint)
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "config.json").write_text('{"model_type": "no-such-type"}')
     (broken / "model.safetensors").write_bytes(EMPTY)
     with pytest.raises(HomegroundError, match="cannot be loaded"):
-        Reranker(str(broken)).score("query", ["text"])
+        SentenceReranker(str(broken)).score("query", ["text"])

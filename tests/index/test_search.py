@@ -37,7 +37,7 @@ def test_hits_are_sorted_and_show_the_score_of_every_stage(shared_index):
         assert -1 <= hit.scores["dense"] <= 1
         assert hit.scores["lexical"] >= 0
         assert all(math.isfinite(score) for score in hit.scores.values())
-    weights = shared_index.settings
+    weights = shared_index.config
     assert weights.dense_weight > weights.lexical_weight > 0
 
 
@@ -70,7 +70,7 @@ def test_a_blank_query_finds_nothing(shared_index, query):
 
 def test_the_number_of_hits_is_the_callers_or_the_settings(shared_index):
     assert len(shared_index.search("village", 2)) == 2
-    assert len(shared_index.search("village")) == shared_index.settings.top_k
+    assert len(shared_index.search("village")) == shared_index.config.top_k
     assert shared_index.search("village", 0) == []
     assert len(shared_index.search("village", 1000)) <= len(shared_index.chunks())
 

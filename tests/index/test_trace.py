@@ -79,11 +79,11 @@ def tools(folder, tmp_path_factory):
 
 
 def callers(tools, symbol):
-    return [(one["path"], one["symbol"], one["line"], one["via"]) for one in tools.trace(symbol)["callers"]]
+    return [(one.path, one.symbol, one.line, one.via) for one in tools.trace(symbol).callers]
 
 
 def callees(tools, symbol):
-    return {(one["path"], one["symbol"], one["via"]) for one in tools.trace(symbol)["callees"]}
+    return {(one.path, one.symbol, one.via) for one in tools.trace(symbol).callees}
 
 
 def test_callers_come_through_imports_renames_and_packages(tools):
@@ -109,13 +109,13 @@ def test_what_only_the_name_says_is_marked(tools):
 
 
 def test_what_the_index_does_not_define_is_named_only(tools):
-    assert tools.trace("Till.close")["external"] == ["print"]
+    assert tools.trace("Till.close").external == ["print"]
 
 
 def test_a_name_that_many_have_is_counted_not_listed(tools):
     found = tools.trace("rush")
-    assert found["unclear"] == [{"name": "bell.ring", "candidates": 4}]
-    assert found["callees"] == []
+    assert found.to_json()["unclear"] == [{"name": "bell.ring", "candidates": 4}]
+    assert found.callees == []
 
 
 def test_go_sees_its_package_and_what_it_imports(tools):
@@ -157,14 +157,14 @@ def test_an_unclear_symbol_is_answered_with_what_there_is(tools, name, message, 
 
 def test_symbols_match_by_part_or_glob_exact_names_first(tools):
     def names(*arguments, **options):
-        return [one["symbol"] for one in tools.symbols(*arguments, **options)["symbols"]]
+        return [one.symbol for one in tools.symbols(*arguments, **options).symbols]
 
     assert names("count") == ["count", "count", "count_all", "count_all.one"]
     assert names("Till.*") == ["Till.open", "Till.check", "Till.close"]
     assert names("CLOSE", kinds=["method"]) == ["Till.close"]
     assert names("count", paths=["other/"]) == ["count"]
     listed = tools.symbols("", limit=2)
-    assert len(listed["symbols"]) == 2 < listed["total"]
+    assert len(listed.symbols) == 2 < listed.total
     for arguments, message in [
         (("zzzz",), "no symbol matches 'zzzz'"),
         (("close", ["class"]), "no symbol that matches is a class"),
@@ -176,12 +176,12 @@ def test_symbols_match_by_part_or_glob_exact_names_first(tools):
 
 def test_a_skeleton_has_heads_and_first_words_but_no_bodies(tools):
     found = tools.skeleton("shop/till.py")
-    assert [(one["line"], one["depth"], one["signature"], one["doc"]) for one in found["entries"]][:3] == [
+    assert [(one.line, one.depth, one.signature, one.doc) for one in found.entries][:3] == [
         (7, 0, "class Till:", "Holds money."),
         (10, 1, "def open(self):", ""),
         (13, 1, "def check(self, coins):", "Check the coins."),
     ]
-    assert tools.skeleton("notes.md")["entries"] == []
+    assert tools.skeleton("notes.md").entries == []
 
 
 def test_lines_are_read_as_they_stand_in_the_file(tools, folder):
@@ -189,14 +189,14 @@ def test_lines_are_read_as_they_stand_in_the_file(tools, folder):
         root, name = tools.file(path)
         assert lines_of(tools.index.file_chunks(root, name)) == (folder / path).read_text().rstrip("\n").split("\n")
     found = tools.read("shop/till.py", 7, 8)
-    assert (found["text"], found["truncated"], found["stale"]) == ('class Till:\n    """Holds money."""', False, False)
+    assert (found.text, found.truncated, found.stale) == ('class Till:\n    """Holds money."""', False, False)
     assert tools.read("till.py", 7, 8) == tools.read(str(folder / "shop" / "till.py"), 7, 8) == found
 
 
 def test_reading_is_bounded_and_says_so(tools):
     found = tools.read("shop/till.py", 2, None, most_lines=3)
-    assert (found["start"], found["end"], found["truncated"]) == (2, 4, True)
-    assert tools.read("shop/till.py", 2, 10**9)["truncated"] is False
+    assert (found.start, found.end, found.truncated) == (2, 4, True)
+    assert tools.read("shop/till.py", 2, 10**9).truncated is False
 
 
 @pytest.mark.parametrize(
@@ -227,8 +227,8 @@ def test_a_changed_a_deleted_and_a_linked_file_are_stale(tmp_path):
     (source / "c.py").unlink()
     (source / "c.py").symlink_to("/etc/passwd")
     (source / "d.py").write_text("def f():\n    return 1\n\n\n")
-    assert [tools.read(name)["stale"] for name in ("a.py", "b.py", "c.py", "d.py")] == [True, True, True, False]
-    assert tools.read("c.py")["text"] == "def f():\n    return 1"
+    assert [tools.read(name).stale for name in ("a.py", "b.py", "c.py", "d.py")] == [True, True, True, False]
+    assert tools.read("c.py").text == "def f():\n    return 1"
 
 
 def test_only_changed_files_are_outlined_again(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from homeground.base.errors import HomegroundError
-from homeground.index.settings import IndexReport
+from homeground.index.build import IndexReport
 from homeground.index.watch import watch
 
 PROGRAM = (

@@ -74,7 +74,7 @@ def test_an_export_is_whole_measured_and_described(export, tmp_path, kind, optio
 
 
 def test_a_far_merge_is_warned_of(export, tmp_path, monkeypatch):
-    monkeypatch.setattr("homeground.policy.export.likeness.LARGE_MEAN", 1e-6)
+    monkeypatch.setattr("homeground.policy.export.check.LARGE_MEAN", 1e-6)
     code, document, _ = export("merged", "--out", tmp_path / "out", "--onto", "original")
     assert code == 0
     (warning,) = document["warnings"]

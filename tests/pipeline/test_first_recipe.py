@@ -94,6 +94,15 @@ def test_init_writes_a_recipe_that_verbs_then_read_by_themselves(folder, capsys)
     assert json.loads(capsys.readouterr().out)["files"] == 4
 
 
+def test_init_writes_every_key_when_asked(folder, capsys):
+    assert main(["init", "--device", "1GB", "--all", "--quiet"]) == 0
+    capsys.readouterr()
+    text = (folder / "homeground.yaml").read_text()
+    assert "# Found 3 files" in text
+    assert "  checkpoint_every: 4 # " in text
+    assert load_recipe("homeground.yaml") == load_recipe()
+
+
 def test_a_recipe_that_is_there_is_kept(folder, capsys):
     (folder / "homeground.yaml").write_text("seed: 1\n")
     assert main(["init"]) == 2

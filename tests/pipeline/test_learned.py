@@ -1,11 +1,13 @@
 import pytest
 
+from homeground.agents import AgentConfig
 from homeground.base.workspace import open_workspace
+from homeground.data import DataConfig, SourceConfig
 from homeground.pipeline.learned import Learned, learned, roles
-from homeground.recipe import AgentSection, DataSection, Recipe, SourceSection
+from homeground.recipe import Recipe
 
-OWN = Recipe(data=DataSection(sources=(SourceSection(source="rows.jsonl"),)))
-CALCULATOR = Recipe(agent=AgentSection(code="calculator.py:agent", tasks="tasks.jsonl"))
+OWN = Recipe(data=DataConfig(sources=(SourceConfig(source="rows.jsonl"),)))
+CALCULATOR = Recipe(agent=AgentConfig(code="calculator.py:agent", tasks="tasks.jsonl"))
 
 
 @pytest.fixture

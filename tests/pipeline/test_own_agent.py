@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 
+from homeground.agents import AgentConfig
 from homeground.base.errors import RecipeError, UsageError
 from homeground.base.memory import PeakMemory
 from homeground.base.progress import Progress
@@ -9,7 +10,7 @@ from homeground.base.workspace import open_workspace
 from homeground.pipeline import agent_run
 from homeground.pipeline.own_agent import own_agent
 from homeground.pipeline.workbench import Workbench
-from homeground.recipe import AgentSection, Recipe, load_recipe
+from homeground.recipe import Recipe, load_recipe
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def files(tmp_path, monkeypatch):
 
 def section(*rewards, **fields):
     terms = [{"reward": reward, "weight": weight} for reward, weight in rewards]
-    return AgentSection(**{"code": "agent.py:agent", "tasks": "tasks.jsonl", "rewards": terms, **fields})
+    return AgentConfig(**{"code": "agent.py:agent", "tasks": "tasks.jsonl", "rewards": terms, **fields})
 
 
 def judged(found):

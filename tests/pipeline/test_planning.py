@@ -10,7 +10,8 @@ import torch
 from homeground.base.errors import HomegroundError, UsageError
 from homeground.base.sizes import Target, target
 from homeground.cli import main
-from homeground.pipeline.planning import LOOKUP_HITS, Work, config_of, plan_stage, planned, storage_of
+from homeground.pipeline.planning import LOOKUP_HITS, Work, config_of, planned, storage_of
+from homeground.pipeline.remedies import plan_stage
 from homeground.pipeline.workbench import CACHE_MB
 from homeground.recipe import Recipe
 from homeground.rollouts.cache import CacheNode

@@ -4,8 +4,9 @@ import pytest
 
 from homeground.base.errors import HomegroundError
 from homeground.base.progress import Progress
+from homeground.data import DataConfig
 from homeground.pipeline.sft_data import sft_data
-from homeground.recipe import DataSection
+from homeground.recipe import Recipe
 from homeground.tasks import LookupTask, Split
 
 from ..policy import tiny
@@ -31,9 +32,9 @@ def write(tmp_path):
 
 
 def made(sources, *, seed=0, tasks=(), tokenizer=None, strict=False, **settings):
-    section = DataSection.model_validate({"sources": [{"source": s} if isinstance(s, str) else s for s in sources]}
+    section = DataConfig.model_validate({"sources": [{"source": s} if isinstance(s, str) else s for s in sources]}
                                          | settings)  # fmt: skip
-    return sft_data(section, QUIET, seed=seed, tasks=tasks, tokenizer=tokenizer, strict=strict)
+    return sft_data(Recipe(data=section, seed=seed), QUIET, tasks=tasks, tokenizer=tokenizer, strict=strict)
 
 
 def asked(examples):

@@ -4,10 +4,10 @@ import pytest
 
 from homeground.base.progress import Progress
 from homeground.base.workspace import open_workspace
-from homeground.index import Embedder, Index
+from homeground.index import Index, SentenceEmbedder
 from homeground.pipeline.threshold import LEAST, fit_least_confidence, least_confidence
 from tests.corpus.village import write_village
-from tests.index.fake import fake_embedding
+from tests.index.fake import FAKED, fake_embedding
 
 ASKED = [
     ("Raise the temperature of the oven until it reaches the target", "bakery/oven.py"),
@@ -18,8 +18,8 @@ ASKED = [
 
 @pytest.fixture
 def indexed(tmp_path, monkeypatch):
-    for name in ("_for_texts", "_for_query", "_forward", "revision"):
-        monkeypatch.setattr(Embedder, name, getattr(Embedder, name))
+    for name in FAKED:
+        monkeypatch.setattr(SentenceEmbedder, name, getattr(SentenceEmbedder, name))
     fake_embedding()
     workspace = open_workspace(tmp_path / "home")
     index, _ = Index.build(workspace.index, [write_village(tmp_path / "village")])
@@ -33,7 +33,7 @@ def test_what_is_fitted_is_kept_with_what_it_does_and_found_again(indexed):
     found = fit_least_confidence(workspace, index, ASKED, Progress(quiet=True))
     kept = json.loads(workspace.threshold.read_text())
     assert least_confidence(workspace, index) == found.least == kept["least"] != LEAST
-    assert kept["embedder"] == index.settings.embedder
+    assert kept["embedder"] == index.config.embedder
     assert (found.own, found.kept) == (len(ASKED), 1)
     # The fake embedder knows equal words alone, and both ask with "the" and "of".
     assert 0 < found.absent_refused < found.foreign_refused

@@ -10,8 +10,8 @@ import pytest
 from homeground.base.errors import HomegroundError
 from homeground.base.model_files import read_config, read_tokenizer
 from homeground.base.weights import resolve_model
-from homeground.index import Embedder
-from homeground.index.rerank import Reranker
+from homeground.index import SentenceEmbedder
+from homeground.index.rerank import SentenceReranker
 from homeground.policy.export.weights import MergedWeights
 from homeground.training import retrievers
 
@@ -77,14 +77,15 @@ DOORS = {
     "tokenizer": lambda folder: read_tokenizer(resolve_model(str(folder))),
     "config": lambda folder: read_config(resolve_model(str(folder))),
     "export": lambda folder: MergedWeights(resolve_model(str(folder))),
-    "embedder": lambda folder: Embedder(str(folder), 64, backend="fp32").load(),
-    "reranker": lambda folder: Reranker(str(folder)).score("a", ["b"]),
+    "embedder": lambda folder: SentenceEmbedder(str(folder), 64, "fp32").encode_query("a"),
+    "reranker": lambda folder: SentenceReranker(str(folder)).score("a", ["b"]),
     "tune": lambda folder: retrievers.train_retriever(
         retrievers.Retriever.BI_ENCODER,
         resolve_model(str(folder)),
         [retrievers.Row("a", "b")],
         folder / "out",
-        retrievers.RetrieverSettings(),
+        retrievers.RetrieverConfig(),
+        max_tokens=64,
     ),
 }
 
@@ -116,7 +117,7 @@ def test_a_broken_tokenizer_is_an_error_with_its_folder(llama, tmp_path, content
             DOORS[door](folder)
         assert caught.value.where == str(folder)
     with pytest.raises(HomegroundError, match="tokenizer cannot be loaded") as caught:
-        Embedder(str(folder), 64).count(["a"])
+        SentenceEmbedder(str(folder), 64, "auto").count(["a"])
     assert caught.value.where == str(folder / "tokenizer.json")
 
 

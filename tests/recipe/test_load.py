@@ -1,11 +1,18 @@
 import contextlib
+import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from homeground.base.errors import RecipeError
-from homeground.recipe import Recipe, bundled_recipes, load_recipe
+from homeground.recipe import Recipe, bundled_recipes, commented_yaml, load_recipe
+from homeground.recipe.reference import fields_below, section_of, summary
+from homeground.recipe.yaml_text import dump, parse
+
+EVERY_DEFAULT = json.loads(Path(__file__).with_name("every_default.json").read_text())
+"""Every key that a recipe ever had, with each of its defaults."""
 
 
 @pytest.fixture
@@ -26,19 +33,16 @@ def test_the_bundled_default_says_every_default():
     assert load_recipe("default") == Recipe() == load_recipe()
 
 
-def test_every_setting_of_the_default_recipe_is_written_out():
-    import yaml
-
-    from homeground.recipe.load import _read
-
-    def keys(values, above=""):
-        return {
-            name
-            for key, value in values.items()
-            for name in ({f"{above}{key}"} | (keys(value, f"{above}{key}.") if isinstance(value, dict) else set()))
-        }
-
-    assert keys(yaml.safe_load(_read("default")[0])) == keys(Recipe().model_dump())
+def test_the_bundled_default_writes_every_key_with_its_meaning():
+    text = commented_yaml(Recipe())
+    written = [key for key in parse(text, "default")[1] if not any(isinstance(part, int) for part in key)]
+    assert written == [key for key, _ in fields_below()]
+    assert max(map(len, text.splitlines())) <= 120
+    joined = " ".join(text.replace("#", " ").split())
+    for key, field in fields_below():
+        meaning = field.description if section_of(field) is None else summary(section_of(field))
+        assert meaning, key
+        assert " ".join(meaning.split()) in joined, key
 
 
 @pytest.mark.parametrize("name", bundled_recipes())
@@ -83,11 +87,31 @@ def test_overrides_win_and_none_means_not_given(tmp_path):
     assert (recipe.seed, recipe.sft.examples, recipe.sft.epochs) == (1, 4, 2)
 
 
-def test_recipes_of_earlier_versions_load(tmp_path):
-    file = tmp_path / "old.yaml"
-    file.write_text("rl: {loss: gspo, scale: none}")
-    rl = load_recipe(file).rl
-    assert (rl.objective, rl.advantage) == ("gspo", "none")
+def nested(dotted, value):
+    for part in reversed(dotted.split(".")):
+        value = {part: value}
+    return value
+
+
+@pytest.mark.parametrize("key", EVERY_DEFAULT)
+def test_a_key_of_any_earlier_version_loads_at_its_default(tmp_path, key):
+    for value in EVERY_DEFAULT[key]:
+        (tmp_path / "old.yaml").write_text(dump(nested(key, value)))
+        load_recipe(tmp_path / "old.yaml")
+
+
+def test_the_first_recipes_load_whole(tmp_path):
+    lines = ["rl: {loss: gspo, scale: none, source: gateway, steps: 3}", "index: {dense_weight: 0.7}"]
+    (tmp_path / "old.yaml").write_text("\n".join(lines))
+    recipe = load_recipe(tmp_path / "old.yaml")
+    assert (recipe.rl.objective, recipe.rl.advantage, recipe.rl.steps) == ("gspo", "none", 3)
+    assert recipe.index.dense_weight == 0.7
+
+
+def test_a_removed_key_that_was_changed_is_told_what_took_its_place(refused):
+    error, file = refused("rl:\n  source: direct")
+    assert error.message == "'rl.source' is no longer a setting: rollouts always run through the gateway"
+    assert (error.where, error.hint) == (f"{file}:2", "remove it; only its former default, gateway, is ignored")
 
 
 def test_former_names_of_keys_are_told_of(refused):
@@ -301,3 +325,18 @@ def test_an_override_of_any_size_is_a_recipe_error(refused):
 def test_asynchronous_rollouts_want_their_correction(refused):
     error, _ = refused("rl: {asynchronous: true}")
     assert "one step off-policy: set importance_cap above 0" in error.message
+
+
+def test_openvino_names_the_backend_that_took_its_place(refused):
+    error, file = refused("index:\n  embedder: all-minilm-l6-v2\n  backend: openvino\n")
+    assert error.where == f"{file}:3"
+    assert "'index.backend': OpenVINO is no longer a backend: set it to onnx" in error.message
+
+
+def test_former_sections_for_off_policy_rollouts_are_ignored_at_their_defaults_and_name_the_example(refused, tmp_path):
+    file = tmp_path / "former.yaml"
+    file.write_text("rl:\n  luffy: {traces: null, per_group: 1, gamma: 0.1}\n  exgrpo: {share: 0.0, start: 0.35}\n")
+    assert load_recipe(file) == load_recipe()
+    error, _ = refused("rl:\n  exgrpo: {share: 0.5}\n")
+    assert "'rl.exgrpo' is no longer a setting: rollouts from elsewhere join the groups in Python" in error.message
+    assert "examples/off_policy.py" in error.message

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from homeground import Reward
 from homeground.base.errors import HomegroundError
 from homeground.policy import TokenForest, chat
-from homeground.rollouts import AgentResult, DirectSource, Failure, sampled_paths
+from homeground.rollouts import DirectSource, Failure, sampled_paths
 
 TEMPERATURE = 0.8
 
@@ -34,7 +35,7 @@ async def two_turns(task, client):
         answer = await client.chat.completions.create(model="any", messages=messages, max_tokens=6, temperature=0.1)
         messages.append(answer.choices[0].message.model_dump())
         messages.append({"role": "user", "content": f"hits {number}"})
-    return AgentResult(len(messages[1]["content"]) / 100, {"length": 0.5}, messages)
+    return Reward(len(messages[1]["content"]) / 100, {"length": 0.5}, messages)
 
 
 def test_prompts_are_texts_conversations_or_records(served):
@@ -107,6 +108,12 @@ def test_a_reward_may_be_a_number_of_any_library(served):
         assert (found.reward, type(found.reward)) == (0.5, float)
 
 
+def test_a_reward_function_may_give_named_parts(served):
+    reward = lambda prompt, completion: Reward(0.5, {"brief": 1})  # noqa: E731
+    (found,) = source(served, reward).collect(["a"], 1, step=0)
+    assert (found.reward, found.parts) == (0.5, {"brief": 1.0})
+
+
 @pytest.mark.parametrize("kind", ["plain", "async", "agent"])
 def test_a_reward_that_is_no_number_names_its_function_and_the_task(served, kind):
     def plain(prompt, completion):
@@ -116,7 +123,7 @@ def test_a_reward_that_is_no_number_names_its_function_and_the_task(served, kind
         return "high"
 
     async def agent(task, client):
-        return AgentResult(None if task == "a" else "high")
+        return Reward(None if task == "a" else "high")
 
     if kind == "agent":
         (found,) = source(served, agent=agent).collect(["b"], 1, step=0)
@@ -202,7 +209,7 @@ async def sometimes_fails(task, client):
         await asyncio.sleep(30)
     if task == "nothing":
         return None
-    return AgentResult(1.0)
+    return Reward(1.0)
 
 
 def test_an_agent_that_fails_fails_its_own_rollout_only(served):
@@ -221,7 +228,7 @@ def test_an_agent_may_ask_for_several_answers_and_stop_strings(served):
         answer = await client.chat.completions.create(
             messages=[{"role": "user", "content": task}], n=3, max_tokens=8, stop="e", extra_body={"top_k": 50}
         )
-        return AgentResult(0.0, outcome=answer)
+        return Reward(0.0, outcome=answer)
 
     (t,) = source(served, agent=agent).collect(["a"], 1, step=0)
     assert len(t.outcome.choices) == len(t.turns) == 3
@@ -241,7 +248,7 @@ def test_an_agent_may_ask_for_several_answers_and_stop_strings(served):
 def test_what_the_local_client_cannot_do_is_refused_by_name(served, options, message):
     async def agent(task, client):
         await client.chat.completions.create(**{"messages": [{"role": "user", "content": "x"}]} | options)
-        return AgentResult(0.0)
+        return Reward(0.0)
 
     (t,) = source(served, agent=agent).collect(["a"], 1, step=0)
     assert message in t.error
@@ -253,7 +260,7 @@ def test_a_call_that_an_agent_gives_up_is_cancelled(served):
         call = client.chat.completions.create(messages=[{"role": "user", "content": "x"}], max_tokens=180)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(call, 0.02)
-        return AgentResult(0.0)
+        return Reward(0.0)
 
     before = served.sampler.sampled_tokens
     with served.compute:

@@ -2,8 +2,9 @@
 
 import pytest
 
+from homeground import Reward
 from homeground.base.errors import HomegroundError
-from homeground.rollouts import AgentResult, Failure
+from homeground.rollouts import Failure
 from homeground.rollouts.client import Identity
 from homeground.rollouts.events import read_trajectory
 from homeground.rollouts.lifecycle import Attempt
@@ -36,7 +37,7 @@ def test_events_become_turns_and_the_last_reward_counts():
         event(kind="something of the agent's own"),
         event(kind="reward", value=0.7),
     ]
-    trajectory = read_trajectory(events, attempt(task=3, result=AgentResult(0.7, {"p": 1.0})))
+    trajectory = read_trajectory(events, attempt(task=3, result=Reward(0.7, {"p": 1.0})))
     (turn,) = trajectory.turns
     assert (list(turn.prompt_ids), list(turn.ids), list(turn.logprobs)) == ([1, 2], [3], [-0.5])
     assert (turn.finish_reason, turn.weights_version) == ("stop", 4)
@@ -46,8 +47,8 @@ def test_events_become_turns_and_the_last_reward_counts():
 
 def test_what_an_agent_posts_does_not_take_the_place_of_what_our_grader_found():
     posted = [event(RESPONSE), event(kind="reward", value=0.1), event(kind="reward", value=99.0)]
-    assert read_trajectory(posted, attempt(result=AgentResult(0.1))).reward == 0.1
-    assert read_trajectory(posted, attempt(result=AgentResult(None))).reward == 99.0
+    assert read_trajectory(posted, attempt(result=Reward(0.1))).reward == 0.1
+    assert read_trajectory(posted, attempt(result=Reward(None))).reward == 99.0
 
 
 def test_a_failed_rollout_has_no_reward_even_if_one_was_posted():

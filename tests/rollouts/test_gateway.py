@@ -18,7 +18,7 @@ import pytest
 import homeground
 from homeground.base.errors import HomegroundError
 from homeground.rollouts import Gateway, GatewayClient
-from homeground.rollouts.gateway_client import RolloutState
+from homeground.rollouts.gateway import RolloutState
 
 
 def gone(process_id, seconds=15):

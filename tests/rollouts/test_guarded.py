@@ -6,7 +6,8 @@ import sys
 import pytest
 import torch
 
-from homeground.rollouts import AgentResult, Failure
+from homeground import Reward
+from homeground.rollouts import Failure
 from homeground.rollouts.guarded import RolloutFailedError, checked_result, run_agent
 
 
@@ -59,21 +60,21 @@ def test_what_agents_do(monkeypatch):
     assert ran(leaves) == (Failure.CRASHED, "SystemExit: 3")
     assert ran(cancels_itself) == (Failure.CRASHED, "CancelledError: the agent cancelled itself")
     assert ran(has_a_timeout_of_its_own) == (Failure.CRASHED, "TimeoutError: ")
-    assert ran(answers) == AgentResult(None, outcome="42")
+    assert ran(answers) == Reward(None, outcome="42")
     assert ran(sleeps, 0.1) == (Failure.TIMED_OUT, "no result after 0 s")
     assert ran(will_not_stop, 0.1) == (Failure.TIMED_OUT, "no result after 0 s")
     assert stubborn, "it was asked to stop"
 
 
 def test_the_numbers_of_a_result_are_floats():
-    found = checked_result(AgentResult(torch.tensor(0.25), {"a": torch.tensor([1])}, "x"), "the agent", "t")
-    assert found == AgentResult(0.25, {"a": 1.0}, "x")
+    found = checked_result(Reward(torch.tensor(0.25), {"a": torch.tensor([1])}, "x"), "the agent", "t")
+    assert found == Reward(0.25, {"a": 1.0}, "x")
     assert type(found.parts["a"]) is float
 
 
 @pytest.mark.parametrize(("result", "told"), [
-    (AgentResult(None), "the agent gave None, which is no finite number (the task {'q': 1})"),
-    (AgentResult(1.0, {"a": "high"}),
+    (Reward(None), "the agent gave None, which is no finite number (the task {'q': 1})"),
+    (Reward(1.0, {"a": "high"}),
      "the agent, in its part 'a', gave 'high', which is no finite number (the task {'q': 1})"),
 ])  # fmt: skip
 def test_anything_else_fails_the_rollout_and_names_the_task(result, told):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from homeground.policy.attention import Scoring, merge
-from homeground.rollouts import parts
-from homeground.rollouts.parts import part, plain_part, sink, within
+from homeground.rollouts import decoding
+from homeground.rollouts.decoding import part, plain_part, sink, within
 
 PLAIN = Scoring(scale=0.3)
 
@@ -40,7 +40,7 @@ def test_it_equals_the_fused_part(causal, dtype, tolerance):
 @pytest.mark.parametrize("at_once", [1 << 26, 100, 1])
 @pytest.mark.parametrize("scoring", [PLAIN, Scoring(scale=0.9, softcap=1.5)])
 def test_it_is_what_the_equations_say_in_blocks_of_any_size(at_once, scoring, monkeypatch):
-    monkeypatch.setattr(parts, "SCORES_AT_ONCE", at_once)
+    monkeypatch.setattr(decoding, "SCORES_AT_ONCE", at_once)
     query, key, value = tensors(value_size=5)
     mask = torch.rand(7, 9, generator=torch.Generator().manual_seed(1)) > 0.4
     mask[:, 0] = True

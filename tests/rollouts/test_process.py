@@ -14,9 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from homeground import Reward
 from homeground.base.agent_program import ERRORS, OUTPUT, RUNNER
 from homeground.base.errors import HomegroundError
-from homeground.rollouts import AgentResult, Failure, Gateway, GatewaySource, ProcessRunner, Program
+from homeground.rollouts import Failure, Gateway, GatewaySource, ProcessRunner, Program
+from homeground.rollouts.process import _marked
 
 AGENT = """
     import json, os, subprocess, sys, time, urllib.request
@@ -83,11 +85,11 @@ def gateway():
 
 
 def graded(task, outcome):
-    return AgentResult(float(len(json.loads(outcome)["said"])), outcome=json.loads(outcome))
+    return Reward(float(len(json.loads(outcome)["said"])), outcome=json.loads(outcome))
 
 
 def marked(runner):
-    return [process for process in psutil.process_iter() if runner.owns(process)]
+    return [one for one in psutil.process_iter() if _marked(one, runner._records.name)]
 
 
 def test_every_way_a_program_can_end(gateway, served, agent, monkeypatch):
@@ -99,7 +101,7 @@ def test_every_way_a_program_can_end(gateway, served, agent, monkeypatch):
     tasks = [{"question": f"q{number}", "then": way} for number, way in enumerate(ways)]
 
     def grade(task, outcome):
-        return graded(task, outcome) if task["then"] in ("", "leave") else AgentResult(None)
+        return graded(task, outcome) if task["then"] in ("", "leave") else Reward(None)
 
     with GatewaySource(gateway, served.server, runner, grade=grade, timeout_s=10) as source:
         found = dict(zip(ways, source.collect(tasks, 1, step=0), strict=True))
@@ -153,7 +155,7 @@ def test_a_daemon_without_an_environment_ends_with_its_rollout_or_its_step(gatew
 
     def grade(task, outcome):
         seen[task["then"]] = len(hidden(mark + task["then"]))
-        return AgentResult(1.0)
+        return Reward(1.0)
 
     ways = ["hide", "hide and sleep"]
     tasks = [{"question": "q", "then": way, "mark": mark + way} for way in ways]
@@ -176,7 +178,7 @@ def test_what_a_program_prints_is_capped_on_disk(gateway, served, agent):
         return left(rollout_id)
 
     runner._left = measured
-    grade = lambda task, outcome: AgentResult(1.0, outcome=json.loads(outcome.splitlines()[-1])["said"])  # noqa: E731
+    grade = lambda task, outcome: Reward(1.0, outcome=json.loads(outcome.splitlines()[-1])["said"])  # noqa: E731
     with GatewaySource(gateway, served.server, runner, grade=grade, timeout_s=20) as source:
         (found,) = source.collect([{"question": "q", "then": "print"}], 1, step=0)
     assert found.error is None
@@ -207,7 +209,7 @@ def test_programs_survive_the_death_of_their_gateway_and_die_with_their_controll
 def test_a_task_too_long_for_a_variable_is_on_standard_input(gateway, served):
     reads = ["-c", "import json, os, sys; print(len(json.load(sys.stdin)), 'HOMEGROUND_TASK' in os.environ)"]
     runner = ProcessRunner(Program(reads, python=sys.executable), size=1)
-    grade = lambda task, outcome: AgentResult(1.0, outcome=outcome)  # noqa: E731
+    grade = lambda task, outcome: Reward(1.0, outcome=outcome)  # noqa: E731
     with GatewaySource(gateway, served.server, runner, grade=grade, timeout_s=20) as source:
         (trajectory,) = source.collect(["x" * 300_000], 1, step=0)
     assert trajectory.outcome == "300000 False"

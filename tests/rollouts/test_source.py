@@ -11,10 +11,10 @@ import openai
 import pytest
 import torch
 
+from homeground import Reward
 from homeground.base.errors import HomegroundError
 from homeground.policy import TokenForest, chat
 from homeground.rollouts import (
-    AgentResult,
     DirectSource,
     Failure,
     Gateway,
@@ -25,7 +25,7 @@ from homeground.rollouts import (
     run_agents,
     sampled_paths,
 )
-from homeground.rollouts.gateway_client import RolloutState
+from homeground.rollouts.gateway import RolloutState
 from homeground.rollouts.lifecycle import counters
 
 from ..policy import tiny
@@ -40,7 +40,7 @@ async def two_turns(task, client):
         answer = await client.chat.completions.create(model="policy", messages=messages, max_tokens=6)
         messages.append({"role": "assistant", "content": answer.choices[0].message.content})
         messages.append({"role": "user", "content": f"hits {number}"})
-    return AgentResult(len(messages[1]["content"]) / 100, {"length": 0.5}, messages)
+    return Reward(len(messages[1]["content"]) / 100, {"length": 0.5}, messages)
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_the_gateway_forgets_the_model_server_when_the_source_is_done(source_of,
 
     async def asks(task, client):
         await client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}])
-        return AgentResult(1.0)
+        return Reward(1.0)
 
     async def late():
         async with httpx.AsyncClient(timeout=20) as http:
@@ -159,7 +159,7 @@ async def sometimes_fails(task, client):
     await client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}], max_tokens=3)
     if task == "bad":
         raise ValueError("the tool broke")
-    return AgentResult(1.0)
+    return Reward(1.0)
 
 
 def test_an_agent_that_raises_fails_its_own_rollout_only(source_of):
@@ -173,7 +173,7 @@ def test_an_agent_that_raises_fails_its_own_rollout_only(source_of):
 
 async def sleeps(task, client):
     await asyncio.sleep(30)
-    return AgentResult(1.0)
+    return Reward(1.0)
 
 
 def test_an_agent_that_takes_too_long_has_failed(source_of):
@@ -187,7 +187,7 @@ def test_an_agent_that_takes_too_long_has_failed(source_of):
 
 async def asks_the_impossible(task, client):
     await client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x" * 400}])
-    return AgentResult(1.0)
+    return Reward(1.0)
 
 
 def test_a_refused_model_call_is_told_and_leaves_no_turn(source_of):
@@ -198,7 +198,7 @@ def test_a_refused_model_call_is_told_and_leaves_no_turn(source_of):
 
 
 async def rewards_nonsense(task, client):
-    return AgentResult(float("nan"))
+    return Reward(float("nan"))
 
 
 def test_a_reward_that_is_no_number_fails_the_rollout(source_of):
@@ -217,7 +217,7 @@ def test_only_so_many_agents_run_at_once(source_of):
         most = max(most, running)
         await asyncio.sleep(0.02)
         running -= 1
-        return AgentResult(0.0)
+        return Reward(0.0)
 
     with source_of(counts, concurrency=3) as source:
         assert len(source.collect(list("abcd"), 3, step=0)) == 12
@@ -226,7 +226,7 @@ def test_only_so_many_agents_run_at_once(source_of):
 
 async def asks_once(task, client):
     await client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}], max_tokens=3)
-    return AgentResult(1.0)
+    return Reward(1.0)
 
 
 @pytest.mark.filterwarnings("ignore:the Agent Lightning gateway has died")
@@ -286,7 +286,7 @@ def test_evaluation_goes_the_same_way_greedily_and_fails_the_same_way(source_of)
         )
         if task == "bad":
             raise ValueError("the tool broke")
-        return AgentResult(1.0, outcome=answer.choices[0].message.content)
+        return Reward(1.0, outcome=answer.choices[0].message.content)
 
     with source_of(asks_or_fails) as source:
         ended = []
@@ -331,7 +331,7 @@ def test_a_reward_may_come_from_a_grader_and_what_fails_there_fails_the_rollout_
     async def grade(task, outcome):
         if task == "odd":
             raise KeyError("gold")
-        return AgentResult(0.5, {"exact": 1.0}, outcome) if task == "a" else "high"
+        return Reward(0.5, {"exact": 1.0}, outcome) if task == "a" else "high"
 
     with source_of(answers, grade=grade) as source:
         good, odd, text = source.collect(["a", "odd", "text"], 1, step=0)
@@ -375,7 +375,7 @@ def test_parallel_calls_and_sub_agents_are_paths_of_one_trajectory(source_of, se
             sub_agent(client, "You search."),
             sub_agent(client, "You judge."),
         )
-        return AgentResult(1.0)
+        return Reward(1.0)
 
     with source_of(leads) as source:
         (trajectory,) = source.collect(["a"], 1, step=0)

@@ -6,7 +6,7 @@ import pytest
 from homeground.base.errors import HomegroundError
 from homeground.rollouts import SamplingParams
 from homeground.rollouts.conversation import Conversations
-from homeground.rollouts.writer import Writer
+from homeground.rollouts.stream import Writer
 
 SAID = [{"role": "user", "content": "Say something."}]
 

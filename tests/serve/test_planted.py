@@ -23,9 +23,8 @@ from homeground.evaluate.agent_report import write_agent_report
 from homeground.evaluate.report import write_report
 from homeground.index import Index, Tools
 from homeground.recipe import load_recipe
-from homeground.serve.app import OPEN_PATHS
+from homeground.serve.app import OPEN_PATHS, explain_errors, refusal
 from homeground.serve.page import page_routes
-from homeground.serve.refusals import explain_errors, refusal
 from homeground.serve.retrieval import retrieval_routes
 from tests.evaluate.example_run import example_group, example_metrics, example_rollouts, example_steps
 from tests.evaluate.test_agent_report import RESULTS
@@ -63,7 +62,7 @@ class Answers:
     agentic = True
 
     def __init__(self, index):
-        self._hits = Tools(index).hits("planted", 1)
+        self._hits = Tools(index).search("planted", 1).hits
 
     async def stream(self, messages, *, agentic):
         if "break" in messages[-1]["content"]:
@@ -83,8 +82,8 @@ class Stub:
     def __init__(self, index):
         self._index = index
 
-    def explain(self, query, k, filters):
-        return Tools(self._index).explain(query, k, filters)
+    def search(self, query, k, filters):
+        return Tools(self._index).search(query, k, filters)
 
     def wanted_index(self):
         return self._index

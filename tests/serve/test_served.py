@@ -12,7 +12,8 @@ import numpy as np
 import openai
 import pytest
 
-from homeground.index import Embedder
+from homeground.index import SentenceEmbedder
+from homeground.index.protocols import encode_all
 from homeground.pipeline.serving import Serving
 
 from .serving import TOKEN, recipe_of, running
@@ -118,7 +119,7 @@ def test_embeddings_are_the_indexs_own(server, texts):
     # OpenAI's client asks for base64.
     answer = server.openai().embeddings.create(model="all-minilm-l6-v2", input=texts)
     given = [texts] if isinstance(texts, str) else texts
-    wanted = Embedder("all-minilm-l6-v2", 192).encode_all(given)
+    wanted = encode_all(SentenceEmbedder("all-minilm-l6-v2", 192, "auto"), given)
     assert np.allclose([one.embedding for one in answer.data], wanted, atol=1e-5)
     assert [one.index for one in answer.data] == list(range(len(given)))
     assert answer.usage.total_tokens > 0

@@ -6,7 +6,7 @@ import httpx
 import openai
 import pytest
 
-from homeground.index import Index, IndexSettings
+from homeground.index import Index, IndexConfig
 from homeground.pipeline.serving import Serving
 
 from .serving import indexed, recipe_of, running
@@ -93,7 +93,7 @@ def test_an_index_that_was_made_anew_with_another_chunker_asks_for_a_new_start(a
     workspace = indexed(tmp_path)
     with running(Serving(recipe_of(adapters[0]), workspace, {})) as server, server.http() as http:
         assert http.get("/search", params={"q": "oven"}).status_code == 200
-        Index.build(workspace.index, [tmp_path / "village"], IndexSettings(max_tokens=48))
+        Index.build(workspace.index, [tmp_path / "village"], IndexConfig(max_tokens=48))
         found = http.get("/search", params={"q": "oven"})
         assert found.status_code == 503
         assert found.json()["hint"] == "start this server again"

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 from homeground.index import Hit
-from homeground.tasks import LookupTask, Split, TaskSet, keep_findable
+from homeground.tasks import LookupTask, Split, TasksConfig, TaskSet, keep_findable
 
 
 def task(name: str, split: Split) -> LookupTask:
@@ -28,7 +28,7 @@ FOUND = {"a": ["a"], "b": ["x", "y", "b"], "c": ["x", "c"], "d": ["x"], "e": ["e
 
 
 def test_only_tasks_found_within_the_depth_stay_in_both_splits():
-    kept = keep_findable(TASKS, searching(FOUND), 2, train=10, heldout=10)
+    kept = keep_findable(TASKS, searching(FOUND), TasksConfig(findable=2, train=10, heldout=10))
     assert [t.symbol for t in kept.train] == ["a", "c"]
     assert [t.symbol for t in kept.heldout] == ["e"]
     assert kept.removed == {"other": 2, "not among the first hits of its own question": 2}
@@ -36,7 +36,9 @@ def test_only_tasks_found_within_the_depth_stay_in_both_splits():
 
 def test_no_more_is_tried_than_is_wanted():
     tried = []
-    kept = keep_findable(TASKS, searching(FOUND), 3, train=1, heldout=1, on_try=lambda: tried.append(1))
+    kept = keep_findable(
+        TASKS, searching(FOUND), TasksConfig(findable=3, train=1, heldout=1), on_try=lambda: tried.append(1)
+    )
     assert ([t.symbol for t in kept.train], [t.symbol for t in kept.heldout]) == (["a"], ["e"])
     assert len(tried) == 3
 
@@ -44,4 +46,4 @@ def test_no_more_is_tried_than_is_wanted():
 def test_masks_are_kept_so_that_the_masked_view_stays_the_same():
     chunk = object()
     tasks = replace(TASKS, masks={"old": chunk})  # type: ignore[dict-item]
-    assert keep_findable(tasks, searching(FOUND), 2, train=1, heldout=1).masks == {"old": chunk}
+    assert keep_findable(tasks, searching(FOUND), TasksConfig(findable=2, train=1, heldout=1)).masks == {"old": chunk}

@@ -2,7 +2,7 @@ import pytest
 
 from homeground.base.errors import HomegroundError
 from homeground.index import Index
-from homeground.tasks import LookupTask, Split, TaskSet, build_lookup_tasks, rank_of
+from homeground.tasks import LookupTask, Split, TasksConfig, TaskSet, build_lookup_tasks, rank_of
 from homeground.tasks.lookup import MOST_A_FILE, says_its_name
 
 DOC = '"""{}"""'
@@ -32,7 +32,7 @@ def test_the_gold_is_the_symbol_whose_docstring_asks(village_index):
 
 def test_the_splits_share_no_file(village_index):
     for seed in range(5):
-        tasks = build_lookup_tasks(village_index, heldout_share=0.5, seed=seed)
+        tasks = build_lookup_tasks(village_index, TasksConfig(heldout_share=0.5), seed=seed)
         assert {task.path for task in tasks.train}.isdisjoint(task.path for task in tasks.heldout)
         assert {task.split for task in tasks.train} == {Split.TRAIN}
         assert {task.split for task in tasks.heldout} == {Split.HELDOUT}
@@ -45,7 +45,7 @@ def test_the_same_seed_gives_the_same_tasks_and_another_one_others(village_index
 
 
 def test_limits_are_kept(village_index):
-    tasks = build_lookup_tasks(village_index, train=2, heldout=1, min_chars=60, max_chars=80)
+    tasks = build_lookup_tasks(village_index, TasksConfig(train=2, heldout=1, min_chars=60, max_chars=80))
     assert (len(tasks.train), len(tasks.heldout)) == (2, 1)
     assert all(60 <= len(task.question) <= 80 for task in (*tasks.train, *tasks.heldout))
     assert tasks.removed["too short or too long"] > 0
@@ -76,11 +76,11 @@ def test_near_duplicates_of_heldout_questions_leave_the_train_split_and_are_coun
             "b.py": [("second", doc.format(" now.")), ("more", "Paint the fence of the garden green or white.")],
         },
     )
-    tasks = build_lookup_tasks(index, heldout_share=0.5)
+    tasks = build_lookup_tasks(index, TasksConfig(heldout_share=0.5))
     assert tasks.removed_near_duplicates == 1
     assert (len(tasks.train), len(tasks.heldout)) == (1, 2)
     assert "Read the next byte" not in tasks.train[0].question
-    lenient = build_lookup_tasks(index, heldout_share=0.5, near_duplicate=1.0)
+    lenient = build_lookup_tasks(index, TasksConfig(heldout_share=0.5, near_duplicate=1.0))
     assert (lenient.removed_near_duplicates, len(lenient.train)) == (0, 2)
 
 
@@ -94,7 +94,7 @@ def test_questions_without_one_answer_or_that_say_it_are_dropped_and_counted(tmp
             "c.py": [("boil", "Heat the water until bubbles rise to its top.")],
         },
     )
-    tasks = build_lookup_tasks(index, heldout_share=0.5)
+    tasks = build_lookup_tasks(index, TasksConfig(heldout_share=0.5))
     assert {task.symbol for task in (*tasks.train, *tasks.heldout)} == {"fine", "boil"}
     assert tasks.removed == {"says its own name": 1, "shared by several functions": 2}
 
@@ -120,7 +120,7 @@ def test_no_file_gives_more_than_its_share(tmp_path):
         (f"f{at}", f"Put the {word} apple into the basket of the {word} neighbour.") for at, word in enumerate(words)
     ]
     index = index_of(tmp_path, {"a.py": many, "b.py": [("g", "Look for the keys under the mat at the door.")]})
-    tasks = build_lookup_tasks(index, heldout_share=0.5)
+    tasks = build_lookup_tasks(index, TasksConfig(heldout_share=0.5))
     assert sorted((len(tasks.train), len(tasks.heldout))) == [1, MOST_A_FILE]
 
 
@@ -153,11 +153,11 @@ def test_a_file_that_is_gone_since_indexing_is_counted(tmp_path):
         {f"{at}.py": [(f"ride_{at}", f"Take the {word} bus to the town in the morning.")] for at, word in words},
     )
     (tmp_path / "src" / "1.py").unlink()
-    assert build_lookup_tasks(index, heldout_share=0.5).removed["file is gone"] == 1
+    assert build_lookup_tasks(index, TasksConfig(heldout_share=0.5)).removed["file is gone"] == 1
 
 
 def test_a_set_comes_back_from_its_file_as_it_was(village_index, tmp_path):
-    tasks = build_lookup_tasks(village_index, heldout_share=0.5)
+    tasks = build_lookup_tasks(village_index, TasksConfig(heldout_share=0.5))
     tasks.save(tmp_path / "tasks.jsonl")
     again = TaskSet.load(tmp_path / "tasks.jsonl")
     assert again == tasks

@@ -5,7 +5,7 @@ import pytest
 from homeground.base.errors import HomegroundError
 from homeground.corpus import Chunk
 from homeground.index import Index
-from homeground.tasks import Answer, QueryKind, SearchTask, build_search_tasks, ranks_of
+from homeground.tasks import Answer, QueryKind, SearchTask, TasksConfig, build_search_tasks, ranks_of
 from homeground.tasks.headings import heading_tasks
 from homeground.tasks.history import commit_tasks, is_repository
 
@@ -28,7 +28,7 @@ def test_ranks_are_those_of_each_answers_first_hit():
 
 
 def test_a_docstring_asks_for_the_lines_of_its_function(village_index):
-    made = build_search_tasks(village_index, heldout_share=0.6)
+    made = build_search_tasks(village_index, TasksConfig(heldout_share=0.6), each=160)
     chunks = {(one.path, one.symbol): one for one in village_index.chunks()}
     asked = [task for task in made.tasks if task.kind is QueryKind.DOCSTRING]
     assert len(asked) >= 3
@@ -41,7 +41,7 @@ def test_a_docstring_asks_for_the_lines_of_its_function(village_index):
 
 
 def test_names_ask_only_when_no_other_definition_has_them(village_index):
-    made = build_search_tasks(village_index, heldout_share=0.6)
+    made = build_search_tasks(village_index, TasksConfig(heldout_share=0.6), each=160)
     names = {task.query for task in made.tasks if task.kind is QueryKind.IDENTIFIER}
     assert names & {"bend_iron", "heat_up", "shoe_horse", "total_price"}
     assert "__init__" in {one.symbol.rpartition(".")[2] for one in village_index.chunks()} or "init" not in names
@@ -122,4 +122,4 @@ def test_a_corpus_that_asks_nothing_is_an_error_that_says_so(tmp_path):
     (tmp_path / "src" / "note.txt").write_text("nothing here\n")
     index, _ = Index.build(tmp_path / "index", [tmp_path / "src"])
     with pytest.raises(HomegroundError, match="nothing in this corpus asks for anything"):
-        build_search_tasks(index)
+        build_search_tasks(index, each=160)

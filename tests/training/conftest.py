@@ -4,9 +4,9 @@ import pytest
 
 from homeground.rollouts import Sampler
 
-from ..policy.conftest import _one_thread, llama, policy
+from ..policy.conftest import _one_thread, llama, policy, tokenizer
 
-__all__ = ["_one_thread", "llama", "policy"]
+__all__ = ["_one_thread", "llama", "policy", "tokenizer"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,11 +14,12 @@ import torch
 from homeground.base.errors import HomegroundError
 from homeground.policy import LoraSettings
 from homeground.rollouts import Sampler
-from homeground.training import SftConfig, train_sft
+from homeground.training import SftConfig
 from homeground.training.checkpoints import adapter_at, checkpoint_step, is_whole, newest_checkpoint
 
 from ..policy import tiny
 from ..processes import forkserver
+from .fitting import fit_sft
 from .test_grpo import Replay
 from .test_grpo import train as train_grpo
 
@@ -36,7 +37,7 @@ def train(policy, folder, *, epochs=3, every=2, log=None):
             log(step)
 
     settings = SftConfig(epochs=epochs, batch_size=2, learning_rate=1e-3, checkpoint_every=every)
-    train_sft(policy, EXAMPLES, settings, folder, keep)
+    fit_sft(policy, EXAMPLES, settings, folder, keep)
     return steps
 
 
@@ -108,7 +109,7 @@ def test_other_examples_are_refused(llama, tmp_path):
     train(tiny.policy_of(llama), tmp_path, epochs=1)
     settings = SftConfig(epochs=2, batch_size=2, learning_rate=1e-3, checkpoint_every=2)
     with pytest.raises(HomegroundError, match="other examples, or with another batch size or seed"):
-        train_sft(tiny.policy_of(llama), EXAMPLES[1:], settings, tmp_path, lambda step: None)
+        fit_sft(tiny.policy_of(llama), EXAMPLES[1:], settings, tmp_path, lambda step: None)
 
 
 def signals_at(step, *numbers):
@@ -235,6 +236,6 @@ def test_a_checkpoint_that_became_nan_is_not_gone_on_from(llama, tmp_path):
 def test_a_step_that_makes_the_weights_infinite_ends_the_training(llama, tmp_path):
     settings = SftConfig(epochs=3, batch_size=2, checkpoint_every=1).model_copy(update={"learning_rate": float("inf")})
     with pytest.raises(HomegroundError, match=r"the training has diverged: step .* not finite") as caught:
-        train_sft(tiny.policy_of(llama), EXAMPLES, settings, tmp_path, lambda step: None)
+        fit_sft(tiny.policy_of(llama), EXAMPLES, settings, tmp_path, lambda step: None)
     assert "learning rate" in caught.value.hint
     assert newest_checkpoint(tmp_path) is None

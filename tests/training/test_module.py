@@ -7,10 +7,11 @@ import torch
 
 from homeground.base.errors import HomegroundError
 from homeground.policy import LoraSettings
-from homeground.training import SftConfig, train_sft
+from homeground.training import SftConfig
 from homeground.training.checkpoints import checkpoint_step, newest_checkpoint
 
 from ..policy import tiny
+from .fitting import fit_sft
 
 EXAMPLES = tiny.random_paths(0, roots=4, depth=1)
 
@@ -19,7 +20,7 @@ def train(policy, folder, *, epochs=3, every=2, rate=1e-3):
     """Steps of two examples: two an epoch."""
     steps = []
     settings = SftConfig(epochs=epochs, batch_size=2, learning_rate=rate, checkpoint_every=every)
-    train_sft(policy, EXAMPLES, settings, folder, steps.append)
+    fit_sft(policy, EXAMPLES, settings, folder, steps.append)
     return steps
 
 

@@ -9,7 +9,7 @@ import torch
 
 from homeground.policy import TokenForest
 from homeground.policy.noise import longest_paths
-from homeground.training import SftConfig, train_sft
+from homeground.training import SftConfig
 from homeground.training.config import OptimizerConfig
 from homeground.training.optimizers import (
     Optimizer,
@@ -21,6 +21,7 @@ from homeground.training.optimizers import (
 )
 
 from ..policy import tiny
+from .fitting import fit_sft
 
 EXAMPLES = tiny.random_paths(0, roots=4, depth=1)
 CPU = torch.device("cpu")
@@ -30,7 +31,7 @@ def train(policy, folder, *, epochs, steps=None, **settings):
     """Steps of two examples: two an epoch."""
     found = []
     sft = SftConfig(epochs=epochs, batch_size=2, learning_rate=1e-3, checkpoint_every=2, **settings)
-    train_sft(policy, EXAMPLES, sft, folder, found.append)
+    fit_sft(policy, EXAMPLES, sft, folder, found.append)
     return found
 
 

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from homeground.policy import TokenForest, TokenPath
-from homeground.training.packing import pack
+from homeground.training.packing import distinct_tokens, pack
 
 paths = st.lists(st.integers(0, 3), min_size=1, max_size=9).map(lambda ids: TokenPath(ids, []))
 groups = st.lists(st.lists(paths, min_size=1, max_size=4), min_size=1, max_size=10)
@@ -22,6 +22,11 @@ def test_no_two_forests_could_have_been_one(groups, budget):
     """First fit leaves at most one forest half empty."""
     sizes = [sum(len(TokenForest.build(groups[i])) for i in chosen) for chosen in pack(groups, budget)]
     assert sum(size * 2 <= budget for size in sizes) <= 1
+
+
+@given(st.lists(paths, min_size=1, max_size=6))
+def test_tokens_are_counted_as_a_forest_holds_them(group):
+    assert distinct_tokens(group) == len(TokenForest.build(group))
 
 
 def test_the_largest_forest_comes_first():

@@ -3,9 +3,11 @@ import math
 import pytest
 import torch
 
-from homeground.policy import TokenPath, row_logprobs
+from homeground.base.errors import HomegroundError, UsageError
+from homeground.policy import TokenPath, render, row_logprobs
 from homeground.training import DpoConfig, PreferencePair, train_dpo
 from homeground.training.preference import DpoModule, dpo_loss
+from homeground.training.rendering import render_pairs
 
 from ..policy import tiny
 
@@ -73,12 +75,16 @@ def test_the_gradient_equals_plain_rows(policy, forest_tokens):
 
 
 def test_preferences_are_learned_and_the_first_step_is_a_coin_toss(policy, tmp_path):
-    steps = []
-    train_dpo(policy, PAIRS, settings(epochs=8, learning_rate=5e-3), tmp_path, steps.append)
+    run = train_dpo(policy, PAIRS, settings(epochs=8, learning_rate=5e-3), tmp_path, quiet=True)
+    steps = run.history
     assert steps[0]["loss"] == pytest.approx(math.log(2), rel=1e-5)
     assert steps[0]["margin"] == 0
     assert steps[-1]["accuracy"] == 1.0
     assert steps[-1]["loss"] < 0.5
+    assert run.summary == f"5 pairs, loss 0.69 -> {steps[-1]['loss']:.2f}"
+    assert (run.adapter / "adapter_config.json").is_file()
+    with pytest.raises(UsageError, match="holds a run already"):
+        train_dpo(policy, PAIRS, settings(), tmp_path, quiet=True)
 
 
 def test_a_resumed_run_ends_bit_equal(llama, tmp_path):
@@ -90,7 +96,7 @@ def test_a_resumed_run_ends_bit_equal(llama, tmp_path):
                 raise KeyboardInterrupt
 
         try:
-            train_dpo(policy, PAIRS, settings(), folder, log)
+            train_dpo(policy, PAIRS, settings(), folder, resume=True, quiet=True, on_step=log)
         except KeyboardInterrupt:
             assert stop
         return policy.adapter_state()
@@ -101,9 +107,40 @@ def test_a_resumed_run_ends_bit_equal(llama, tmp_path):
     assert all(torch.equal(whole[n], resumed[n]) for n in whole)
 
 
-def test_nothing_to_train_on_is_said(policy, tmp_path):
-    with pytest.raises(ValueError, match="list of pairs is empty"):
-        train_dpo(policy, [], settings(), tmp_path, print)
-    bare = PreferencePair(PAIRS[0].chosen, TokenPath([1, 2, 3], []))
-    with pytest.raises(ValueError, match="no trained token"):
-        train_dpo(policy, [bare], settings(), tmp_path, print)
+ASKED = [{"role": "user", "content": "ab"}]
+
+
+def test_a_row_is_rendered_as_two_conversations_with_the_answers_trained(policy):
+    rows = [
+        {"prompt": "ab", "chosen": "the", "rejected": "abc"},
+        {"chosen": [*ASKED, {"role": "assistant", "content": "the"}],
+         "rejected": [*ASKED, {"role": "assistant", "content": "abc"}]},
+    ]  # fmt: skip
+    one, other = render_pairs(policy, rows)
+    assert one == other
+    for path, text in ((one.chosen, "the"), (one.rejected, "abc")):
+        rendered = render(policy.tokenizer, [*ASKED, {"role": "assistant", "content": text}])
+        assert (path.ids, path.trained) == (rendered.ids, rendered.trained)
+
+
+def test_rows_are_trained_and_those_beyond_the_context_left_out(policy, tmp_path, capsys):
+    long = {"prompt": "ab", "chosen": "the", "rejected": "x" * 5000}
+    row = {"prompt": "ab", "chosen": "the", "rejected": "abc"}
+    run = train_dpo(policy, [long, row], settings(), tmp_path)
+    assert [step["step"] for step in run.history] == [1, 2]
+    assert "1 pairs; 1 too long, left out; 2 steps" in capsys.readouterr().err
+    with pytest.raises(HomegroundError, match="none of the 1 pairs fits the context"):
+        train_dpo(policy, [long], settings(), tmp_path / "long", quiet=True)
+
+
+@pytest.mark.parametrize(("pairs", "message", "where"), [
+    ([], "has no pairs", None),
+    ([PreferencePair(PAIRS[0].chosen, TokenPath([1, 2, 3], []))], "an answer has no trained token", "row 1"),
+    ([{"prompt": "a", "completion": "b"}], "a row of prompt-completion is no preference pair", "row 1"),
+    ([{"prompt": "a", "chosen": "b", "rejected": "b"}], "'chosen' and 'rejected' are the same", "row 1"),
+])  # fmt: skip
+def test_pairs_that_teach_nothing_are_told(policy, tmp_path, pairs, message, where):
+    with pytest.raises(UsageError, match=message) as caught:
+        train_dpo(policy, pairs, settings(), tmp_path, quiet=True)
+    assert caught.value.where == where
+    assert caught.value.hint

@@ -1,16 +1,17 @@
 """Two processes with a half of a step each take the step that one process with all of it takes."""
 
+import functools
+
 import pytest
 import torch
 import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homeground.base.errors import HomegroundError
+from homeground.base.errors import HomegroundError, UsageError
 from homeground.training import Loss, SftConfig, TaskStream, train_sft
-from homeground.training.heldout import HeldOut
 from homeground.training.processes import processes
-from homeground.training.ranks import rank, share_of_rank, sum_over_ranks
+from homeground.training.ranks import rank, share_of_rank
 
 from ..policy import tiny
 from .test_grpo import TASKS, Gradients, Replay, groups_of, settings, step_of
@@ -62,23 +63,17 @@ def test_shares_hold_every_piece_once_and_weigh_about_the_same(sizes, among):
     assert max(loads) - min(loads) <= max(sizes, default=0)
 
 
-def train(llama, folder, epochs):
+def train(llama, folder, epochs, devices=1, load=None):
     policy = tiny.policy_of(llama)
-    judge = HeldOut(policy, HELDOUT, every=4)
-    steps = []
-    train_sft(
-        policy,
-        EXAMPLES,
-        SftConfig(epochs=epochs, batch_size=4, learning_rate=5e-3, checkpoint_every=2),
-        folder,
-        steps.append,
-        judge,
+    config = SftConfig(
+        epochs=epochs, batch_size=4, learning_rate=5e-3, checkpoint_every=2, eval_every=4, samples=0, devices=devices
     )
-    return steps, policy
+    load = load or functools.partial(tiny.policy_of, llama)
+    run = train_sft(policy, EXAMPLES, config, folder, heldout=HELDOUT, resume=True, quiet=True, load=load)
+    return run.history, policy
 
 
-def follow(llama, folder, epochs):
-    train(llama, folder, epochs)
+def fails():
     raise HomegroundError("no more", hint="mend it")
 
 
@@ -86,16 +81,7 @@ def test_two_processes_have_the_loss_curve_of_one_and_resume_its_checkpoints(lla
     """Steps 1 and 2 alone, 3 and 4 in two processes, the rest alone again, against one process with all examples."""
     straight, whole = train(llama, tmp_path / "whole", epochs=3)
     first, _ = train(llama, tmp_path / "shared", epochs=1)
-    shared = []
-
-    def in_two_processes():
-        with processes(2, follow, (llama, tmp_path / "shared", 2)):
-            shared.extend(train(llama, tmp_path / "shared", epochs=2)[0])
-            sum_over_ranks([0.0])
-
-    with pytest.raises(HomegroundError, match="no more") as caught:
-        in_two_processes()
-    assert caught.value.hint == "mend it", "what another process says when it fails is heard"
+    shared, _ = train(llama, tmp_path / "shared", epochs=2, devices=2)
     assert not dist.is_initialized()
     rest, policy = train(llama, tmp_path / "shared", epochs=3)
     found = [*first, *shared, *rest]
@@ -105,3 +91,16 @@ def test_two_processes_have_the_loss_curve_of_one_and_resume_its_checkpoints(lla
         assert {s["step"]: s[name] for s in found if s["step"] in expected} == pytest.approx(expected, rel=1e-4), name
     for name, tensor in policy.adapter_state().items():
         assert torch.allclose(tensor, whole.adapter_state()[name], rtol=1e-3, atol=1e-5)
+
+
+def test_what_another_process_says_when_it_fails_is_heard(llama, tmp_path):
+    with pytest.raises(HomegroundError, match="no more") as caught:
+        train(llama, tmp_path, epochs=1, devices=2, load=fails)
+    assert caught.value.hint == "mend it"
+    assert not dist.is_initialized()
+
+
+def test_several_processes_need_a_way_to_load_the_policy(policy, tmp_path):
+    with pytest.raises(UsageError, match="need a way to load the policy") as caught:
+        train_sft(policy, EXAMPLES, SftConfig(devices=2), tmp_path, quiet=True)
+    assert "load=" in caught.value.hint

@@ -5,11 +5,12 @@ from torch import nn
 from homeground.base.errors import HomegroundError
 from homeground.policy import LoraSettings, TokenForest, TokenPath, chat, render, row_logprobs
 from homeground.rollouts import Sampler, SamplingParams
-from homeground.training import SftConfig, train_sft
+from homeground.training import SftConfig
 from homeground.training.checkpoints import checkpoint_step, newest_checkpoint
-from homeground.training.sft import SftModule, sft_steps
+from homeground.training.sft import SftModule, steps_of
 
 from ..policy import tiny
+from .fitting import fit_sft
 
 EXAMPLES = tiny.random_paths(0, roots=7, depth=1)
 
@@ -28,7 +29,7 @@ def train(policy, folder, examples=EXAMPLES, *, log=None, **changes):
         if log is not None:
             log(step)
 
-    train_sft(policy, examples, settings(**changes), folder, keep, seed=1)
+    fit_sft(policy, examples, settings(**changes), folder, keep, seed=1)
     return steps
 
 
@@ -99,9 +100,9 @@ def test_every_example_is_seen_once_an_epoch_in_a_new_order(policy):
 
 
 def test_steps_count_the_smaller_last_batch():
-    assert sft_steps(7, settings()) == 8
-    assert sft_steps(8, settings()) == 8
-    assert sft_steps(1, settings(epochs=3)) == 3
+    assert steps_of(7, settings()) == 8
+    assert steps_of(8, settings()) == 8
+    assert steps_of(1, settings(epochs=3)) == 3
 
 
 @pytest.mark.parametrize(("quantization", "dropout"), [("none", 0.0), ("nf4", 0.0), ("none", 0.3)])
@@ -168,13 +169,6 @@ def test_the_gradient_is_clipped_to_its_limit(policy, tmp_path, monkeypatch):
     steps = train(policy, tmp_path, epochs=1, learning_rate=1e-3, clip=0.01)
     assert all(s["grad_norm"] > 0.01 for s in steps)
     assert seen == pytest.approx([0.01] * 4, rel=1e-3)
-
-
-def test_nothing_to_train_on_is_refused(policy, tmp_path):
-    with pytest.raises(ValueError, match="list of examples is empty"):
-        train(policy, tmp_path, [])
-    with pytest.raises(ValueError, match="no trained token"):
-        train(policy, tmp_path, [TokenPath([1, 2], [])])
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run_before_it_does_harm(policy, tmp_path):

@@ -1,22 +1,8 @@
-"""The agents that ship; they get their tools as arguments and speak the chat-completions API."""
+"""The agents that ship; they get their tools as arguments and speak the chat-completions API.
 
-from homeground.agents.lookup import LookupOutcome, SearchTool, lookup_agent, settle
-from homeground.agents.lookup_reward import Reward, lookup_reward
-from homeground.agents.protocol import SYSTEM_PROMPT, Message, SearchCall, parse_answer, parse_search
-from homeground.agents.scripted import scripted_lookup, scripted_trajectory
+The names in `__init__.pyi` are imported lazily, on first use.
+"""
 
-__all__ = [
-    "SYSTEM_PROMPT",
-    "LookupOutcome",
-    "Message",
-    "Reward",
-    "SearchCall",
-    "SearchTool",
-    "lookup_agent",
-    "lookup_reward",
-    "parse_answer",
-    "parse_search",
-    "scripted_lookup",
-    "scripted_trajectory",
-    "settle",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

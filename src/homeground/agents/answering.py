@@ -13,19 +13,19 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from homeground.agents.config import AnswerConfig
 from homeground.agents.events import Done, Event, Sources, Text, citation_of
 from homeground.agents.lookup import SearchTool
 from homeground.agents.packing import Conversation, pack
 from homeground.agents.prose import Prose
 from homeground.agents.seeking import Seeking, merged
 from homeground.base.errors import HomegroundError
-from homeground.data.passages import PASSAGE_LINES, PASSAGES
 from homeground.index import Hit, Stage, Tools
 
 if TYPE_CHECKING:
     from homeground.policy.chat import Message
     from homeground.rollouts.sampling import SamplingParams
-    from homeground.rollouts.writer import Writer, Writing
+    from homeground.rollouts.stream import Writer, Writing
 
 HITS = 10
 _READ_MORE = 2
@@ -42,9 +42,7 @@ class Answerer:
         tools: of the index; citations are checked against it.
         least: similarity that the best hit must have (:func:`homeground.pipeline.threshold.least_confidence`).
         seeker: a model that was trained on look-ups, for agentic mode.
-        passages: shown to the model at most.
-        lines: of a passage that are shown at most.
-        max_tokens: of an answer.
+        config: limits of passages and answers.
     """
 
     search: SearchTool
@@ -52,9 +50,7 @@ class Answerer:
     tools: Tools
     least: float
     seeker: Writer | None = None
-    passages: int = PASSAGES
-    lines: int = PASSAGE_LINES
-    max_tokens: int = 256
+    config: AnswerConfig = AnswerConfig()
 
     @property
     def agentic(self) -> bool:
@@ -96,14 +92,15 @@ class Answerer:
             yield Text(text)
             yield Done(text, [], found=False, similarity=similarity, needed=self.least)
             return
-        limit = min(max_tokens or self.max_tokens, self.writer.context // 2)
+        lines = self.config.passage_lines
+        limit = min(max_tokens or self.config.max_tokens, self.writer.context // 2)
         prompt, shown = pack(
             asked,
             hits,
             self.writer.count,
             self.writer.context - limit,
-            passages=self.passages,
-            lines=[_READ_MORE * self.lines if agentic else self.lines, self.lines],
+            passages=self.config.passages,
+            lines=[_READ_MORE * lines if agentic else lines, lines],
         )
         yield Sources(hits, len(shown))
         # A model that was trained on such rows lists its sources behind the answer; ours come from the index.
@@ -139,7 +136,7 @@ class Answerer:
                 where="agentic mode",
                 hint="train one with 'homeground sft' and 'homeground rl', or ask without it",
             )
-        return Seeking(self.seeker, self._hits, self.tools, _READ_MORE * self.lines)
+        return Seeking(self.seeker, self._hits, self.tools, _READ_MORE * self.config.passage_lines)
 
     def _exists(self, hit: Hit) -> bool:
         """Whether the index has these very lines now; it may have changed since they were found."""
@@ -148,7 +145,7 @@ class Answerer:
         except HomegroundError:
             return False
         # A hit may be a part of a long line.
-        return bool(read["end"] == hit.end and " ".join(hit.text.split()) in " ".join(read["text"].split()))
+        return read.end == hit.end and " ".join(hit.text.split()) in " ".join(read.text.split())
 
 
 async def _read(writing: Writing, prose: Prose) -> AsyncGenerator[Event]:

@@ -8,7 +8,7 @@ from homeground.agents.own_code import Task
 from homeground.agents.reward_terms import Term, text_of
 from homeground.agents.sandbox import Limits, Ran, code_of, run_calls, same
 from homeground.base.errors import HomegroundError
-from homeground.base.reward_number import short
+from homeground.base.reward import short
 
 
 def passes(*, entry: str = "entry", tests: str = "tests", partial: bool = False, limits: Limits | None = None) -> Term:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from homeground.agents.lookup_reward import Reward, lookup_reward
+from homeground.agents.lookup_reward import lookup_reward
 from homeground.agents.protocol import (
     HITS_SHOWN,
     Message,
@@ -23,6 +23,7 @@ from homeground.agents.protocol import (
     parse_search,
 )
 from homeground.base.errors import HomegroundError
+from homeground.base.reward import Reward
 from homeground.index import Hit
 from homeground.tasks import RANK_DEPTH, LookupTask, rank_of
 
@@ -67,12 +68,9 @@ async def lookup_agent(
     client: AsyncOpenAI,
     search: SearchTool,
     *,
-    model: str = "policy",
+    max_query_tokens: int,
+    max_answer_tokens: int,
     temperature: float | None = None,
-    top_p: float | None = None,
-    max_query_tokens: int = 24,
-    max_answer_tokens: int = 8,
-    timeout_s: float | None = None,
 ) -> LookupOutcome:
     """Run one rollout: the model writes a search call, sees five hits, answers with the number of one.
 
@@ -80,19 +78,14 @@ async def lookup_agent(
         task: what to find.
         client: any chat-completions server; a training gateway may override model and temperature.
         search: the agent's one tool.
-        model: name of the model that the server is asked for.
-        temperature: sampling temperature; the server's own default when None.
-        top_p: nucleus sampling; the server's own default when None.
         max_query_tokens: longest first turn, in tokens.
         max_answer_tokens: longest second turn, in tokens.
-        timeout_s: seconds to wait for one turn; the client's own default when None.
+        temperature: sampling temperature; the server's own default when None.
 
     Raises:
         HomegroundError: the server could not be reached, refused the request or answered without a choice.
     """
-    options: dict[str, Any] = {"model": model, "temperature": temperature, "top_p": top_p, "timeout": timeout_s}
-    sampling = {name: value for name, value in options.items() if value is not None}
-
+    sampling: dict[str, Any] = {"model": "policy"} | ({} if temperature is None else {"temperature": temperature})
     messages = opening(task.question)
     messages.append(assistant(await _complete(client, messages, task.id, max_tokens=max_query_tokens, **sampling)))
     call = parse_search(messages[-1]["content"])

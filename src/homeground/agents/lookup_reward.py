@@ -10,8 +10,7 @@
 The parts add up to at most 1 and depend on the rollout alone: no judge model, no randomness.
 """
 
-from dataclasses import dataclass
-
+from homeground.base.reward import Reward
 from homeground.tasks import RANK_DEPTH
 
 SEARCH_FORM = 0.1
@@ -19,14 +18,6 @@ ANSWER_FORM = 0.1
 RECIPROCAL_RANK = 0.3
 SYMBOL = 0.5
 FILE = 0.15
-
-
-@dataclass(frozen=True)
-class Reward:
-    """A reward in [0, 1] and the parts that add up to it, by name."""
-
-    value: float
-    parts: dict[str, float]
 
 
 def lookup_reward(

@@ -18,11 +18,10 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from homeground.agents.lookup_reward import Reward
 from homeground.agents.own_code import Task
 from homeground.agents.same_answer import mentioned, same_answer
 from homeground.base.errors import HomegroundError, UsageError
-from homeground.base.reward_number import reward_number, reward_parts, short
+from homeground.base.reward import Reward, checked_reward, short
 
 type Score = float | Reward
 type Term = Callable[[Task, Any], Score | Awaitable[Score]]
@@ -52,12 +51,12 @@ class Rewards:
         value, parts = 0.0, dict[str, float]()
         for name, (weight, term) in self._terms.items():
             score, who = await _called(term, task, answer), f"the reward '{name}'"
-            number = reward_number(score.value if isinstance(score, Reward) else score, who, task)
-            inside = reward_parts(score.parts, who, task) if isinstance(score, Reward) else {}
+            found = checked_reward(score, who, task)
+            assert found.value is not None
             if isinstance(score, Reward) and len(self._terms) == 1 and weight == 1:
-                return Reward(number, inside)
-            parts |= {name: number, **{f"{name}/{part}": x for part, x in inside.items()}}
-            value += weight * number
+                return found
+            parts |= {name: found.value, **{f"{name}/{part}": x for part, x in found.parts.items()}}
+            value += weight * found.value
         return Reward(value, parts)
 
 

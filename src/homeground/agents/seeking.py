@@ -22,7 +22,7 @@ from homeground.base.errors import HomegroundError
 from homeground.index import Hit, Tools
 
 if TYPE_CHECKING:
-    from homeground.rollouts.writer import Writer
+    from homeground.rollouts.stream import Writer
 
 QUERY_TOKENS = 24
 PICK_TOKENS = 8
@@ -82,9 +82,9 @@ class Seeking:
             read = self.tools.read(hit.path, hit.start, max(hit.end, hit.start + self.lines - 1))
         except HomegroundError:  # the file has left the index since
             return hit
-        if hit.text.partition("\n")[0] != read["text"].partition("\n")[0]:
+        if hit.text.partition("\n")[0] != read.text.partition("\n")[0]:
             return hit
-        return replace(hit, end=read["end"], text=read["text"])
+        return replace(hit, end=read.end, text=read.text)
 
 
 def merged(searches: Iterable[Sequence[Hit]]) -> list[Hit]:

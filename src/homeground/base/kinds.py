@@ -1,6 +1,7 @@
 """What `homeground data` can make."""
 
 from enum import StrEnum
+from typing import Literal
 
 
 class DataKind(StrEnum):
@@ -15,3 +16,6 @@ class DataKind(StrEnum):
 
 OF_CORPUS = tuple(kind for kind in DataKind if kind is not DataKind.REPLAY)
 """The kinds that are made from a person's files."""
+
+Runner = Literal["inline", "process"]
+"""Where an agent of one's own runs."""

@@ -26,6 +26,11 @@ SFT_COLUMNS = {
 }
 """Metric and heading of each column that fine-tuning shows."""
 
+DPO_COLUMNS = {"loss": "loss", "accuracy": "accuracy", "margin": "margin"} | {
+    name: head for name, head in SFT_COLUMNS.items() if name not in ("heldout_loss", "mfu")
+}
+"""Metric and heading of each column that preference training shows."""
+
 RL_COLUMNS = {
     "reward_mean": "reward",
     "reward_std": "std",

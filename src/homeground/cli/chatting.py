@@ -103,7 +103,7 @@ class Chatting:
     def _read(self, rest: str) -> None:
         read = self._dialogue.read(rest)
         if self._common.json:
-            _print_json({"event": "read", **read})
+            _print_json({"event": "read", **read.to_json()})
             return
         print_lines(numbered(read))
 

@@ -10,6 +10,7 @@ import typer
 from homeground.base.errors import UsageError
 from homeground.base.kinds import OF_CORPUS, DataKind
 from homeground.base.terminal import printable
+from homeground.cli.option import RecipeOption
 from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
     from rich.text import Text
     from transformers import PreTrainedTokenizerBase
 
-    from homeground.data import Example
     from homeground.pipeline.sft_data import SftData
     from homeground.policy import TokenPath
     from homeground.recipe import Recipe
+    from homeground.training import Example
 
 _TRAINED, _SPECIAL, _CONTEXT = "bold green", "magenta", "dim"
 
@@ -32,9 +33,7 @@ def make_data(
         list[DataKind] | None,
         typer.Argument(help="What the rows teach (else every kind that the corpus gives; 'replay' only when named)."),
     ] = None,
-    root: Annotated[
-        list[Path] | None, typer.Option(help="A folder or file to read; repeat it (else the recipe's corpus.roots).")
-    ] = None,
+    root: Annotated[list[Path] | None, RecipeOption("corpus.roots")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the rows go (else 'data' in the workspace).")] = None,
     train: Annotated[
         int | None, typer.Option(min=1, help="Train rows of a kind, at most (else 600; of replay 100).")
@@ -42,7 +41,7 @@ def make_data(
     heldout: Annotated[int, typer.Option(min=1, help="Held-out rows of a kind, at most; from other modules.")] = 160,
 ) -> None:
     """Make fine-tuning data from your own corpus (look-ups, docstrings, code completion, cited answers), or replay."""
-    recipe = common.load_recipe(corpus={"roots": [str(one) for one in root] if root else None})
+    recipe = common.load_recipe()
     workspace = common.workspace()
     folder = out or workspace.path / "data"
     if common.dry_run:
@@ -83,17 +82,14 @@ def show_tokens(
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many examples.")] = 3,
 ) -> None:
     """Show examples as the recipe would train them: trained tokens green, context dim, special marks magenta."""
-    from homeground.base.model_files import read_config, read_tokenizer
-    from homeground.base.weights import resolve_model
-    from homeground.data import render_as_asked
+    from homeground.pipeline.planning import config_of, tokenizer_of
     from homeground.policy.rope import longest_path
+    from homeground.training import render_examples
 
     recipe = common.load_recipe()
     examples, notes = _some_examples(common, recipe, data, count)
-    model = resolve_model(recipe.model.name)
-    tokenizer = read_tokenizer(model)
-    limit = longest_path(read_config(model))
-    rendering = render_as_asked(recipe.sft, tokenizer, examples, limit=limit)
+    tokenizer = tokenizer_of(recipe)
+    rendering = render_examples(tokenizer, examples, recipe.sft, limit=longest_path(config_of(recipe)))
     shown = [_document(tokenizer, path) for path in rendering.paths]
     lines: list[Any] = []
     for number, path in enumerate(rendering.paths, start=1):
@@ -118,7 +114,7 @@ def _some_examples(common: Common, recipe: Recipe, source: str | None, count: in
     if not recipe.data.sources:
         raise UsageError("there is nothing to show", hint="name a FILE, or a --recipe with data.sources")
     with common.progress() as progress:
-        made = sft_data(recipe.data, progress, seed=recipe.seed, tokenizer=tokenizer_of(recipe))
+        made = sft_data(recipe, progress, tokenizer=tokenizer_of(recipe))
     return made.train[:count], [made.describe()]
 
 

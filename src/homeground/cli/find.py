@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +14,7 @@ from homeground.cli.lines import NAME, NUMBER, QUIET, Paths, Styled, numbered, p
 from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
-    from homeground.index import Explanation, Hit, Index, Tools
+    from homeground.index import Excerpt, Found, Hit, Index, Skeleton, Tools, Trace
 
 _FILTERS = "Filters (before ranking; repeat for alternatives)"
 
@@ -64,7 +65,7 @@ def search(
     found = index.explain(query, hits, filters=filters)
     _tell(common, found.warnings)
     if common.json:
-        common.show(found.document(query) | ({"explain": found.to_json()} if explain else {}))
+        common.show((found if explain else replace(found, explain=None)).to_json())
     elif not found.hits:
         common.tell("nothing found")
     elif files:
@@ -85,19 +86,18 @@ def symbols(
     """List the functions, classes and other definitions of the index."""
     tools = _tools(common)
     found = tools.symbols(pattern, kind or (), path or (), limit)
-    _tell(common, found.get("warnings", []))
+    _tell(common, found.warnings)
     if common.json:
-        common.show(found)
+        common.show(found.to_json())
     elif files:
-        _print_files((one["path"] for one in found["symbols"]), tools.index)
+        _print_files((one.path for one in found.symbols), tools.index)
     else:
         shown = _Shown(tools.index)
         print_lines(
-            [*place(shown(one["path"]), one["line"]), (one["symbol"], NAME), (f": {one['signature']}", "")]
-            for one in found["symbols"]
+            [*place(shown(one.path), one.line), (one.symbol, NAME), (f": {one.signature}", "")] for one in found.symbols
         )
-        if found["total"] > len(found["symbols"]):
-            common.tell(f"{len(found['symbols'])} of {found['total']}; more with --limit, or narrow the pattern")
+        if found.total > len(found.symbols):
+            common.tell(f"{len(found.symbols)} of {found.total}; more with --limit, or narrow the pattern")
 
 
 @verb(example="homeground trace parse_headers")
@@ -110,12 +110,12 @@ def trace(
     tools = _tools(common)
     found = tools.trace(symbol)
     if common.json:
-        common.show(found)
+        common.show(found.to_json())
     elif files:
-        _print_files((one["path"] for one in [*found["callers"], *found["callees"]]), tools.index)
+        _print_files((one.path for one in [*found.callers, *found.callees]), tools.index)
     else:
         print_lines(_trace_lines(found, _Shown(tools.index)))
-        if found["truncated"]:
+        if found.truncated:
             common.tell("more calls than are shown")
 
 
@@ -128,16 +128,16 @@ def skeleton(
     found = tools.skeleton(file)
     _warn(common, found)
     if common.json:
-        common.show(found)
+        common.show(found.to_json())
         return
-    if not found["entries"]:
-        common.tell(f"{found['path']} defines nothing that the index knows of")
-    width = len(str(found["lines"]))
-    for entry in found["entries"]:
-        indent = "    " * entry["depth"]
-        lines = [[(f"{entry['line']:>{width}}", NUMBER), (": ", QUIET), (indent + entry["signature"], "")]]
-        if entry["doc"]:
-            lines.append([(" " * width, ""), (": ", QUIET), (f"{indent}    {entry['doc']}", QUIET)])
+    if not found.entries:
+        common.tell(f"{found.path} defines nothing that the index knows of")
+    width = len(str(found.lines))
+    for entry in found.entries:
+        indent = "    " * entry.depth
+        lines = [[(f"{entry.line:>{width}}", NUMBER), (": ", QUIET), (indent + entry.signature, "")]]
+        if entry.doc:
+            lines.append([(" " * width, ""), (": ", QUIET), (f"{indent}    {entry.doc}", QUIET)])
         print_lines(lines)
 
 
@@ -154,7 +154,7 @@ def read(
     found = tools.read(*split_place(place), None)
     _warn(common, found)
     if common.json:
-        common.show(found)
+        common.show(found.to_json())
         return
     print_lines(numbered(found))
 
@@ -167,9 +167,9 @@ def _tools(common: Common) -> Tools:
     return Tools(Index.open(workspace.index), Path.cwd())
 
 
-def _warn(common: Common, found: dict[str, Any]) -> None:
-    if found["stale"]:
-        common.tell(f"{found['path']} has changed since it was indexed; 'homeground index' brings it up to date")
+def _warn(common: Common, found: Excerpt | Skeleton) -> None:
+    if found.stale:
+        common.tell(f"{found.path} has changed since it was indexed; 'homeground index' brings it up to date")
 
 
 def _tell(common: Common, warnings: Iterable[str]) -> None:
@@ -193,20 +193,20 @@ class _Shown:
         return self._known[path]
 
 
-def _trace_lines(found: dict[str, Any], shown: _Shown) -> Iterator[list[Styled]]:
-    of = found["symbol"]
-    yield [*place(shown(of["path"]), of["line"]), (of["symbol"], NAME), (f": {of['signature']}", "")]
-    for title, ends in (("callers", found["callers"]), ("callees", found["callees"])):
+def _trace_lines(found: Trace, shown: _Shown) -> Iterator[list[Styled]]:
+    of = found.symbol
+    yield [*place(shown(of.path), of.line), (of.symbol, NAME), (f": {of.signature}", "")]
+    for title, ends in (("callers", found.callers), ("callees", found.callees)):
         yield [(f"{title}: {len(ends) or 'none'}", QUIET)]
         for one in ends:
-            name = one["symbol"] or "(module)"
-            mark = " ?" if one["via"] == "name" else ""
-            yield [*place(shown(one["path"]), one["line"]), (name, NAME), (mark, QUIET)]
-    if found["unclear"]:
-        names = ", ".join(f"{one['name']} ({one['candidates']})" for one in found["unclear"])
+            name = one.symbol or "(module)"
+            mark = " ?" if one.via == "name" else ""
+            yield [*place(shown(one.path), one.line), (name, NAME), (mark, QUIET)]
+    if found.unclear:
+        names = ", ".join(f"{one.name} ({one.candidates})" for one in found.unclear)
         yield [(f"could be any of several: {names}", QUIET)]
-    if found["external"]:
-        yield [(f"outside of the index: {', '.join(found['external'])}", QUIET)]
+    if found.external:
+        yield [(f"outside of the index: {', '.join(found.external)}", QUIET)]
 
 
 def _print_files(paths: Iterable[str], index: Index) -> None:
@@ -214,7 +214,7 @@ def _print_files(paths: Iterable[str], index: Index) -> None:
     print_lines([(name, "")] for name in dict.fromkeys(map(shown, paths)))
 
 
-def _hit_lines(found: Explanation, index: Index, most: int, explain: bool) -> Iterator[list[Styled]]:
+def _hit_lines(found: Found, index: Index, most: int, explain: bool) -> Iterator[list[Styled]]:
     shown = _Shown(index)
     for number, hit in enumerate(found.hits):
         if number and most > 1:
@@ -226,10 +226,10 @@ def _hit_lines(found: Explanation, index: Index, most: int, explain: bool) -> It
             yield [*place(path, row, "-" if at else ":"), *named, (line, "")]
         if explain:
             yield [("  " + ", ".join(_scores(hit)), QUIET)]
-    if explain:
-        weights = ", ".join(f"{stage} {weight:g}" for stage, weight in found.weights.items()) or "none"
-        times = ", ".join(f"{stage} {seconds * 1000:.0f} ms" for stage, seconds in found.seconds.items())
-        yield [(f"{found.candidates} candidates of {found.searched} chunks; weights: {weights}; {times}", QUIET)]
+    if explain and (how := found.explain):
+        weights = ", ".join(f"{stage} {weight:g}" for stage, weight in how.weights.items()) or "none"
+        times = ", ".join(f"{stage} {seconds * 1000:.0f} ms" for stage, seconds in how.seconds.items())
+        yield [(f"{how.candidates} candidates of {how.searched} chunks; weights: {weights}; {times}", QUIET)]
 
 
 def _scores(hit: Hit) -> Iterator[str]:

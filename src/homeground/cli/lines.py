@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from homeground.base.terminal import printable
+
+if TYPE_CHECKING:
+    from homeground.index import Excerpt
 
 type Styled = tuple[str, str]
 """A piece of a line and its style; "" is plain."""
@@ -35,10 +38,10 @@ def place(path: str, line: int, mark: str = ":") -> list[Styled]:
     return [(path, PATH), (mark, QUIET), (str(line), NUMBER), (f"{mark} ", QUIET)]
 
 
-def numbered(read: Mapping[str, Any]) -> Iterator[list[Styled]]:
+def numbered(read: Excerpt) -> Iterator[list[Styled]]:
     """What the tool `read` found, with line numbers."""
-    width = len(str(read["end"]))
-    for number, line in enumerate(read["text"].split("\n"), read["start"]):
+    width = len(str(read.end))
+    for number, line in enumerate(read.text.split("\n"), read.start):
         yield [(f"{number:>{width}}", NUMBER), (": ", QUIET), (line, "")]
 
 

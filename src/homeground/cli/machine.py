@@ -8,6 +8,7 @@ import typer
 
 from homeground.base.errors import HomegroundError
 from homeground.cli.complete import model_completion
+from homeground.cli.option import RecipeOption
 from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
@@ -63,13 +64,13 @@ def weights(
     report: Annotated[
         bool, typer.Option("--report", help="Quantize it as the recipe says, and show what that did to it.")
     ] = False,
-    quantization: Annotated[str | None, typer.Option(help="With --report: nf4, fp4 or int8 instead.")] = None,
+    quantization: Annotated[str | None, RecipeOption("model.quantization", note="With --report: ")] = None,
 ) -> None:
     """List and verify the weights that need no network, fetch one model, or show what quantizing it loses."""
     from homeground.base.weights import bundled, resolve_model, to_json, verify
 
     if report:
-        _show_quantization(common, model, quantization)
+        _show_quantization(common, model)
         return
     if model == _FETCH:
         _fetch(common)
@@ -115,11 +116,10 @@ def _fetch(common: Common) -> None:
     common.show(document, *(f"{name}: {path}" for name, path in paths.items()), "try: homeground demo")
 
 
-def _show_quantization(common: Common, name: str | None, quantization: str | None) -> None:
+def _show_quantization(common: Common, name: str | None) -> None:
     from homeground.base.weights import resolve_model
 
-    overrides = {"name": name, "quantization": quantization}
-    model = common.load_recipe(model=overrides).model
+    model = common.load_recipe(model={"name": name}).model
     if common.dry_run:
         common.show({"model": model.name, "plan": model.quantization}, f"would quantize {model.name} in memory")
         return

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from homeground.cli.option import RecipeOption
 from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
@@ -35,16 +36,16 @@ def plan(
     stage: Annotated[
         Planned, typer.Option(help="Which stage; auto: sft where data is named, else the one that needs more.")
     ] = Planned.AUTO,
-    data: Annotated[str | None, typer.Option(help="Examples, as those of `sft --data`.")] = None,
+    data: Annotated[str | None, RecipeOption("data.sources.source")] = None,
 ) -> None:
     """Say what training will need in memory and time, and what to change when it does not fit; loads no weights."""
     from homeground.base.sizes import target
 
-    recipe = common.load_recipe(recipe_file, data=None if data is None else {"sources": [{"source": data}]})
+    recipe = common.load_recipe(recipe_file)
     where = target(device)
 
     from homeground.pipeline.estimate import estimate
-    from homeground.pipeline.planning import plan_stage
+    from homeground.pipeline.remedies import plan_stage
 
     work = _work(common, recipe)
     named = "sft" if stage is Planned.AUTO and work else stage.value
@@ -92,5 +93,5 @@ def _work(common: Common, recipe: Recipe) -> Work | None:
     from homeground.pipeline.sft_data import sft_data
 
     with common.progress() as progress:
-        made = sft_data(recipe.data, progress, seed=recipe.seed, tokenizer=tokenizer_of(recipe))
+        made = sft_data(recipe, progress, tokenizer=tokenizer_of(recipe))
     return rendered_work(recipe, made.train)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from homeground.base.errors import HomegroundError, RunInterruptedError, UsageError
+from homeground.base.kinds import Runner
+from homeground.cli.option import RecipeOption
 from homeground.cli.stage import Force, Resume, free_name, open_stage, recipe_of, show_plan, started, trained
 from homeground.cli.verb import Common, verb
 
@@ -28,11 +30,7 @@ class RlKind(StrEnum):
     INIT = "init"
 
 
-class RunnerKind(StrEnum):
-    """Where an agent runs."""
-
-    INLINE = "inline"
-    PROCESS = "process"
+_RUN = "With 'run': "
 
 
 @verb(example="homeground rl --run mine", resumable=True)
@@ -43,24 +41,12 @@ def rl(
         typer.Argument(help="lookup: the agent that ships; run: one of your own; init: write the files of one."),
     ] = RlKind.LOOKUP,
     folder: Annotated[Path | None, typer.Argument(help="With 'init': where the files go; the current folder.")] = None,
-    agent: Annotated[str | None, typer.Option(help="With 'run': FILE.py:NAME of the agent.")] = None,
-    tasks: Annotated[str | None, typer.Option(help="With 'run': a file of JSON lines, or 'lookup'.")] = None,
-    reward: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="With 'run': FILE.py:NAME of a function of (task, answer); several add up. "
-            "Not needed where an agent in a process posts its own."
-        ),
-    ] = None,
-    heldout: Annotated[
-        str | None, typer.Option(help="With 'run': tasks to measure on; else a share of --tasks.")
-    ] = None,
-    runner: Annotated[
-        RunnerKind | None, typer.Option(help="With 'run': in this process, or in one of its own.")
-    ] = None,
-    python: Annotated[
-        str | None, typer.Option(help="With 'run': interpreter of the agent's process; implies --runner process.")
-    ] = None,
+    agent: Annotated[str | None, RecipeOption("agent.code", note=_RUN)] = None,
+    tasks: Annotated[str | None, RecipeOption("agent.tasks", note=_RUN)] = None,
+    reward: Annotated[list[str] | None, RecipeOption("agent.rewards.reward", note=_RUN)] = None,
+    heldout: Annotated[str | None, RecipeOption("agent.heldout", note=_RUN)] = None,
+    runner: Annotated[Runner | None, RecipeOption("agent.runner", note=_RUN)] = None,
+    python: Annotated[str | None, RecipeOption("agent.python", note="With 'run', implies --runner process: ")] = None,
     resume: Resume = False,
     force: Force = False,
 ) -> None:
@@ -81,20 +67,7 @@ def rl(
     if kind is RlKind.INIT:
         _init(common, folder or Path())
     elif kind is RlKind.RUN:
-        process = RunnerKind.PROCESS if runner is None and python is not None else runner
-        _run(
-            common,
-            {
-                "code": agent,
-                "tasks": tasks,
-                "rewards": None if reward is None else [{"reward": one} for one in reward],
-                "heldout": heldout,
-                "runner": None if process is None else process.value,
-                "python": python,
-            },
-            resume,
-            force,
-        )
+        _run(common, {"runner": "process"} if python is not None and runner is None else {}, resume, force)
     else:
         _lookup(common, resume, force)
 
@@ -104,7 +77,7 @@ def _lookup(common: Common, resume: bool, force: bool) -> None:
     recipe = common.load_recipe(recipe_of(run))
 
     from homeground.pipeline import finetune, stages
-    from homeground.pipeline.planning import refuse_what_cannot_fit
+    from homeground.pipeline.remedies import refuse_what_cannot_fit
 
     start = finetune.sft_adapter(run)
     if not start.is_dir():
@@ -134,7 +107,7 @@ def _run(common: Common, section: dict[str, Any], resume: bool, force: bool) -> 
         return
 
     from homeground.pipeline.agent_run import train_agent
-    from homeground.pipeline.planning import refuse_what_cannot_fit
+    from homeground.pipeline.remedies import refuse_what_cannot_fit
     from homeground.pipeline.workbench import Workbench
 
     if not force:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from homeground.cli.listing import list_files, secret_lines
+from homeground.cli.option import RecipeArgument
 from homeground.cli.verb import Common, verb
 from homeground.cli.watching import keep_fresh
 
@@ -18,31 +19,28 @@ if TYPE_CHECKING:
 @verb(example="homeground index .")
 def index(
     common: Common,
-    roots: Annotated[
-        list[Path] | None, typer.Argument(help="Folders or files (else the recipe's corpus.roots).")
-    ] = None,
+    roots: Annotated[list[Path] | None, RecipeArgument("corpus.roots")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Keep it fresh until Ctrl-C; one line an event.")] = False,
 ) -> None:
     """Make folders searchable, or bring their index up to date; only what changed is read again."""
-    recipe = common.load_recipe(corpus={"roots": [str(root) for root in roots] if roots else None})
+    recipe = common.load_recipe()
     folders = [Path(root) for root in recipe.corpus.roots]
-    rules = recipe.corpus.model_dump(exclude={"roots"})
     if common.dry_run:
         from homeground.corpus import Corpus
 
-        list_files(common, Corpus(folders, **rules))
+        list_files(common, Corpus(folders, recipe.corpus))
         return
     workspace = common.workspace()
 
-    from homeground.index import Embedder, Index, IndexSettings
+    from homeground.index import Index, SentenceEmbedder
 
-    settings = IndexSettings.of(recipe.index.model_dump())
-    embedder = Embedder(settings.embedder, settings.max_tokens, settings.backend)
+    config = recipe.index
+    embedder = SentenceEmbedder(config.embedder, config.max_tokens, config.backend)
 
     def build() -> IndexReport:
         with common.progress() as progress:
             built, report = Index.build(
-                workspace.index, folders, settings, progress=progress, embedder=embedder, **rules
+                workspace.index, folders, config, recipe.corpus, progress=progress, embedder=embedder
             )
         built.close()
         return report

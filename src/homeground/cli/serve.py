@@ -32,8 +32,7 @@ def serve(
 ) -> None:  # fmt: skip
     """Serve models, search and a page: OpenAI-compatible /v1, on loopback, behind a token."""
     from homeground.pipeline.serving import INDEXED, Serving
-    from homeground.serve.listening import is_loopback, serve_forever
-    from homeground.serve.token import fresh_token, token_of
+    from homeground.serve.listening import fresh_token, is_loopback, serve_forever, token_of
 
     if token_file is None and not is_loopback(host):
         raise UsageError(

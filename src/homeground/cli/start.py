@@ -17,6 +17,7 @@ def init(
     device: Annotated[
         str, typer.Option(help="Plan the model for a card's memory such as 8GB, or for what is here.")
     ] = "auto",
+    every: Annotated[bool, typer.Option("--all", help="Write every key, each with its default and meaning.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the recipe that is there.")] = False,
 ) -> None:
     """Write a commented recipe for this folder: the languages found here, and a model that fits this machine."""
@@ -27,7 +28,7 @@ def init(
         raise UsageError(
             "this folder has a recipe already", where=str(path), hint="edit it, or replace it with --force"
         )
-    recipe = load_recipe(common.recipe, {"seed": common.seed, "run": common.run})
+    recipe = load_recipe(common.recipe, common.given)
 
     from homeground.base.files import atomic_write_text
     from homeground.base.sizes import target
@@ -43,7 +44,7 @@ def init(
         considered = list(consider(recipe, where))
         recipe = chosen_recipe(recipe, considered)
         bar.done(recipe.model.name)
-    text = recipe_text(recipe, found, considered)
+    text = recipe_text(recipe, found, considered, every=every)
     if not common.dry_run:
         atomic_write_text(path, text)
     document = {

@@ -14,6 +14,7 @@ from homeground.base.errors import RunInterruptedError, UsageError
 from homeground.base.workspace import RunFolder
 from homeground.cli import measure, texts
 from homeground.cli.data import data_table
+from homeground.cli.option import RecipeOption
 from homeground.cli.stage import Force, Resume, free_name, open_stage, recipe_of, refuse_to_lose, show_plan, trained
 from homeground.cli.verb import Common, verb
 
@@ -39,11 +40,10 @@ class EvalKind(StrEnum):
 @verb(example="homeground demo", resumable=True)
 def demo(common: Common, resume: Resume = False, force: Force = False) -> None:
     """Walk the whole loop on Python's standard library (or the recipe's corpus): index, tasks, SFT, GRPO, report."""
-    from homeground.corpus import STDLIB_EXCLUDES, stdlib_root
-    from homeground.recipe import CorpusSection
+    from homeground.corpus import STDLIB_EXCLUDES, CorpusConfig, stdlib_root
 
     recipe = common.load_recipe("demo")
-    if recipe.corpus == CorpusSection():
+    if recipe.corpus == CorpusConfig():
         recipe = common.load_recipe("demo", corpus={"roots": [str(stdlib_root())], "exclude": list(STDLIB_EXCLUDES)})
     workspace = common.workspace()
     run = _demo_run(workspace, recipe.run, resume)
@@ -57,7 +57,7 @@ def demo(common: Common, resume: Resume = False, force: Force = False) -> None:
         return
 
     from homeground.pipeline.demo import run_demo
-    from homeground.pipeline.planning import refuse_what_cannot_fit
+    from homeground.pipeline.remedies import refuse_what_cannot_fit
     from homeground.pipeline.workbench import Workbench
 
     if not force:
@@ -74,21 +74,17 @@ def demo(common: Common, resume: Resume = False, force: Force = False) -> None:
 @verb(example="homeground sft --run mine", resumable=True)
 def sft(
     common: Common,
-    data: Annotated[
-        str | None,
-        typer.Option(help="Examples, instead of scripted look-ups: a file, a folder, or OWNER/NAME of the hub."),
-    ] = None,
+    data: Annotated[str | None, RecipeOption("data.sources.source")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="A row that fits no format is an error.")] = False,
     resume: Resume = False,
     force: Force = False,
 ) -> None:
     """Fine-tune with QLoRA: on the recipe's data, else a light cold start on scripted look-ups of the train tasks."""
-    sources = None if data is None else {"sources": [{"source": data}]}
-    recipe = common.load_recipe(data=sources)
+    recipe = common.load_recipe()
     workspace = common.workspace(create=bool(recipe.data.sources))
     run = workspace.run(recipe.run or (_interrupted_run if resume else free_name)(workspace.runs))
     if resume and common.recipe is None and run.recipe.is_file():
-        recipe = common.load_recipe(str(run.recipe), data=sources)
+        recipe = common.load_recipe(str(run.recipe))
     made = _prepared(common, recipe, workspace, run, strict) if recipe.data.sources else None
     if common.dry_run:
         count = len(made.train) if made is not None else recipe.sft.examples
@@ -99,7 +95,7 @@ def sft(
 
     from homeground.base.files import atomic_write_json
     from homeground.pipeline import finetune
-    from homeground.pipeline.planning import refuse_what_cannot_fit
+    from homeground.pipeline.remedies import refuse_what_cannot_fit
 
     if not force:
         refuse_what_cannot_fit(recipe, "sft", made.train if made is not None else None)
@@ -121,7 +117,7 @@ def _prepared(common: Common, recipe: Recipe, workspace: Workspace, run: RunFold
     with common.progress() as progress:
         tasks = heldout_tasks(run, workspace)
         tokenizer = tokenizer_here(recipe) if common.dry_run else tokenizer_of(recipe)
-        made = sft_data(recipe.data, progress, seed=recipe.seed, tasks=tasks, strict=strict, tokenizer=tokenizer)
+        made = sft_data(recipe, progress, tasks=tasks, strict=strict, tokenizer=tokenizer)
         progress.bar("training data").done(made.describe())
     if tokenizer is None:
         untried = f"{recipe.model.name} is not on this machine: whether its chat template takes each row is not tried"
@@ -141,13 +137,7 @@ def evaluate(
     data: Annotated[
         str | None, typer.Option(help="With 'data': held-out rows, as `homeground data` writes them.")
     ] = None,
-    tasks: Annotated[
-        str | None,
-        typer.Option(
-            help="With 'general': tasks of lm-evaluation-harness as well (names or YAML files, with commas between), "
-            "instead of the recipe's sft.probe_tasks."
-        ),
-    ] = None,
+    tasks: Annotated[str | None, RecipeOption("sft.probe_tasks", note="With 'general', separated by commas: ")] = None,
 ) -> None:
     """Measure a run before and after, or the search of this workspace, with 95% intervals.
 
@@ -164,8 +154,7 @@ def evaluate(
         measure.evaluate_search(common)
         return
     run = common.trained_run("sft")
-    named = None if tasks is None else {"probe_tasks": [name.strip() for name in tasks.split(",") if name.strip()]}
-    recipe = common.load_recipe(recipe_of(run), sft=named)
+    recipe = common.load_recipe(recipe_of(run))
     if kind is EvalKind.AGENT and recipe.agent.code is not None:
         raise UsageError(
             f"the run '{run.name}' is of an agent of its own, which `rl run` has measured itself",

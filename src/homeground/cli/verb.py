@@ -7,7 +7,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, TextIO
 
@@ -16,6 +16,7 @@ import typer
 from homeground.base.errors import HomegroundError, UsageError
 from homeground.base.terminal import json_line
 from homeground.cli.complete import recipe_completion, run_completion
+from homeground.cli.option import RecipeCommand, RecipeOption, overrides
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -53,22 +54,25 @@ class Common:
     dry_run: bool
     quiet: bool
     json: bool
+    given: dict[str, Any]
+    """Values of the command's options that set keys of the recipe, nested like a recipe."""
 
     def load_recipe(self, default: str | None = None, **overrides: Any) -> Recipe:
         """Load the recipe of `--recipe` (else the one named `default`, else that of the current folder, else the
-        defaults), overridden by `--run`, `--seed` and `overrides`.
+        defaults), with the command's options and `overrides` over it.
 
         Raises:
             RecipeError: see `homeground.recipe.load_recipe`.
         """
         from homeground.base.files import refuse_foreign
         from homeground.recipe import PROJECT_RECIPE, load_recipe
+        from homeground.recipe.load import merge
 
         source = self.recipe or default
         if source is None and os.path.lexists(PROJECT_RECIPE):
             refuse_foreign(Path(PROJECT_RECIPE).absolute(), "--recipe")
             source = PROJECT_RECIPE
-        return load_recipe(source, {"seed": self.seed, "run": self.run, **overrides})
+        return load_recipe(source, merge(self.given, overrides))
 
     def workspace(self, create: bool = True) -> Workspace:
         """The workspace of `--home`; a dry run makes none, and plans as if it were there."""
@@ -136,17 +140,15 @@ def _common_parameters(
             autocompletion=recipe_completion,
         ),
     ] = None,
-    run: Annotated[
-        str | None, typer.Option(help="The run's name.", rich_help_panel=_COMMON, autocompletion=run_completion)
-    ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of all chance.", rich_help_panel=_COMMON)] = None,
+    run: Annotated[str | None, RecipeOption("run", panel=_COMMON, completion=run_completion)] = None,
+    seed: Annotated[int | None, RecipeOption("seed", panel=_COMMON, least=0)] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done; change nothing.", rich_help_panel=_COMMON)
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.", rich_help_panel=_COMMON)] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=_COMMON)] = False,
 ) -> Common:
-    return Common(home, recipe, run, seed, dry_run, quiet, json)
+    return Common(home, recipe, run, seed, dry_run, quiet, json, {})
 
 
 def verb[**P](
@@ -167,21 +169,23 @@ def verb[**P](
         parameters = [
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in list(own.parameters.values())[1:]
         ]
+        every = {parameter.name: parameter for parameter in (*parameters, *kinds)}
 
         @functools.wraps(function)
         def call(**values: Any) -> None:
-            common = _common_parameters(**{key: values.pop(key) for key in shared})
+            given = overrides(every, values)
+            common = replace(_common_parameters(**{key: values.pop(key) for key in shared}), given=given)
             if common.recipe is not None:
                 common.load_recipe()  # also for commands without a recipe: a wrong one is the first error
             function(common, **values)  # pyright: ignore[reportCallIssue] # Typer has checked them against the signature
 
-        call.__signature__ = inspect.Signature([*parameters, *kinds])  # pyright: ignore[reportAttributeAccessIssue]
-        call.__annotations__ = {parameter.name: parameter.annotation for parameter in (*parameters, *kinds)}
+        call.__signature__ = inspect.Signature([*every.values()])  # pyright: ignore[reportAttributeAccessIssue]
+        call.__annotations__ = {name: parameter.annotation for name, parameter in every.items()}
         del call.__wrapped__  # Typer would read the hints of what it wraps
         verb_name = name or function.__name__
         if resumable:
             _resumable.add(verb_name)
-        app.command(verb_name, epilog=f"Example: {example}")(call)
+        app.command(verb_name, cls=RecipeCommand, epilog=f"Example: {example}")(call)
         return call
 
     return add

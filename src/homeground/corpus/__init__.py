@@ -1,60 +1,8 @@
-"""Folders of code and documents as chunks with names and line numbers."""
+"""Folders of code and documents as chunks with names and line numbers.
 
-from homeground.corpus.chunk import Chunk, digest
-from homeground.corpus.chunker import approximate_tokens, breadcrumb, chunk_lines
-from homeground.corpus.encoding import decode, nfc
-from homeground.corpus.languages import LANGUAGES, Language, language_of, language_of_head
-from homeground.corpus.names import own_name, spellings, split_symbol
-from homeground.corpus.outline import Definition, Import, Outline, Reference, outline
-from homeground.corpus.pieces import TokenCounter
-from homeground.corpus.reading import MAX_BYTES, MAX_DOCUMENT_BYTES, SourceFile, Text, read_text, text_of
-from homeground.corpus.roots import Corpus, below
-from homeground.corpus.secrets import PLACEHOLDER, FoundSecret, Secret, find_secrets, redact, redact_lines
-from homeground.corpus.sections import Section
-from homeground.corpus.skip import LeftOutError, Skip
-from homeground.corpus.stdlib import STDLIB_EXCLUDES, stdlib_root
-from homeground.corpus.walk import DEFAULT_EXCLUDES, Walk
+The names in `__init__.pyi` are imported lazily, on first use.
+"""
 
-__all__ = [
-    "DEFAULT_EXCLUDES",
-    "LANGUAGES",
-    "MAX_BYTES",
-    "MAX_DOCUMENT_BYTES",
-    "PLACEHOLDER",
-    "STDLIB_EXCLUDES",
-    "Chunk",
-    "Corpus",
-    "Definition",
-    "FoundSecret",
-    "Import",
-    "Language",
-    "LeftOutError",
-    "Outline",
-    "Reference",
-    "Secret",
-    "Section",
-    "Skip",
-    "SourceFile",
-    "Text",
-    "TokenCounter",
-    "Walk",
-    "approximate_tokens",
-    "below",
-    "breadcrumb",
-    "chunk_lines",
-    "decode",
-    "digest",
-    "find_secrets",
-    "language_of",
-    "language_of_head",
-    "nfc",
-    "outline",
-    "own_name",
-    "read_text",
-    "redact",
-    "redact_lines",
-    "spellings",
-    "split_symbol",
-    "stdlib_root",
-    "text_of",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

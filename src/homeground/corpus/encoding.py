@@ -71,9 +71,8 @@ def unreadable(data: bytes) -> Skip | None:
         return None
     if b"\0" in data:
         return Skip.BINARY
-    if _mark(data) is not None:
-        return Skip.UNDECODABLE
-    return None if next(_whole(data, _STRICT), None) or _detected(data) else Skip.UNDECODABLE
+    known = _mark(data) is None and (next(_whole(data, _STRICT), None) or _detected(data))
+    return None if known else Skip.UNDECODABLE
 
 
 def decode(data: bytes) -> str:
@@ -82,8 +81,7 @@ def decode(data: bytes) -> str:
     Raises:
         LeftOutError: the bytes are not text in any supported encoding.
     """
-    text = _certain(data)
-    if text is not None:
+    if (text := _certain(data)) is not None:
         return text
     if (reason := unreadable(data)) is not None:
         raise LeftOutError(reason)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -73,7 +73,7 @@ class Mender:
         self._parses = min(_PARSES + 2 * len(self._lines), _MOST_PARSES)
         self._bytes = _PASSES * len(source) + _SMALL
         self._quoted = _quoted(self._lines)
-        self._indents = list(_indents(self._lines, self._quoted))
+        self._indents = _indents(self._lines, self._quoted)
 
     def mend(self, first: int, last: int) -> bytes | None:
         """Replace the spans of these rows that cannot be parsed with spaces; None if nothing helped."""
@@ -112,8 +112,8 @@ class Mender:
                 continue
             if unit.inner and depth < _DEEPEST:
                 self._inside(unit, before, after, depth)
-            else:
-                self._cut(unit, before, after)
+            elif not self._trim(unit, before, after):
+                self._blank(unit.start, unit.stop)
             end = unit.stop
 
     def _inside(self, unit: _Unit, before: bytes, after: bytes, depth: int) -> None:
@@ -156,11 +156,6 @@ class Mender:
             self._lines[row] = line
         frame = b"".join(self._frame(unit))
         return self._shorten(unit.start, before, frame[len(self._lines[unit.start]) :], after)
-
-    def _cut(self, unit: _Unit, before: bytes, after: bytes) -> None:
-        """Omit a unit without deeper rows, or only the part of it that prevents the rest from being parsed."""
-        if not self._trim(unit, before, after):
-            self._blank(unit.start, unit.stop)
 
     def _shorten(self, row: int, before: bytes, behind: bytes, after: bytes) -> bool:
         line = self._lines[row]
@@ -242,7 +237,7 @@ def _quoted(lines: Sequence[bytes]) -> set[int]:
     return rows if not opened else {row for row in rows if row <= since}
 
 
-def _indents(lines: Sequence[bytes], quoted: Collection[int]) -> Iterator[int]:
+def _indents(lines: Sequence[bytes], quoted: Collection[int]) -> list[int]:
     """Indentation of each row, -1 for blank ones."""
     found: list[int] = []
     below = 0
@@ -254,7 +249,7 @@ def _indents(lines: Sequence[bytes], quoted: Collection[int]) -> Iterator[int]:
     found.reverse()
     for row in sorted(quoted):
         found[row] = found[row - 1]
-    return iter(found)
+    return found
 
 
 def _balance(text: bytes, kind: str) -> int:

@@ -1,4 +1,4 @@
-"""Cuts text at its headings, else at blank lines."""
+"""Sections of documents: where text is cut, at its headings, else at blank lines."""
 
 from __future__ import annotations
 
@@ -6,14 +6,49 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
 from homeground.corpus.pieces import Piece, Ruler, Span
-from homeground.corpus.sections import Section, Trail
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A run of lines that belong together, up to the next section.
+
+    Attributes:
+        row: its first line, from 0.
+        symbol: its titles from the outermost, joined by " > ".
+    """
+
+    row: int
+    symbol: str
+
+
+class Trail:
+    """The titles that a place in a document lies under."""
+
+    def __init__(self) -> None:
+        self._titles: list[tuple[int, str]] = []
+
+    def enter(self, level: int, title: str) -> None:
+        """A heading: it ends all others of its level and of the levels below."""
+        while self._titles and self._titles[-1][0] >= level:
+            self._titles.pop()
+        self._titles.append((level, title))
+
+    @property
+    def titles(self) -> list[str]:
+        return [title for _, title in self._titles if title]
+
+    @property
+    def symbol(self) -> str:
+        return " > ".join(self.titles)
+
 
 _ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1* *$")
 _FRONT_MATTER = {"---": ("---", "..."), "+++": ("+++",)}

@@ -16,17 +16,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from homeground.base.errors import HomegroundError
+from homeground.corpus.config import CorpusConfig
+from homeground.corpus.documents import read_html, read_notebook, read_pdf
 from homeground.corpus.encoding import decode
 from homeground.corpus.languages import Language, language_of
-from homeground.corpus.notebook import read_notebook
-from homeground.corpus.pdf import read_pdf
+from homeground.corpus.prose import Section
 from homeground.corpus.secrets import Secret, redact_lines
-from homeground.corpus.sections import Section
 from homeground.corpus.skip import LeftOutError, Skip
-from homeground.corpus.webpage import read_html
 
-MAX_BYTES = 512 * 1024
-MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 _MOST_BYTES = 64 * 1024 * 1024  # of a file that somebody asks for by name, whatever the recipe's limits were
 
 
@@ -114,9 +111,9 @@ def read_text(file: Path) -> list[str]:
     )
 
 
-def most_bytes(language: Language, most: int, most_of_document: int) -> int:
+def most_bytes(language: Language, rules: CorpusConfig) -> int:
     """The size above which a file of the language is left out."""
-    return most_of_document if language.name in DOCUMENTS else most
+    return 1024 * (rules.max_document_kb if language.name in DOCUMENTS else rules.max_file_kb)
 
 
 def read_bytes(file: Path, most: int) -> bytes:

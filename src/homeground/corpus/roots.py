@@ -1,15 +1,21 @@
-"""Several roots as one corpus: every file is in it once, under one path, however the roots lie to each other."""
+"""Several roots as one corpus: every file is in it once, under one path, however the roots lie to each other.
+
+The standard library of the running Python is a root that everybody has.
+"""
 
 from __future__ import annotations
 
 import functools
 import os
+import sysconfig
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from homeground.corpus.reading import MAX_BYTES, MAX_DOCUMENT_BYTES, SourceFile
+from homeground.base.errors import HomegroundError
+from homeground.corpus.config import CorpusConfig
+from homeground.corpus.reading import SourceFile
 from homeground.corpus.skip import Skip
 from homeground.corpus.walk import Walk
 
@@ -23,8 +29,7 @@ class Corpus:
 
     Args:
         roots: folders or files.
-        include, exclude: globs, as for `Walk`.
-        max_file_kb, max_document_kb: larger files are skipped, KiB; the second is for notebooks, HTML and PDF.
+        rules: which of their files are read; its own `roots` do not count here.
         on_skip: called with root, path below it and reason.
 
     Raises:
@@ -34,17 +39,13 @@ class Corpus:
     def __init__(
         self,
         roots: Sequence[Path],
+        rules: CorpusConfig = CorpusConfig(),
         *,
-        include: Iterable[str] = (),
-        exclude: Iterable[str] = (),
-        max_file_kb: int = MAX_BYTES // 1024,
-        max_document_kb: int = MAX_DOCUMENT_BYTES // 1024,
         on_skip: Callable[[Path, str, Skip], None] | None = None,
     ) -> None:
-        include, exclude = tuple(include), tuple(exclude)
         walks: dict[tuple[Path, str | None], Walk] = {}
         for root in roots:
-            walk = Walk(root, exclude, max_file_kb * 1024, include, max_document_kb * 1024)
+            walk = Walk(root, rules)
             walks.setdefault((walk.root, walk.only), walk)
         self._walks = list(walks.values())
         self.on_skip = on_skip
@@ -81,3 +82,26 @@ class Corpus:
 def below(base: Path, root: Path) -> str:
     """What stands before a path that is relative to the root to make it relative to the base: "" or "src/"."""
     return "" if root == base else f"{root.relative_to(base).as_posix()}/"
+
+
+STDLIB_EXCLUDES: tuple[str, ...] = (
+    "test/", "tests/", "idle_test/", "lib2to3/", "turtledemo/", "pydoc_data/", "ensurepip/_bundled/", "lib-dynload/",
+    "config-*/", "_sysconfigdata_*", "__phello__/",
+)  # fmt: skip
+"""Tests, demonstrations, build leftovers and tables: nothing that anyone looks up."""
+
+
+def stdlib_root() -> Path:
+    """Folder of the running interpreter's standard library.
+
+    Raises:
+        HomegroundError: this Python carries no source files (a frozen or zipped build).
+    """
+    root = Path(sysconfig.get_paths()["stdlib"]).resolve()
+    if not (root / "os.py").is_file():
+        raise HomegroundError(
+            "this Python has its standard library without source files",
+            where=str(root),
+            hint="use a Python from python.org, pyenv, uv or the system, or index a folder of your own",
+        )
+    return root

@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from homeground.base.errors import HomegroundError, UsageError
+from homeground.corpus.config import CorpusConfig
 from homeground.corpus.encoding import nfc, unreadable
 from homeground.corpus.generated import written_by_a_program
 from homeground.corpus.ignore import ATTRIBUTES_FILE, GIT_FILE, LONGEST_PATTERN, OWN_FILE, IgnoreRules, Patterns
 from homeground.corpus.languages import HEAD_BYTES, Language, language_of, language_of_head
 from homeground.corpus.reading import (
     DOCUMENTS,
-    MAX_BYTES,
-    MAX_DOCUMENT_BYTES,
     SourceFile,
     most_bytes,
     read_bytes,
@@ -68,12 +67,10 @@ class Walk:
 
     Args:
         root: an existing folder, or one file of it, which no rule then skips.
-        exclude: globs in gitignore syntax, relative to the root, applied on top of `DEFAULT_EXCLUDES`.
-        include: globs in gitignore syntax of files to read although a rule, their name or a mark of generated code
-            would skip them. A glob of a folder enters it; the rules still apply below it. An ignored folder is
+        rules: which files are read. `exclude` holds globs in gitignore syntax, relative to the root, on top of
+            `DEFAULT_EXCLUDES`; `include` those of files to read although a rule, their name or a mark of generated
+            code would skip them. A glob of a folder enters it; the rules still apply below it. An ignored folder is
             entered only if a glob spells out the path to it.
-        max_bytes: larger files are skipped.
-        max_document_bytes: the same for notebooks, HTML and PDF.
         on_skip: called with path and reason of each skipped entry; a folder's path ends in "/".
 
     Raises:
@@ -82,15 +79,12 @@ class Walk:
     """
 
     root: Path
-    exclude: Iterable[str] = ()
-    max_bytes: int = MAX_BYTES
-    include: Iterable[str] = ()
-    max_document_bytes: int = MAX_DOCUMENT_BYTES
+    rules: CorpusConfig = CorpusConfig()
     on_skip: Callable[[str, Skip], None] | None = None
     skipped: Counter[str] = field(default_factory=Counter[str])
 
     def __post_init__(self) -> None:
-        self.exclude, self.include = tuple(self.exclude), tuple(self.include)
+        exclude, include = self.rules.exclude, self.rules.include
         given = self.root.expanduser().resolve()
         if not given.exists():
             raise HomegroundError(
@@ -106,14 +100,14 @@ class Walk:
                 where=str(given),
                 hint="get permission to read it, or index another folder",
             )
-        if (longest := max((*self.exclude, *self.include), key=len, default="")) and len(longest) > LONGEST_PATTERN:
+        if (longest := max((*exclude, *include), key=len, default="")) and len(longest) > LONGEST_PATTERN:
             raise UsageError(
                 f"a pattern has {len(longest):,} characters",
                 where="corpus.include or corpus.exclude",
                 hint=f"give at most {LONGEST_PATTERN:,}; this one begins with {longest[:40]!r}",
             )
-        self._exclude = Patterns.of_ignore_file([*DEFAULT_EXCLUDES, *map(nfc, self.exclude)])
-        self._include = _Forced(tuple(map(nfc, self.include)))
+        self._exclude = Patterns.of_ignore_file([*DEFAULT_EXCLUDES, *map(nfc, exclude)])
+        self._include = _Forced(tuple(map(nfc, include)))
 
     def __iter__(self) -> Iterator[SourceFile]:
         if self.only is not None:
@@ -197,7 +191,7 @@ class Walk:
                 raise LeftOutError(Skip.UNSUPPORTED)
             if not forced and rules.generated(path):
                 raise LeftOutError(Skip.GENERATED)
-            data = read_bytes(file, most_bytes(language, self.max_bytes, self.max_document_bytes))
+            data = read_bytes(file, most_bytes(language, self.rules))
             if (reason := _unwanted(data, language, forced=forced)) is not None:
                 raise LeftOutError(reason)
         except LeftOutError as error:

@@ -1,42 +1,8 @@
-"""Training data: rows of many formats from many places, and their way to trained tokens."""
+"""Training data: rows from many places, cleaned and mixed before they are trained on.
 
-from homeground.data.contamination import Clean, Contaminated, Measured, Overlap, decontaminate
-from homeground.data.conversations import save_conversations
-from homeground.data.duplicates import Distinct, Duplicate, distinct, fingerprint
-from homeground.data.formats import Example, Format, RowError, example_of
-from homeground.data.mixture import Mixing, Part, mix, shuffled
-from homeground.data.redaction import Redacted, redact_examples
-from homeground.data.rendering import Overlong, Rendering, refusal, render_as_asked, render_examples
-from homeground.data.sources import Reading, Rejected, read_examples, without_nulls
+The names in `__init__.pyi` are imported lazily, on first use.
+"""
 
-__all__ = [
-    "Clean",
-    "Contaminated",
-    "Distinct",
-    "Duplicate",
-    "Example",
-    "Format",
-    "Measured",
-    "Mixing",
-    "Overlap",
-    "Overlong",
-    "Part",
-    "Reading",
-    "Redacted",
-    "Rejected",
-    "Rendering",
-    "RowError",
-    "decontaminate",
-    "distinct",
-    "example_of",
-    "fingerprint",
-    "mix",
-    "read_examples",
-    "redact_examples",
-    "refusal",
-    "render_as_asked",
-    "render_examples",
-    "save_conversations",
-    "shuffled",
-    "without_nulls",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

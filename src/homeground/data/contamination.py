@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from homeground.data.duplicates import fingerprint
-from homeground.data.formats import Example
 from homeground.tasks import ngrams, words
+from homeground.training.formats import Example
 
 LONGEST, SHORTEST = 13, 8
 COMMON = 10

@@ -14,8 +14,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from homeground.data.formats import Example
+from homeground.data.config import DuplicatesConfig
 from homeground.tasks import shingles
+from homeground.training.formats import Example
 
 _PERMUTATIONS = 128
 _MISSED = 1e-3
@@ -45,25 +46,24 @@ def fingerprint(example: Example) -> str:
     return hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def distinct(examples: Sequence[Example], *, exact: bool = True, near: float | None = 0.8, width: int = 5) -> Distinct:
+def distinct(examples: Sequence[Example], config: DuplicatesConfig = DuplicatesConfig()) -> Distinct:
     """The first of each group of rows that say the same.
 
     Args:
         examples: in the order of preference.
-        exact: remove rows with the :func:`fingerprint` of an earlier one.
-        near: Jaccard similarity with an earlier row that was kept, from which a row is removed; None removes none.
-        width: words in a shingle.
+        config: `exact` removes rows with the :func:`fingerprint` of an earlier one, `near` those that are as similar
+            to an earlier row that was kept.
     """
     found = Distinct()
     first: dict[str, Example] = {}
     for example in examples:
-        known = first.setdefault(fingerprint(example), example) if exact else example
+        known = first.setdefault(fingerprint(example), example) if config.exact else example
         if known is example:
             found.examples.append(example)
         else:
             found.exact.append(Duplicate(example.place, known.place, 1.0))
-    if near is not None:
-        found.examples, found.near = _without_near(found.examples, near, width)
+    if config.near is not None:
+        found.examples, found.near = _without_near(found.examples, config.near, config.shingle)
     return found
 
 

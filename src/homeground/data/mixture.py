@@ -19,18 +19,10 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from homeground.base.errors import HomegroundError
-from homeground.data.formats import Example
-
-
-class Mixing(StrEnum):
-    """See the module's table."""
-
-    ALL = "all"
-    WEIGHTS = "weights"
-    TEMPERATURE = "temperature"
+from homeground.data.config import DataConfig, Mixing, SourceConfig
+from homeground.training.formats import Example
 
 
 @dataclass(frozen=True)
@@ -38,44 +30,31 @@ class Part:
     """A source of a mixture.
 
     Attributes:
-        name: of the source.
-        examples: what it has.
-        weight: its share beside the other parts' (`Mixing.WEIGHTS`).
-        epochs: how often each example is taken; at most, where shares decide.
-        max_samples: examples drawn from it first.
+        config: its name, weight, epochs (an upper bound where shares decide), and examples drawn from it first.
+        examples: all that it has.
     """
 
-    name: str
+    config: SourceConfig
     examples: Sequence[Example]
-    weight: float = 1.0
-    epochs: float = 1.0
-    max_samples: int | None = None
 
     @property
     def size(self) -> int:
         """Examples that may be taken."""
-        return min(len(self.examples), self.max_samples or len(self.examples))
+        return min(len(self.examples), self.config.max_samples or len(self.examples))
 
     @property
     def most(self) -> float:
         """Examples that its epochs allow."""
-        return self.size * self.epochs
+        return self.size * self.config.epochs
 
 
-def mix(
-    parts: Sequence[Part],
-    *,
-    mixing: Mixing = Mixing.ALL,
-    temperature: float = 1.0,
-    rows: int | None = None,
-    seed: int = 0,
-) -> list[list[Example]]:
+def mix(parts: Sequence[Part], config: DataConfig = DataConfig(), *, seed: int = 0) -> list[list[Example]]:
     """What is taken of each part; a part that is taken more than once repeats its examples evenly.
 
     Raises:
         HomegroundError: a share is asked of a part that has nothing, or more rows than its epochs allow.
     """
-    counts = _counts(parts, mixing, temperature, rows)
+    counts = _counts(parts, config)
     return [_taken(part, count, seed) for part, count in zip(parts, counts, strict=True)]
 
 
@@ -86,26 +65,29 @@ def shuffled(taken: Sequence[Sequence[Example]], seed: int) -> list[Example]:
     return examples
 
 
-def _counts(parts: Sequence[Part], mixing: Mixing, temperature: float, rows: int | None) -> list[int]:
-    if mixing is Mixing.ALL:
+def _counts(parts: Sequence[Part], config: DataConfig) -> list[int]:
+    if config.mixing is Mixing.ALL:
         return [round(part.most) for part in parts]
-    if empty := [part.name for part in parts if not part.size]:
+    if empty := [part.config.source for part in parts if not part.size]:
         raise HomegroundError(
             "no row of this source is left, so that no share of the mixture can come from it",
             where=empty[0],
             hint="leave it out of data.sources, or see in the run's data.json what was removed",
         )
-    weights = [part.weight if mixing is Mixing.WEIGHTS else part.size ** (1 / temperature) for part in parts]
+    if config.mixing is Mixing.WEIGHTS:
+        weights = [part.config.weight for part in parts]
+    else:
+        weights = [part.size ** (1 / config.temperature) for part in parts]
     shares = [weight / sum(weights) for weight in weights]
     most = math.floor(min(part.most / share for part, share in zip(parts, shares, strict=True)) + 1e-9)
-    total = max(1, most) if rows is None else rows
+    total = max(1, most) if config.rows is None else config.rows
     counts = _apportioned(total, shares)
     for part, count in zip(parts, counts, strict=True):
         if count > math.ceil(part.most):
             raise HomegroundError(
                 f"the mixture of {total} rows needs {count} of this source, which has {part.size} "
-                f"and allows {part.epochs:g} epochs of them",
-                where=part.name,
+                f"and allows {part.config.epochs:g} epochs of them",
+                where=part.config.source,
                 hint=f"give it epochs: {math.ceil(count / part.size * 100) / 100:g}, or ask for data.rows: {most}",
             )
     return counts
@@ -123,6 +105,6 @@ def _apportioned(total: int, shares: Sequence[float]) -> list[int]:
 
 def _taken(part: Part, count: int, seed: int) -> list[Example]:
     # Its own generator: what is taken of a source does not change with the others.
-    rng = random.Random(f"{seed}:{part.name}")
+    rng = random.Random(f"{seed}:{part.config.source}")
     order = rng.sample(list(part.examples), part.size)
     return [order[at % part.size] for at in range(count)]

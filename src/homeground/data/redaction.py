@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from homeground.corpus import redact
-from homeground.data.formats import Example
+from homeground.training.formats import Example
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import gzip
 import io
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -15,26 +15,21 @@ from typing import IO, Any, cast
 
 from homeground.base.errors import HomegroundError
 from homeground.base.files import encoding_of
-from homeground.data.formats import Example, Format, Row, RowError, example_of, format_of, unread_fields
-from homeground.data.turns import strict_json
+from homeground.training.formats import (
+    Example,
+    Format,
+    Rejected,
+    Row,
+    RowError,
+    example_of,
+    first_of,
+    format_of,
+    unread_fields,
+    without_nulls,
+)
+from homeground.training.turns import strict_json
 
 _SHOWN = 5
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """A row that teaches nothing: where it is (file:line, or file:row from 1) and why."""
-
-    place: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.place}: {self.reason}"
-
-
-def first_of(rejected: Sequence[Rejected]) -> str:
-    """Join the first few on one line."""
-    return "; ".join(map(str, rejected[:_SHOWN]))
 
 
 @dataclass
@@ -263,14 +258,6 @@ def _streamed(source: str, name: str, **options: Any) -> Iterator[_Placed]:
             where=source,
             hint="is it what its name says? A data set of the hub needs a network",
         ) from error
-
-
-def without_nulls(value: Any) -> Any:
-    """Drop a row's null fields: Arrow gives every object the fields of all objects."""
-    if isinstance(value, Mapping):
-        fields = cast("Mapping[str, Any]", value)
-        return {name: without_nulls(item) for name, item in fields.items() if item is not None}
-    return [without_nulls(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
 def _row(value: Any) -> Row | RowError:

@@ -41,6 +41,7 @@ class TaskOutcome:
 
 def outcome_of(lookup: LookupOutcome) -> TaskOutcome:
     """The numbers of a finished look-up rollout."""
+    assert lookup.reward.value is not None
     return TaskOutcome(
         task=lookup.task,
         reward=lookup.reward.value,

@@ -1,11 +1,11 @@
 """A policy on prompts of one's own: its answers, their mean reward with an interval, and the gain since an earlier one.
 
 Example:
-    from homeground.evaluate import evaluate
+    from homeground import evaluate_policy
 
-    before = evaluate(policy, prompts, reward)
+    before = evaluate_policy(policy, prompts, reward)
     train_grpo(policy, train_prompts, reward)
-    after = evaluate(policy, prompts, reward)
+    after = evaluate_policy(policy, prompts, reward)
     print(after.reward, after.gain(before))
 """
 
@@ -55,7 +55,7 @@ class Evaluation:
         return mean_interval([now - then for now, then in zip(self.rewards, before.rewards, strict=True)])
 
 
-def evaluate(
+def evaluate_policy(
     policy: Policy,
     prompts: Sequence[Any],
     reward: RewardFunction | None = None,
@@ -82,9 +82,11 @@ def evaluate(
         UsageError: neither or both of reward and agent, or no prompts.
     """
     if (reward is None) == (agent is None):
-        raise UsageError("evaluate wants a reward or an agent", hint="give exactly one of reward=... and agent=...")
+        raise UsageError(
+            "evaluate_policy wants a reward or an agent", hint="give exactly one of reward=... and agent=..."
+        )
     if not prompts:
-        raise UsageError("evaluate has no prompts", hint="give at least one that was not trained on")
+        raise UsageError("evaluate_policy has no prompts", hint="give at least one that was not trained on")
     # The search wing evaluates too, and needs no model.
     from homeground.rollouts import DirectSource, Sampler
 

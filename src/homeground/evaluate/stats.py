@@ -13,9 +13,9 @@ import numpy as np
 from scipy import stats
 
 from homeground.base.errors import HomegroundError
+from homeground.evaluate.config import RESAMPLES
 
 CONFIDENCE = 0.95
-RESAMPLES = 2000
 
 
 class Interval(TypedDict):

@@ -19,12 +19,12 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from homeground.base.errors import HomegroundError
-from homeground.data import Example
-from homeground.data.rendering import path_of
 from homeground.evaluate.stats import RESAMPLES, Interval, mean_interval, ratio_interval
 from homeground.policy import Policy, TokenForest, TokenPath
 from homeground.policy.chat import ConversationError, end_token
+from homeground.training import Example
 from homeground.training.packing import pack
+from homeground.training.rendering import path_of
 
 if TYPE_CHECKING:
     from homeground.rollouts import Sampler

@@ -1,22 +1,8 @@
-"""Search over a corpus: dense vectors and BM25, fused, and reranked where that helps."""
+"""Search over a corpus: dense vectors and BM25, fused, and reranked where that helps.
 
-from homeground.index.embed import Embedder
-from homeground.index.filters import Filters
-from homeground.index.hit import Hit, Stage
-from homeground.index.index import Index
-from homeground.index.search import Explanation
-from homeground.index.settings import ChromaSettings, IndexReport, IndexSettings
-from homeground.index.tools import Tools
+The names in `__init__.pyi` are imported lazily, on first use.
+"""
 
-__all__ = [
-    "ChromaSettings",
-    "Embedder",
-    "Explanation",
-    "Filters",
-    "Hit",
-    "Index",
-    "IndexReport",
-    "IndexSettings",
-    "Stage",
-    "Tools",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

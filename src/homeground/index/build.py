@@ -9,11 +9,13 @@ wherever it lies and wherever it moves to. The path that the embedder read with 
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -33,11 +35,11 @@ from homeground.corpus import (
     digest,
     nfc,
 )
-from homeground.corpus.chunk import PART_DIGITS
+from homeground.corpus.chunker import PART_DIGITS
 from homeground.corpus.reading import read_bytes
-from homeground.index.embed import Embedder
+from homeground.index.config import IndexConfig
 from homeground.index.manifest import Manifest, StoredChunk, reporting
-from homeground.index.settings import IndexSettings
+from homeground.index.protocols import Embedder
 
 _CHUNKER_VERSION = "8"
 _CONTENT_VERSION = "3"  # changes with what is embedded
@@ -47,6 +49,9 @@ _WINDOW_CHARACTERS = 8_000_000
 _LOCK_WAIT_S = 60.0
 _GROWTH = 1_000_000  # of a file that somebody writes between the passes
 _BYTES_A_TOKEN = 3.0  # of source code, and what the breadcrumbs add
+_SAMPLE = "def read_chunked(self, amount=None):\n    return b''.join(self._parts[:amount])  # all of it\n" * 4
+_SAMPLES = 1024  # texts: as much work to an embedder as a corpus, of which a second is done
+_SAMPLING_S = 1.0
 
 
 @dataclass
@@ -66,6 +71,42 @@ class Scan:
     secrets: list[FoundSecret] = field(default_factory=list[FoundSecret])
     files: int = 0
     resumed: int = 0
+
+
+@dataclass(frozen=True)
+class IndexReport:
+    """What one indexing run did.
+
+    `embedded` counts the texts that went through the embedder, `reused` the chunks whose vector was already there:
+    from an earlier run, or from a chunk of the same content. `secrets` lists those of the files that were read anew.
+    `changed` counts files that are new or not as they were, `gone` those that are no more.
+    """
+
+    roots: list[str]
+    files: int
+    chunks: int
+    embedded: int
+    reused: int
+    skipped: dict[str, int] = field(default_factory=dict[str, int])
+    secrets: list[FoundSecret] = field(default_factory=list[FoundSecret])
+    seconds: float = 0.0
+    changed: int = 0
+    gone: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that `homeground index --json` prints."""
+        return {
+            "roots": self.roots,
+            "files": self.files,
+            "chunks": self.chunks,
+            "embedded": self.embedded,
+            "reused": self.reused,
+            "skipped": self.skipped,
+            "secrets": [secret.to_json() for secret in self.secrets],
+            "seconds": round(self.seconds, 3),
+            "changed": self.changed,
+            "gone": self.gone,
+        }
 
 
 @contextmanager
@@ -90,10 +131,10 @@ def writing(folder: Path) -> Generator[None]:
             lock.release()
 
 
-def scan(manifest: Manifest, corpus: Corpus, settings: IndexSettings, embedder: Embedder, progress: Progress) -> Scan:
+def scan(manifest: Manifest, corpus: Corpus, config: IndexConfig, embedder: Embedder, progress: Progress) -> Scan:
     """Walks the corpus and hashes every file; what an earlier run has staged and still holds is not listed again."""
     live, staged = manifest.files(), manifest.files(staged=True)
-    recipe = _recipe(settings, embedder)
+    recipe = _recipe(config, embedder)
     result = Scan()
     bar = progress.bar("reading files")
     seen: set[tuple[int, str]] = set()
@@ -117,11 +158,11 @@ def scan(manifest: Manifest, corpus: Corpus, settings: IndexSettings, embedder: 
     return result
 
 
-def _recipe(settings: IndexSettings, embedder: Embedder) -> str:
-    return digest(_CHUNKER_VERSION, str(settings.max_tokens), embedder.revision)
+def _recipe(config: IndexConfig, embedder: Embedder) -> str:
+    return digest(_CHUNKER_VERSION, str(config.max_tokens), embedder.revision)
 
 
-def announce(manifest: Manifest, found: Scan, settings: IndexSettings, embedder: Embedder, progress: Progress) -> None:
+def announce(manifest: Manifest, found: Scan, config: IndexConfig, embedder: Embedder, progress: Progress) -> None:
     """Says what is embedded again and about how long that takes, where another model or chunker is the reason."""
     made_with = manifest.get("made_with")
     if manifest.outdated:
@@ -130,24 +171,39 @@ def announce(manifest: Manifest, found: Scan, settings: IndexSettings, embedder:
         return
     elif made_with["revision"] != embedder.revision:
         before = made_with["embedder"]
-        same = before == settings.embedder
-        reason = f"the weights of {before} changed" if same else f"{settings.embedder} takes the place of {before}"
-    elif made_with["max_tokens"] != settings.max_tokens:
-        reason = f"chunks have {settings.max_tokens} tokens instead of {made_with['max_tokens']}"
+        same = before == config.embedder
+        reason = f"the weights of {before} changed" if same else f"{config.embedder} takes the place of {before}"
+    elif made_with["max_tokens"] != config.max_tokens:
+        reason = f"chunks have {config.max_tokens} tokens instead of {made_with['max_tokens']}"
     elif made_with["chunker"] != _CHUNKER_VERSION:
         reason = "files are cut differently since the last run"
     else:
         return
     size = sum(size for _, _, size in found.changed)
-    seconds = size / _BYTES_A_TOKEN / embedder.tokens_per_second()
+    seconds = size / _BYTES_A_TOKEN / _tokens_per_second(embedder)
     progress.line(
         f"{reason}: {len(found.changed)} files ({size / 1e6:.1f} MB) are cut and embedded again, "
         f"about {clock(seconds)} on this machine"
     )
 
 
+def _tokens_per_second(embedder: Embedder) -> float:
+    """Throughput of the fastest batch within a second; the first batch loads the model."""
+    tokens = embedder.count([_SAMPLE])[0]
+    best, stop = 0.0, None
+    began = time.perf_counter()
+    for positions, _ in embedder.encode([_SAMPLE] * _SAMPLES):
+        now = time.perf_counter()
+        best = max(best, len(positions) * tokens / (now - began))
+        stop = stop or now + _SAMPLING_S
+        if now > stop:
+            break
+        began = now
+    return best
+
+
 def store_changed(
-    manifest: Manifest, corpus: Corpus, found: Scan, settings: IndexSettings, embedder: Embedder, progress: Progress
+    manifest: Manifest, corpus: Corpus, found: Scan, config: IndexConfig, embedder: Embedder, progress: Progress
 ) -> int:
     """Cuts, embeds and stages every new or changed file, a window at a time; returns how many texts were embedded.
 
@@ -155,7 +211,7 @@ def store_changed(
     """
     if not found.changed:
         return 0
-    recipe, live = _recipe(settings, embedder), manifest.files()
+    recipe, live = _recipe(config, embedder), manifest.files()
     bar = _SourceBar(progress.bar("embedding, KB of source", total=sum(size for _, _, size in found.changed) // 1000))
     window: list[tuple[int, SourceFile, list[StoredChunk]]] = []
     embedded = 0
@@ -176,7 +232,7 @@ def store_changed(
         try:
             data = read_bytes(listed.root / listed.path, 2 * size + _GROWTH)
             file = replace(listed, data=data)
-            chunks = _chunks(file, before, settings, embedder)
+            chunks = _chunks(file, before, config, embedder)
         except (LeftOutError, OSError) as error:  # a document that cannot be read, or a file that changes right now
             reason = error.reason if isinstance(error, LeftOutError) else Skip.UNREADABLE
             corpus.leave_out(number, listed.path.removeprefix(before), reason)
@@ -217,14 +273,14 @@ class _SourceBar:
         self.bar.advance(max(size // 1000 - self.bar.completed, 0))
 
 
-def _chunks(file: SourceFile, before: str, settings: IndexSettings, embedder: Embedder) -> list[StoredChunk]:
+def _chunks(file: SourceFile, before: str, config: IndexConfig, embedder: Embedder) -> list[StoredChunk]:
     # Where the root lies is no reason to cut a file otherwise: two worktrees share their vectors.
     own = file.path.removeprefix(before)
     chunks = chunk_lines(
         own,
         file.text.lines,
         file.language,
-        max_tokens=settings.max_tokens,
+        max_tokens=config.max_tokens,
         count=embedder.count,
         sections=file.text.sections,
     )
@@ -271,19 +327,16 @@ def embed_missing(
             manifest.put_contents(waiting)
         waiting.clear()
 
-    def keep(positions: list[int], vectors: NDArray[np.float32]) -> None:
+    for positions, vectors in embedder.encode([new[key].indexed_text for key in keys]):
         waiting.extend((keys[position], vector) for position, vector in zip(positions, vectors, strict=True))
         if len(waiting) >= _COMMIT_EVERY:
             flush()
         advance(len(positions))
-
-    if keys:
-        embedder.encode([new[key].indexed_text for key in keys], keep)
-        flush()
+    flush()
     return len(keys)
 
 
-def publish(manifest: Manifest, corpus: Corpus, found: Scan, settings: IndexSettings, embedder: Embedder) -> None:
+def publish(manifest: Manifest, corpus: Corpus, found: Scan, config: IndexConfig, embedder: Embedder) -> None:
     """Publish the staged rows and delete those of removed files, within the caller's transaction."""
     if found.gone or manifest.files(staged=True):
         manifest.publish(found.gone)
@@ -291,15 +344,26 @@ def publish(manifest: Manifest, corpus: Corpus, found: Scan, settings: IndexSett
         manifest.put("generation", manifest.generation + 1)
     manifest.put("roots", [str(root) for root in corpus.roots])
     manifest.put("base", str(corpus.base))
-    manifest.put("settings", asdict(settings))
+    manifest.put("settings", config.model_dump())
     manifest.put(
         "made_with",
         {
-            "embedder": settings.embedder,
+            "embedder": config.embedder,
             "revision": embedder.revision,
-            "max_tokens": settings.max_tokens,
+            "max_tokens": config.max_tokens,
             "chunker": _CHUNKER_VERSION,
         },
     )
     if manifest.get("name") is None:
         manifest.put("name", uuid.uuid4().hex)
+
+
+def nothing_to_index(roots: Sequence[Path], skipped: Mapping[str, int]) -> HomegroundError:
+    """Error for roots in which no file was left to index; counts the reasons."""
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items())) or "the folder is empty"
+    return HomegroundError(
+        f"no file to index ({reasons})",
+        where=", ".join(map(str, roots)),
+        hint="give a folder with source or text files, or loosen corpus.exclude and corpus.max_file_kb; "
+        "homeground index --dry-run lists what is left out",
+    )

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_text
 from homeground.base.progress import Progress
+from homeground.index.config import ChromaConfig
 from homeground.index.manifest import Manifest, Row, writable
-from homeground.index.settings import ChromaSettings
 
 _ROWS_A_WRITE = 5000  # Chroma takes at most 5461
 _ROWS_A_DELETE = 2000
@@ -45,7 +45,7 @@ class Place:
 
     folder: Path
     collection: str
-    settings: ChromaSettings
+    config: ChromaConfig
 
     def client(self) -> Any:
         """An open client.
@@ -57,7 +57,7 @@ class Place:
         from chromadb.config import Settings
 
         private = Settings(anonymized_telemetry=False)
-        chosen = self.settings
+        chosen = self.config
         if chosen.mode == "embedded":
             return chromadb.PersistentClient(str(self.folder / "chroma"), settings=private)
         try:
@@ -180,7 +180,7 @@ def write(place: Place, manifest: Manifest, rows: Sequence[Row], progress: Progr
 
 
 def _on_server(place: Place) -> bool:
-    return place.settings.mode == "server"
+    return place.config.mode == "server"
 
 
 def _put(collection: Any, manifest: Manifest, ids: list[str]) -> None:
@@ -210,14 +210,14 @@ def _existing(client: Any, place: Place) -> Any:
         raise _unanswered(place, error) from error
 
 
-def _address(settings: ChromaSettings) -> str:
-    return f"{'https' if settings.ssl else 'http'}://{settings.host}:{settings.port}"
+def _address(config: ChromaConfig) -> str:
+    return f"{'https' if config.ssl else 'http'}://{config.host}:{config.port}"
 
 
-def _away(settings: ChromaSettings, error: Exception) -> HomegroundError:
+def _away(config: ChromaConfig, error: Exception) -> HomegroundError:
     return HomegroundError(
         f"the Chroma server does not answer ({type(error).__name__})",
-        where=_address(settings),
+        where=_address(config),
         hint="start it (chroma run --path FOLDER), correct index.chroma.host and port, or set index.chroma.mode to "
         "embedded; what was embedded is kept",
     )
@@ -229,10 +229,10 @@ def _unanswered(place: Place, error: Exception) -> HomegroundError:
             _forget(place)
             return HomegroundError(
                 "the Chroma server does not hold this index",
-                where=f"{_address(place.settings)}, collection {place.collection}",
+                where=f"{_address(place.config)}, collection {place.collection}",
                 hint="run homeground index again: it is written anew from the manifest, without embedding",
             )
-        return _away(place.settings, error)
+        return _away(place.config, error)
     _forget(place)
     return DamagedError(
         f"Chroma's files cannot be read: {error}",

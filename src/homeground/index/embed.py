@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,46 +14,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from homeground.base.errors import HomegroundError
-from homeground.base.hardware import bf16_is_fast
+from homeground.base.hardware import best_device, bf16_is_fast
 from homeground.base.model_files import loading, read_object
 from homeground.base.weights import resolve_model
-from homeground.index import backend as backends
-from homeground.index.encoders import (
-    Encoder,
-    OnnxEncoder,
-    OpenVinoEncoder,
-    Vectors,
-    export,
-    exported_file,
-    torch_encoder,
-)
-from homeground.index.settings import Backend
+from homeground.index.config import Backend
+from homeground.index.encoders import Encoder, OnnxEncoder, export, exported_file, torch_encoder
+from homeground.index.protocols import Vectors
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _COUNTED = 1024
 _PAD_TO = 16  # every new shape costs oneDNN a primitive and its scratch memory, for good
-_PROBE_TEXTS = 16
-_PROBE_TEXT = "def read_chunked(self, amount=None):\n    return b''.join(self._parts[:amount])  # all of it\n" * 4
+_TORCH_PAYS = 60_000
+"""Tokens from which torch in bf16 is done first, although it takes 9 s to import and load and ONNX Runtime half a
+second: 17,000 against 4,700 tokens/s on two cores with AMX."""
 
 
-class Embedder:
+class SentenceEmbedder:
     """A bi-encoder, loaded when first needed.
 
     Args:
         name: bundled name, local folder or hub id.
         max_tokens: longer texts are cut there.
-        backend: "bf16" and "fp32" are torch, "onnx" and "openvino" an exported copy. "auto" takes what is done soonest,
-            as measured on this machine (see `backend`); its queries go through ONNX, which starts fastest.
+        backend: "bf16" and "fp32" are torch, "onnx" an exported copy in ONNX Runtime. "auto" is ONNX Runtime, which
+            starts fastest, but for much text torch on a GPU or a processor that multiplies in bf16.
 
     Safe to call from several threads: one forward runs at a time.
     """
 
-    def __init__(self, name: str, max_tokens: int, backend: Backend = "auto") -> None:
+    def __init__(self, name: str, max_tokens: int, backend: Backend) -> None:
         self.name = name
         self.max_tokens = max_tokens
-        self._backend: Backend = backend
+        self._backend = backend
         self._lock = threading.RLock()
         self._encoders: dict[str, Encoder] = {}
 
@@ -62,9 +55,13 @@ class Embedder:
         """Where the weights lie."""
         return resolve_model(self.name)
 
-    @cached_property
+    @property
     def revision(self) -> str:
         """Hash of weights and tokenizer: vectors of another revision are not comparable."""
+        return self._revision
+
+    @cached_property
+    def _revision(self) -> str:
         state = hashlib.blake2b(digest_size=8)
         for path in sorted(self.folder.glob("*.safetensors")) + sorted(self.folder.glob("tokenizer.json")):
             with path.open("rb") as stream:
@@ -108,50 +105,20 @@ class Embedder:
             lengths.extend(len(one) for one in encoded)
         return lengths
 
-    def load(self) -> None:
-        """Loads what embeds a query now instead of at the first one."""
-        with self._lock:
-            self._for_query()
-
-    def tokens_per_second(self) -> float:
-        """How fast texts are embedded here: as remembered, else measured for a second."""
-        rates = backends.remembered(self.revision) or {}
-        if rates and self._backend == "auto":
-            return max(rates.values())
-        with self._lock:
-            return rates.get(self._backend) or self._measured(self._for_texts(0))
-
-    def _measured(self, encoder: Encoder) -> float:
-        ids = self._ids([_PROBE_TEXT] * _PROBE_TEXTS)
-
-        def encode() -> int:
-            self._forward(encoder, [_PROBE_TEXT] * _PROBE_TEXTS, ids)
-            return sum(map(len, ids))
-
-        return backends.measure(encode)
-
     def _for_query(self) -> Encoder:
-        """What embeds queries; torch where the model cannot be exported."""
+        """Encoder of queries; torch where the model cannot be exported."""
         if self._backend != "auto":
             return self._encoder(self._backend)
         return self._encoder("onnx" if self._exported() else self._torch_kind())
 
     def _for_texts(self, tokens: int) -> Encoder:
-        """What embeds this many tokens soonest."""
+        """Encoder of this many tokens."""
         if self._backend != "auto":
             return self._encoder(self._backend)
-        if not self._exported():
+        if tokens >= _TORCH_PAYS and (best_device() == "cuda" or bf16_is_fast()):
             return self._encoder(self._torch_kind())
-        rates = backends.remembered(self.revision)
-        if rates is None and tokens >= backends.PROBE_TOKENS:
-            rates = {kind: self._measured(self._encoder(kind)) for kind in backends.available()}
-            backends.remember(self.revision, rates)
-            chosen = max(rates, key=rates.__getitem__)
-            self._encoders = {kind: one for kind, one in self._encoders.items() if kind in (chosen, "onnx")}
-        if rates is None:
-            started = [kind for kind in self._encoders if kind in ("bf16", "fp32")]
-            return self._encoder(started[0] if started else "onnx")
-        return self._encoder(backends.soonest(rates, tokens, set(self._encoders)))
+        started = next((kind for kind in ("bf16", "fp32") if kind in self._encoders), None)
+        return self._encoder(started) if started is not None else self._for_query()
 
     def _exported(self) -> bool:
         return exported_file(self.revision).is_file() or export(self.folder, self.name, self.revision) is not None
@@ -168,23 +135,25 @@ class Embedder:
         if file is None:
             raise HomegroundError(
                 f"the embedder '{self.name}' cannot be exported to ONNX",
-                where=f"index.backend: {kind}",
+                where="index.backend: onnx",
                 hint="set index.backend to auto, bf16 or fp32",
             )
-        return OnnxEncoder(file) if kind == "onnx" else OpenVinoEncoder(file)
+        return OnnxEncoder(file)
 
     def _torch_kind(self) -> str:
         return "bf16" if bf16_is_fast() else "fp32"
 
-    def encode(self, texts: Sequence[str], each: Callable[[list[int], Vectors], None]) -> None:
-        """Embeds the texts, batch by batch.
+    def encode(self, texts: Sequence[str]) -> Iterator[tuple[list[int], Vectors]]:
+        """Embed the texts, batch by batch.
 
-        Texts of about equal length share a batch, so little is padding; the batches come in random (seeded) order,
-        so the time left can be told from the share done.
+        Texts of about equal length share a batch, so little is padding. Batches come in random (seeded) order, so the
+        time left can be estimated from the share done.
 
         Args:
             texts: as many as memory may hold with their token ids.
-            each: receives the positions of a batch's texts and their unit vectors, shape (batch, dimension).
+
+        Yields:
+            Positions of a batch's texts, and their unit vectors, shape (batch, dimension).
         """
         if not texts:
             return
@@ -196,7 +165,7 @@ class Embedder:
         batches = self._batches(order, lengths, encoder.batch_tokens)
         random.Random(0).shuffle(batches)
         for batch in batches:
-            each(batch, self._forward(encoder, [texts[at] for at in batch], [ids[at] for at in batch]))
+            yield batch, self._forward(encoder, [ids[at] for at in batch])
 
     def _ids(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         """Token ids of each text, special tokens included, cut at the most that the model reads."""
@@ -216,27 +185,16 @@ class Embedder:
             batches[-1].append(at)
         return batches
 
-    def encode_all(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors of all texts, shape (texts, dimension)."""
-        rows: dict[int, Vectors] = {}
-
-        def keep(positions: list[int], vectors: Vectors) -> None:
-            rows.update(zip(positions, vectors, strict=True))
-
-        self.encode(texts, keep)
-        return np.stack([rows[at] for at in range(len(texts))])
-
     def encode_query(self, query: str) -> Vectors:
         """Unit vector of a query, shape (dimension,)."""
         # Half of a surrogate pair (a cut emoji) is no text to a tokenizer.
         text = query.encode("utf-8", "replace").decode("utf-8")
         with self._lock:
             encoder = self._for_query()
-        return self._forward(encoder, [text], self._ids([text]))[0]
+        return self._forward(encoder, self._ids([text]))[0]
 
-    def _forward(self, encoder: Encoder, texts: list[str], ids: Sequence[NDArray[np.int32]]) -> Vectors:
-        """Unit vectors of the texts, whose token ids these are; the texts are for those who watch."""
-        del texts
+    def _forward(self, encoder: Encoder, ids: Sequence[NDArray[np.int32]]) -> Vectors:
+        """Unit vectors of the texts with these token ids, shape (texts, dimension)."""
         width = _padded_width(max(map(len, ids)))
         padded = np.zeros((len(ids), width), dtype=np.int64)
         mask = np.zeros_like(padded)

@@ -1,6 +1,6 @@
-"""What turns token ids into vectors: torch, ONNX Runtime or OpenVINO, all with the same weights.
+"""Token ids to vectors: torch or ONNX Runtime, with the same weights.
 
-The last two read one ONNX file, written once a machine from the model that sentence-transformers loads, and need
+ONNX Runtime reads a file that is written once a machine from the model that sentence-transformers loads, and needs
 neither torch nor sentence-transformers afterwards: a cold query starts in a fraction of a second instead of ten.
 """
 
@@ -20,16 +20,15 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from homeground.base.chat_templates import bound_chat_templates
-from homeground.base.errors import HomegroundError
 from homeground.base.hardware import usable_cores, version_of
 from homeground.base.model_files import loading, refuse_not_finite, weight_files
 from homeground.base.weights import cache_home
+from homeground.index.protocols import Vectors
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 Ids = NDArray[np.int64]
-Vectors = NDArray[np.float32]
 _CPU_TOKENS = 2048  # more does not stay in a core's cache beside the weights: 16384 was half as fast
 _GPU_TOKENS = 65536
 _EXPORT_VERSION = "1"
@@ -111,7 +110,8 @@ class OnnxEncoder:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = _threads()
+        chosen = os.environ.get("OMP_NUM_THREADS", "")  # the one that torch obeys, too
+        options.intra_op_num_threads = int(chosen) if chosen.isdigit() and int(chosen) > 0 else usable_cores()
         # Waiting threads that spin take the core from whoever has work.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
@@ -120,35 +120,6 @@ class OnnxEncoder:
     def __call__(self, ids: Ids, mask: Ids) -> Vectors:
         found = self._session.run(None, {"input_ids": ids, "attention_mask": mask})
         return np.asarray(found[0], dtype=np.float32)
-
-
-class OpenVinoEncoder:
-    """An exported model in OpenVINO, which computes in bf16 where the processor does."""
-
-    batch_tokens = _CPU_TOKENS
-
-    def __init__(self, file: Path) -> None:
-        try:
-            import openvino  # type: ignore[import-not-found]
-        except ImportError:
-            raise HomegroundError(
-                "OpenVINO is not installed",
-                where="index.backend: openvino",
-                hint="install it with: pip install 'homeground[openvino]', or set index.backend to auto",
-            ) from None
-        core: Any = openvino.Core()
-        model = core.compile_model(core.read_model(str(file)), "CPU", {"INFERENCE_NUM_THREADS": _threads()})
-        self._request = model.create_infer_request()
-        self._output = model.output(0)
-
-    def __call__(self, ids: Ids, mask: Ids) -> Vectors:
-        found = self._request.infer({"input_ids": ids, "attention_mask": mask})
-        return np.array(found[self._output], dtype=np.float32)
-
-
-def _threads() -> int:
-    chosen = os.environ.get("OMP_NUM_THREADS", "")  # the one that torch obeys, too
-    return int(chosen) if chosen.isdigit() and int(chosen) > 0 else usable_cores()
 
 
 def exported_file(revision: str) -> Path:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Annotated
+
+from homeground.base.record import HIDDEN, Record
 
 
 class Stage(StrEnum):
@@ -18,7 +20,7 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True)
-class Hit:
+class Hit(Record):
     """Lines of a file that answer a query.
 
     Attributes:
@@ -44,23 +46,9 @@ class Hit:
     score: float
     scores: dict[str, float]
     text: str
-    id: str = field(default="", compare=False)
+    id: Annotated[str, HIDDEN] = field(default="", compare=False)
 
     @property
     def citation(self) -> str:
         """`path:start-end`."""
         return f"{self.path}:{self.start}-{self.end}"
-
-    def to_json(self) -> dict[str, Any]:
-        """The object that `homeground search --json` prints for this hit."""
-        return {
-            "path": self.path,
-            "start": self.start,
-            "end": self.end,
-            "symbol": self.symbol,
-            "kind": self.kind,
-            "language": self.language,
-            "score": self.score,
-            "scores": dict(self.scores),
-            "text": self.text,
-        }

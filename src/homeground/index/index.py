@@ -5,25 +5,36 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Self
 
 from homeground.base.errors import HomegroundError, RestartNeededError
 from homeground.base.progress import Progress
-from homeground.corpus import MAX_BYTES, MAX_DOCUMENT_BYTES, Chunk, Corpus, digest, nfc
-from homeground.index.build import announce, embed_missing, publish, scan, store_changed, stored, writing
-from homeground.index.embed import Embedder
+from homeground.corpus import Chunk, Corpus, digest, nfc
+from homeground.corpus.config import CorpusConfig
+from homeground.index.build import (
+    IndexReport,
+    announce,
+    embed_missing,
+    nothing_to_index,
+    publish,
+    scan,
+    store_changed,
+    stored,
+    writing,
+)
+from homeground.index.config import ChromaConfig, IndexConfig, stored_config
+from homeground.index.embed import SentenceEmbedder
 from homeground.index.filters import Filters
 from homeground.index.hit import Hit, Stage
 from homeground.index.leftout import LeftOut
 from homeground.index.manifest import ListedFile, Manifest, reporting
-from homeground.index.rerank import Reranker
-from homeground.index.search import Explanation, Searcher
-from homeground.index.settings import ChromaSettings, IndexReport, IndexSettings
+from homeground.index.protocols import Embedder, Reranker
+from homeground.index.rerank import SentenceReranker
+from homeground.index.search import Found, Searcher
 from homeground.index.symbols import Symbols, open_symbols
 from homeground.index.view import View
-from homeground.index.views import current_view, delete_old_views, write_chroma, write_view
+from homeground.index.views import current_view, delete_old_views, open_view, write_chroma, write_view
 
 _MANIFEST = "manifest.sqlite"
 _SYMBOLS = "symbols.sqlite"
@@ -35,20 +46,28 @@ _PUBLISHING_S = 1.0
 class Index:
     """A searchable corpus on disk. Made by `build`, opened by `open`; searches may run in several threads.
 
+    Attributes:
+        folder: folder of the index.
+        config: settings that it was built with.
+        embedder: embedder of chunks and queries.
+        reranker: reranker of the best hits, if there is one.
+
     Example:
         index, report = Index.build(folder, [Path("src")])
         for hit in index.search("parse an HTTP date"):
             print(hit.citation, hit.symbol)
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, view: View, embedder: Embedder) -> None:
+    def __init__(
+        self, folder: Path, manifest: Manifest, view: View, embedder: Embedder, reranker: Reranker | None = None
+    ) -> None:
         self.folder = folder
-        self.settings = IndexSettings.of(manifest.get("settings"))
+        self.config = stored_config(manifest.get("settings"))
         self._made_with = manifest.get("made_with")
         self._manifest = manifest
         self._view = view
-        self._embedder = embedder
-        self._reranker = Reranker(self.settings.rerank) if self.settings.rerank else None
+        self.embedder = embedder
+        self.reranker = reranker or (SentenceReranker(self.config.rerank) if self.config.rerank else None)
         self._symbols: Symbols | None = None
         self._lock = threading.RLock()
 
@@ -57,14 +76,12 @@ class Index:
         cls,
         folder: Path,
         roots: Sequence[Path],
-        settings: IndexSettings | None = None,
+        config: IndexConfig = IndexConfig(),
+        rules: CorpusConfig = CorpusConfig(),
         *,
-        include: Iterable[str] = (),
-        exclude: Iterable[str] = (),
-        max_file_kb: int = MAX_BYTES // 1024,
-        max_document_kb: int = MAX_DOCUMENT_BYTES // 1024,
         progress: Progress | None = None,
         embedder: Embedder | None = None,
+        reranker: Reranker | None = None,
     ) -> tuple[Self, IndexReport]:
         """Indexes the roots into `folder`, or brings the index there up to date.
 
@@ -74,54 +91,48 @@ class Index:
         Args:
             folder: of the index; created.
             roots: folders or files to index; what the index knows of other roots is forgotten.
-            settings: how; the defaults if None.
-            include: globs in gitignore syntax of files that no rule leaves out.
-            exclude: globs in gitignore syntax, beside `corpus.DEFAULT_EXCLUDES`.
-            max_file_kb: larger files are skipped, KiB.
-            max_document_kb: the same for notebooks, HTML and PDF.
+            config: settings of the index.
+            rules: which files of the roots are read.
             progress: where bars go; quiet if None.
-            embedder: one of these settings that is loaded already.
+            embedder: used instead of the model that `config.embedder` names.
+            reranker: used instead of the model that `config.rerank` names.
 
         Raises:
             HomegroundError: a root does not exist, no file was left to index, the embedder cannot be loaded, another
                 process writes this index, or a newer version wrote it.
         """
         began = time.perf_counter()
-        settings = settings or IndexSettings()
         progress = progress or Progress(quiet=True)
-        corpus = Corpus(
-            roots,
-            include=include,
-            exclude=exclude,
-            max_file_kb=max_file_kb,
-            max_document_kb=max_document_kb,
-        )
+        corpus = Corpus(roots, rules)
         left_out = LeftOut()
         corpus.on_skip = left_out.note
-        embedder = embedder or Embedder(settings.embedder, settings.max_tokens, settings.backend)
+        embedder = embedder or _named(config)
+        config = config.model_copy(
+            update={"embedder": embedder.name, "rerank": reranker.name if reranker is not None else config.rerank}
+        )
         with writing(folder):
             manifest = Manifest(folder / _MANIFEST, create=True)
-            found = scan(manifest, corpus, settings, embedder, progress)
+            found = scan(manifest, corpus, config, embedder, progress)
             if not found.files:
-                raise _nothing(corpus.roots, corpus.skipped)
-            announce(manifest, found, settings, embedder, progress)
-            embedded = store_changed(manifest, corpus, found, settings, embedder, progress)
+                raise nothing_to_index(corpus.roots, corpus.skipped)
+            announce(manifest, found, config, embedder, progress)
+            embedded = store_changed(manifest, corpus, found, config, embedder, progress)
             with manifest.transaction():  # readers see files, view and symbols of this run, or of the previous one
-                publish(manifest, corpus, found, settings, embedder)
+                publish(manifest, corpus, found, config, embedder)
                 manifest.put("left_out", left_out.to_json())
                 empty = not manifest.counts()[1]
                 if not empty:
-                    if current_view(folder, manifest, settings.chroma) is None:
+                    if current_view(folder, manifest, config.chroma) is None:
                         write_view(folder, manifest, progress)
                     symbols = Symbols(folder / _SYMBOLS)
                     symbols.update(manifest, progress)
                     symbols.close()
             manifest.vacuum()
             if empty:
-                raise _nothing(corpus.roots, corpus.skipped)
+                raise nothing_to_index(corpus.roots, corpus.skipped)
             delete_old_views(folder, manifest)
-            view = _view(folder, manifest, settings.chroma, progress)
-            write_chroma(folder, manifest, settings.chroma, view, progress)
+            view = open_view(folder, manifest, config.chroma, progress)
+            write_chroma(folder, manifest, config.chroma, view, progress)
         files, total = manifest.counts()
         report = IndexReport(
             roots=[str(root) for root in corpus.roots],
@@ -135,14 +146,20 @@ class Index:
             changed=len(found.changed) + found.resumed,
             gone=len(found.gone),
         )
-        return cls(folder, manifest, view, embedder), report
+        return cls(folder, manifest, view, embedder, reranker), report
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
+    def open(cls, folder: Path, *, embedder: Embedder | None = None, reranker: Reranker | None = None) -> Self:
         """Open the index in `folder`; a missing or damaged view is written first.
 
+        Args:
+            folder: folder of the index.
+            embedder: used instead of the model that the index names; the one that it was built with.
+            reranker: used instead of the model that the index names, if any.
+
         Raises:
-            HomegroundError: there is no index, it was never finished, or a newer version wrote it.
+            HomegroundError: there is no index, it was never finished, a newer version wrote it, or it was built with
+                another embedder.
         """
         with reporting(folder):
             manifest = Manifest(folder / _MANIFEST)
@@ -160,12 +177,21 @@ class Index:
                     where=str(folder),
                     hint="run homeground index again; nothing is embedded anew",
                 )
-            settings = IndexSettings.of(manifest.get("settings"))
-            view = current_view(folder, manifest, settings.chroma)
+            config = stored_config(manifest.get("settings"))
+            made = manifest.get("made_with")
+            if embedder is not None and (embedder.name, embedder.revision) != (made["embedder"], made["revision"]):
+                manifest.close()
+                raise HomegroundError(
+                    f"the index was built with the embedder '{made['embedder']}' ({made['revision']}), "
+                    f"not with '{embedder.name}' ({embedder.revision})",
+                    where=str(folder),
+                    hint="open it with that one, or build it again with this one",
+                )
+            view = current_view(folder, manifest, config.chroma)
             if view is None:
                 with writing(folder):
-                    view = _view(folder, manifest, settings.chroma, Progress(quiet=True))
-        return cls(folder, manifest, view, Embedder(settings.embedder, settings.max_tokens, settings.backend))
+                    view = open_view(folder, manifest, config.chroma, Progress(quiet=True))
+        return cls(folder, manifest, view, embedder or _named(config), reranker)
 
     def close(self) -> None:
         """Lets go of all files."""
@@ -214,7 +240,7 @@ class Index:
                     where=str(self.folder),
                     hint="run homeground index again, with a folder that has files",
                 )
-            view = current_view(self.folder, self._manifest, self.settings.chroma)
+            view = current_view(self.folder, self._manifest, self.config.chroma)
             if view is None:
                 return False
             self._view = view
@@ -255,7 +281,7 @@ class Index:
                 break
             time.sleep(_LOOK_AGAIN_S)  # a run has published its symbols and will publish the rest soon
         with writing(self.folder):
-            view = _view(self.folder, self._manifest, self.settings.chroma, Progress(quiet=True))
+            view = open_view(self.folder, self._manifest, self.config.chroma, Progress(quiet=True))
             self.symbols.update(self._manifest, Progress(quiet=True))
             self._view = view
 
@@ -264,16 +290,6 @@ class Index:
         """A value that changes whenever search results may change."""
         with self._lock:
             return (id(self._manifest), self._manifest.generation, self._view.folder, self.symbols.generation)
-
-    @property
-    def embedder(self) -> Embedder:
-        """What embeds chunks and queries."""
-        return self._embedder
-
-    @property
-    def reranker(self) -> Reranker | None:
-        """What reads the best hits again, where the settings name one."""
-        return self._reranker
 
     @property
     def roots(self) -> list[Path]:
@@ -341,7 +357,7 @@ class Index:
 
         Args:
             query: words, code or a name; only what the embedder can hold is read. Nothing is found for a blank query.
-            k: how many; the settings' `top_k` if None.
+            k: how many; `top_k` of the index's settings if None.
             filters: what a hit must be; anything if None. They apply before ranking: k hits come back if they exist.
             stages: which of DENSE, LEXICAL, RERANK and SYMBOL may score; None takes all, RERANK where the settings
                 name a reranker, SYMBOL where they say `exact_names`.
@@ -358,16 +374,17 @@ class Index:
         *,
         filters: Filters | None = None,
         stages: Iterable[Stage] | None = None,
-    ) -> Explanation:
+    ) -> Found:
         """What `search` does, with weights, candidates and the time of each stage."""
-        searcher = Searcher(self._manifest, self._view, self._embedder, self._reranker, self.settings)
-        return searcher.search(nfc(query), self.settings.top_k if k is None else k, filters or Filters(), stages)
+        k = self.config.top_k if k is None else k
+        return self._searcher().search(query, k, filters or Filters(), stages)
 
     def candidates(self, query: str) -> dict[str, dict[str, float]]:
         """Scores by stage of every chunk that a search weighs, by chunk id; the fused score is among them."""
-        return Searcher(self._manifest, self._view, self._embedder, self._reranker, self.settings).candidates(
-            nfc(query)
-        )
+        return self._searcher().candidates(nfc(query))
+
+    def _searcher(self) -> Searcher:
+        return Searcher(self._manifest, self._view, self.embedder, self.reranker, self.config)
 
     def masked(self, folder: Path, replacements: Mapping[str, Chunk], progress: Progress | None = None) -> Index:
         """An index of the same corpus in which some chunks are replaced; this one is not touched.
@@ -392,20 +409,20 @@ class Index:
                 where=str(self.folder),
                 hint="the index has changed since they were listed: list them again",
             )
-        new = {key: stored(chunk, self._embedder) for key, chunk in replacements.items()}
+        new = {key: stored(chunk, self.embedder) for key, chunk in replacements.items()}
         origin = digest(
             "\n".join(self._view.ids), *(f"{key} {one.chunk.id} {one.content}" for key, one in sorted(new.items()))
         )
-        settings = {**self._manifest.get("settings"), "chroma": asdict(ChromaSettings())}  # searched exactly
+        exact = self.config.model_copy(update={"chroma": ChromaConfig()}).model_dump()
         with writing(folder):
             path = folder / _MANIFEST
             number, kept = 0, []
             if path.is_file():
                 manifest = Manifest(path)
                 if manifest.get("origin") == origin:
-                    manifest.put("settings", settings)
-                    view = _view(folder, manifest, ChromaSettings(), progress)
-                    return type(self)(folder, manifest, view, self._embedder)
+                    manifest.put("settings", exact)
+                    view = open_view(folder, manifest, ChromaConfig(), progress)
+                    return type(self)(folder, manifest, view, self.embedder, self.reranker)
                 number = int(manifest.get("generation"))
                 kept = manifest.contents([one.content for one in new.values()])
                 manifest.close()
@@ -414,7 +431,7 @@ class Index:
             with manifest.transaction():
                 manifest.put_contents(kept)
             bar = progress.bar("embedding chunks")
-            count = embed_missing(manifest, list(new.values()), self._embedder, bar.advance)
+            count = embed_missing(manifest, list(new.values()), self.embedder, bar.advance)
             bar.done(f"{count} embedded")
             with manifest.transaction():
                 for key, one in new.items():
@@ -422,29 +439,12 @@ class Index:
                 manifest.put("origin", origin)
                 manifest.put("generation", number + 1)
                 manifest.put("view", None)
-                manifest.put("settings", settings)
+                manifest.put("settings", exact)
             write_view(folder, manifest, progress, last=self._view)
             delete_old_views(folder, manifest)
-            view = _view(folder, manifest, ChromaSettings(), progress)
-        return type(self)(folder, manifest, view, self._embedder)
+            view = open_view(folder, manifest, ChromaConfig(), progress)
+        return type(self)(folder, manifest, view, self.embedder, self.reranker)
 
 
-def _view(folder: Path, manifest: Manifest, settings: ChromaSettings, progress: Progress) -> View:
-    """The current view, written first where it must be; the caller holds the lock."""
-    view = current_view(folder, manifest, settings)
-    if view is None:
-        write_view(folder, manifest, progress)
-        delete_old_views(folder, manifest)
-        view = current_view(folder, manifest, settings)
-    assert view is not None
-    return view
-
-
-def _nothing(roots: Sequence[Path], skipped: Mapping[str, int]) -> HomegroundError:
-    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items())) or "the folder is empty"
-    return HomegroundError(
-        f"no file to index ({reasons})",
-        where=", ".join(map(str, roots)),
-        hint="give a folder with source or text files, or loosen corpus.exclude and corpus.max_file_kb; "
-        "homeground index --dry-run lists what is left out",
-    )
+def _named(config: IndexConfig) -> Embedder:
+    return SentenceEmbedder(config.embedder, config.max_tokens, config.backend)

@@ -33,7 +33,7 @@ def reranked_text(path: str, symbol: str, text: str) -> str:
     return f"{path} {symbol}\n{text}"
 
 
-class Reranker:
+class SentenceReranker:
     """Scores a query against each text: read together by a cross-encoder, or token beside token by late interaction.
 
     Args:

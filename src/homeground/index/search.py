@@ -10,11 +10,12 @@ import time
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
+from homeground.base.record import UNLESS_EMPTY, Record
 from homeground.corpus import Chunk, nfc, spellings
 from homeground.index.filters import Filters, rows_of
 from homeground.index.fuse import blend, fuse
@@ -22,10 +23,9 @@ from homeground.index.hit import Hit, Stage
 from homeground.index.rerank import RERANKED, reranked_text
 
 if TYPE_CHECKING:
-    from homeground.index.embed import Embedder
+    from homeground.index.config import IndexConfig
     from homeground.index.manifest import Manifest
-    from homeground.index.rerank import Reranker
-    from homeground.index.settings import IndexSettings
+    from homeground.index.protocols import Embedder, Reranker
     from homeground.index.view import View
 
 CANDIDATES = 100
@@ -35,45 +35,44 @@ DEFAULT_STAGES = frozenset({Stage.DENSE, Stage.LEXICAL, Stage.RERANK, Stage.SYMB
 
 
 @dataclass
-class Explanation:
-    """Hits of a search and how they were found.
+class Explanation(Record):
+    """How the hits of a search were found.
 
     Attributes:
-        hits: best first.
         weights: weights of the fused stages.
-        seconds: time of each stage that ran.
+        seconds: time of each stage that ran, to a tenth of a millisecond.
         candidates: chunks that were scored before symbols were merged.
         searched: chunks that passed the filters.
-        warnings: warnings about filters without effect.
     """
 
-    hits: list[Hit] = field(default_factory=list[Hit])
     weights: dict[str, float] = field(default_factory=dict[str, float])
     seconds: dict[str, float] = field(default_factory=dict[str, float])
     candidates: int = 0
     searched: int = 0
-    warnings: list[str] = field(default_factory=list[str])
-
-    def document(self, query: str) -> dict[str, Any]:
-        """The hits as JSON: `{"query", "hits"}`, and `"warnings"` if there are any."""
-        found: dict[str, Any] = {"query": query, "hits": [hit.to_json() for hit in self.hits]}
-        return found | ({"warnings": self.warnings} if self.warnings else {})
-
-    def to_json(self) -> dict[str, Any]:
-        """What `--explain` adds to the document of a search."""
-        return {
-            "weights": self.weights,
-            "seconds": {stage: round(value, 4) for stage, value in self.seconds.items()},
-            "candidates": self.candidates,
-            "searched": self.searched,
-        }
 
     @contextmanager
     def timed(self, stage: Stage) -> Generator[None]:
         """Adds the time of what it wraps to the stage."""
         began = time.perf_counter()
         yield
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - began
+        self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - began, 4)
+
+
+@dataclass(frozen=True)
+class Found(Record):
+    """The result of a search.
+
+    Attributes:
+        query: as it was asked.
+        hits: best first.
+        explain: how they were found, where that was asked.
+        warnings: about filters without effect.
+    """
+
+    query: str
+    hits: list[Hit]
+    explain: Annotated[Explanation | None, UNLESS_EMPTY] = None
+    warnings: Annotated[list[str], UNLESS_EMPTY] = field(default_factory=list[str])
 
 
 @dataclass(frozen=True)
@@ -84,21 +83,23 @@ class Searcher:
     view: View
     embedder: Embedder
     reranker: Reranker | None
-    settings: IndexSettings
+    config: IndexConfig
 
-    def search(self, query: str, k: int, filters: Filters, stages: Iterable[Stage] | None) -> Explanation:
-        """The k best hits, best first, one for each symbol, and how they came about.
+    def search(self, query: str, k: int, filters: Filters, stages: Iterable[Stage] | None) -> Found:
+        """The k best hits, best first, one for each symbol, and how they were found.
 
         Raises:
             UsageError: no chunk passes the filters.
         """
         wanted = frozenset(stages) if stages is not None else DEFAULT_STAGES
+        asked, query = query, nfc(query)
         done = Explanation()
         if not query.strip() or k < 1:
-            return done
+            return Found(asked, [], done)
         rows = None
+        warnings: list[str] = []
         if filters:
-            allowed, done.warnings = filters.allowed(self.manifest)
+            allowed, warnings = filters.allowed(self.manifest)
             rows = rows_of(allowed, self.view.row)
         done.searched = len(self.view.ids) if rows is None else len(rows)
         pool = self.candidates(query, rows=rows, stages=wanted, done=done)
@@ -109,11 +110,10 @@ class Searcher:
         if Stage.RERANK in wanted and self.reranker is not None:
             with done.timed(Stage.RERANK):
                 hits = self._rerank(self.reranker, query, hits)
-        if Stage.SYMBOL in wanted and self.settings.exact_names:
+        if Stage.SYMBOL in wanted and self.config.exact_names:
             with done.timed(Stage.SYMBOL):
                 hits = self._lift(query, hits, rows)
-        done.hits = hits[:k]
-        return done
+        return Found(asked, hits[:k], done, warnings)
 
     def candidates(
         self,
@@ -158,7 +158,7 @@ class Searcher:
             with done.timed(Stage.DENSE):
                 cosines = view.cosines(np.array([view.row[key] for key in missing]), vector)
                 dense |= {key: float(cosine) for key, cosine in zip(missing, cosines, strict=True)}
-        weights = self.settings.dense_weight, self.settings.lexical_weight
+        weights = self.config.dense_weight, self.config.lexical_weight
         done.weights |= {Stage.DENSE: weights[0], Stage.LEXICAL: weights[1]}
         with done.timed(Stage.FUSED):
             fused = fuse(dense, lexical, *weights)
@@ -198,7 +198,7 @@ class Searcher:
         """The best hits by the weighted mean of both scores; those behind them keep their places and their scores."""
         head, tail = hits[:RERANKED], hits[RERANKED:]
         scores = reranker.score(query, [nfc(reranked_text(hit.path, hit.symbol, hit.text)) for hit in head])
-        mixed = blend([hit.score for hit in head], scores, self.settings.rerank_weight)
+        mixed = blend([hit.score for hit in head], scores, self.config.rerank_weight)
         scored = [
             replace(hit, score=both, scores={**hit.scores, Stage.RERANK: score})
             for hit, both, score in zip(head, mixed, scores, strict=True)

@@ -11,9 +11,10 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from homeground.base.progress import Progress
+from homeground.base.record import HIDDEN, Record
 from homeground.corpus import LANGUAGES, Chunk, Import, Outline, outline
 from homeground.index.build import writing
 from homeground.index.manifest import IN_THREADS, Manifest, connect, writable
@@ -50,7 +51,7 @@ _CALL = (
 
 
 @dataclass(frozen=True, slots=True)
-class Symbol:
+class Symbol(Record):
     """A definition and where it is.
 
     Attributes:
@@ -66,29 +67,16 @@ class Symbol:
         language: of the file.
     """
 
-    file: int
+    file: Annotated[int, HIDDEN]
     path: str
     symbol: str
     kind: str
     start: int
     end: int
     line: int
-    head_end: int
+    head_end: Annotated[int, HIDDEN]
     signature: str
     language: str
-
-    def to_json(self) -> dict[str, Any]:
-        """The object that the verbs and tools print for it."""
-        return {
-            "path": self.path,
-            "start": self.start,
-            "end": self.end,
-            "line": self.line,
-            "symbol": self.symbol,
-            "kind": self.kind,
-            "language": self.language,
-            "signature": self.signature,
-        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 Everything is answered from the index. A path is looked up among the indexed files and never opened to be shown, so
 nothing outside of the indexed folders can be read, nor a file that was left out, nor a secret that was replaced. Every
-answer is a JSON document of bounded size; every error says what to ask instead.
+answer is a record of bounded size; every error says what to ask instead.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
 from homeground.base.errors import HomegroundError, UsageError
+from homeground.base.record import UNLESS_EMPTY, Record
 from homeground.corpus import nfc, own_name, read_text, spellings
 from homeground.index.filters import Filters, symbol_matches
 from homeground.index.symbols import Symbol, lines_of
-from homeground.index.trace import Tracer
+from homeground.index.trace import Trace, Tracer
 
 if TYPE_CHECKING:
-    from homeground.index.hit import Hit
     from homeground.index.index import Index
-    from homeground.index.search import Explanation
+    from homeground.index.search import Found
 
 MOST_HITS = 50
 MOST_SYMBOLS = 200
@@ -40,6 +41,53 @@ _QUOTES = ('"""', "'''", '"', "'")
 _COMMENTS = ("///", "//", "/**", "/*", "##", "#", "--", "*", ";")
 
 
+@dataclass(frozen=True)
+class SymbolMatches(Record):
+    """Definitions that match a pattern: the first of them, how many there are, and filters without effect."""
+
+    pattern: str
+    symbols: list[Symbol]
+    total: int
+    warnings: Annotated[list[str], UNLESS_EMPTY] = field(default_factory=list[str])
+
+
+@dataclass(frozen=True)
+class Entry(Record):
+    """A definition in a skeleton; `doc` is the first words of its documentation."""
+
+    line: int
+    end: int
+    depth: int
+    symbol: str
+    kind: str
+    signature: str
+    doc: str
+
+
+@dataclass(frozen=True)
+class Skeleton(Record):
+    """The definitions of a file; `lines` is how many it has, `stale` says that it has changed since it was indexed."""
+
+    path: str
+    language: str
+    lines: int
+    entries: list[Entry]
+    stale: bool
+
+
+@dataclass(frozen=True)
+class Excerpt(Record):
+    """Lines `start` to `end` of a file that has `lines`; `stale` says that it has changed since it was indexed."""
+
+    path: str
+    start: int
+    end: int
+    lines: int
+    text: str
+    truncated: bool
+    stale: bool
+
+
 class Tools:
     """The tools over one index. Safe to use from several threads.
 
@@ -53,16 +101,8 @@ class Tools:
         self._here = here
         self._listed: tuple[object, list[Symbol]] = (None, [])
 
-    def search(self, query: str, k: int = 10, filters: Filters | None = None) -> dict[str, Any]:
-        """The hits of `explain` as a document: `{"query", "hits"}`, and `"warnings"` of filters without effect."""
-        return self.explain(query, k, filters).document(query)
-
-    def hits(self, query: str, k: int = 10, filters: Filters | None = None) -> list[Hit]:
-        """Return the hits of `explain`."""
-        return self.explain(query, k, filters).hits
-
-    def explain(self, query: str, k: int = 10, filters: Filters | None = None) -> Explanation:
-        """Find the best hits for words, code or a name, at most 50, and how they were found.
+    def search(self, query: str, k: int = 10, filters: Filters | None = None) -> Found:
+        """Find the best hits for words, code or a name, at most 50.
 
         Raises:
             UsageError: the query is blank, k is less than 1, or nothing passes the filters.
@@ -71,7 +111,7 @@ class Tools:
             raise UsageError("the query is blank", where="search", hint="say in words what the code does, or a name")
         if k < 1:
             raise UsageError(f"k is {k}: it must be at least 1", where="search", hint="leave it out for 10 hits")
-        return self.index.explain(query, min(k, MOST_HITS), filters=filters)
+        return replace(self.index.explain(query, min(k, MOST_HITS), filters=filters), explain=None)
 
     def symbols(
         self,
@@ -79,8 +119,8 @@ class Tools:
         kinds: Sequence[str] = (),
         paths: Sequence[str] = (),
         limit: int = 50,
-    ) -> dict[str, Any]:
-        """Definitions whose name matches: `{"pattern", "symbols", "total"}`; exact names first.
+    ) -> SymbolMatches:
+        """Find the definitions whose name matches, exact names first.
 
         Args:
             pattern: a glob over a dotted name or its end, or a part of a name in any case; "" is all.
@@ -124,11 +164,10 @@ class Tools:
         last = own_name(pattern).casefold()
         found.sort(key=lambda one: (id(one) not in exact, own_name(one.symbol).casefold() != last))
         limit = max(1, min(limit, MOST_SYMBOLS))
-        document = {"pattern": pattern, "symbols": [one.to_json() for one in found[:limit]], "total": len(found)}
-        return document | ({"warnings": warnings} if warnings else {})
+        return SymbolMatches(pattern, found[:limit], len(found), warnings)
 
-    def trace(self, symbol: str) -> dict[str, Any]:
-        """Who calls a definition and what it calls: `{"symbol", "callers", "callees", "unclear", "external", ...}`.
+    def trace(self, symbol: str) -> Trace:
+        """Find who calls a definition and what it calls.
 
         Args:
             symbol: a dotted name or its end, with its file in front where that is needed: "PATH:NAME".
@@ -136,15 +175,7 @@ class Tools:
         Raises:
             UsageError: there is no such symbol, or there are several.
         """
-        found = Tracer(self.index.symbols).trace(self.find(symbol))
-        return {
-            "symbol": found.of.to_json(),
-            "callers": [link.to_json() for link in found.callers[:MOST_LINKS]],
-            "callees": [link.to_json() for link in found.callees[:MOST_LINKS]],
-            "unclear": [{"name": name, "candidates": count} for name, count in found.unclear.items()][:MOST_LINKS],
-            "external": found.external[:MOST_LINKS],
-            "truncated": max(len(found.callers), len(found.callees), len(found.external)) > MOST_LINKS,
-        }
+        return Tracer(self.index.symbols).trace(self.find(symbol), MOST_LINKS)
 
     def find(self, symbol: str) -> Symbol:
         """The one definition of this name.
@@ -175,8 +206,8 @@ class Tools:
                     return found
         return []
 
-    def skeleton(self, path: str) -> dict[str, Any]:
-        """What a file defines: `{"path", "language", "lines", "entries", "stale"}`, bodies left out.
+    def skeleton(self, path: str) -> Skeleton:
+        """List what a file defines, bodies left out.
 
         Raises:
             UsageError: the index holds no such file.
@@ -184,31 +215,23 @@ class Tools:
         root, name = self.file(path)
         chunks = self.index.file_chunks(root, name)
         lines = lines_of(chunks)
-        definitions = self.index.symbols.in_file(name)
         entries = [
-            {
-                "line": one.line,
-                "end": one.end,
-                "depth": one.symbol.count("."),
-                "symbol": one.symbol,
-                "kind": one.kind,
-                "signature": one.signature,
-                "doc": _first_words(one, lines)[:_MOST_DOC],
-            }
-            for one in definitions
+            Entry(
+                one.line,
+                one.end,
+                one.symbol.count("."),
+                one.symbol,
+                one.kind,
+                one.signature,
+                _first_words(one, lines)[:_MOST_DOC],
+            )
+            for one in self.index.symbols.in_file(name)
         ]
-        return {
-            "path": name,
-            "language": chunks[0].language if chunks else "",
-            "lines": len(lines),
-            "entries": entries,
-            "stale": self._stale(root, name, lines),
-        }
+        language = chunks[0].language if chunks else ""
+        return Skeleton(name, language, len(lines), entries, self._stale(root, name, lines))
 
-    def read(
-        self, path: str, start: int = 1, end: int | None = None, most_lines: int | None = MOST_LINES
-    ) -> dict[str, Any]:
-        """Lines of a file as they were indexed: `{"path", "start", "end", "lines", "text", "truncated", "stale"}`.
+    def read(self, path: str, start: int = 1, end: int | None = None, most_lines: int | None = MOST_LINES) -> Excerpt:
+        """Read lines of a file as they were indexed.
 
         Args:
             path: of an indexed file.
@@ -231,15 +254,15 @@ class Tools:
         stop = wanted if most_lines is None else _fitting(lines, start, wanted, most_lines)
         text = "\n".join(lines[start - 1 : stop])
         cut = most_lines is not None and len(text) > MOST_CHARACTERS  # a single longer line
-        return {
-            "path": name,
-            "start": start,
-            "end": stop,
-            "lines": len(lines),
-            "text": text[:MOST_CHARACTERS] if cut else text,
-            "truncated": cut or stop < wanted,
-            "stale": self._stale(root, name, lines),
-        }
+        return Excerpt(
+            name,
+            start,
+            stop,
+            len(lines),
+            text[:MOST_CHARACTERS] if cut else text,
+            truncated=cut or stop < wanted,
+            stale=self._stale(root, name, lines),
+        )
 
     def file(self, path: str) -> tuple[int, str]:
         """Number of the root and path of an indexed file.

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import Any
 
+from homeground.base.record import Record
 from homeground.corpus import Import, own_name, split_symbol
 from homeground.index.symbols import Call, Symbol, Symbols
 
@@ -38,7 +38,7 @@ class Via(StrEnum):
 
 
 @dataclass(frozen=True)
-class Link:
+class Link(Record):
     """One end of a call.
 
     Attributes:
@@ -55,28 +55,34 @@ class Link:
     call: int
     via: Via
 
-    def to_json(self) -> dict[str, Any]:
-        """The object that the verb and the tool print for it."""
-        return {"symbol": self.symbol, "path": self.path, "line": self.line, "call": self.call, "via": str(self.via)}
+
+@dataclass(frozen=True)
+class Unclear(Record):
+    """A name that is called and how many definitions have it."""
+
+    name: str
+    candidates: int
 
 
 @dataclass(frozen=True)
-class Trace:
+class Trace(Record):
     """Callers and callees of one definition.
 
     Attributes:
-        of: the definition.
+        symbol: the definition.
         callers: those that are resolved first, then those by name.
         callees: in the order of their calls.
-        unclear: names it calls that too many definitions have, with their number.
+        unclear: names it calls that too many definitions have.
         external: names it calls that the index does not define.
+        truncated: there are more than `limit` of one of these.
     """
 
-    of: Symbol
-    callers: list[Link] = field(default_factory=list[Link])
-    callees: list[Link] = field(default_factory=list[Link])
-    unclear: dict[str, int] = field(default_factory=dict[str, int])
-    external: list[str] = field(default_factory=list[str])
+    symbol: Symbol
+    callers: list[Link]
+    callees: list[Link]
+    unclear: list[Unclear]
+    external: list[str]
+    truncated: bool
 
 
 class Tracer:
@@ -87,32 +93,40 @@ class Tracer:
         self._imports: dict[int, list[Import]] = {}
         self._named: dict[str, list[Symbol]] = {}
 
-    def trace(self, of: Symbol) -> Trace:
-        """Callers and callees of a definition."""
-        found = Trace(of)
+    def trace(self, of: Symbol, limit: int) -> Trace:
+        """Callers and callees of a definition, of each the first `limit`."""
+        callers: list[Link] = []
+        callees: list[Link] = []
         name = own_name(of.symbol)
         for called in (name, *self._symbols.renamed(name)):
             for call in self._symbols.calls_of(called):
                 targets, via = self.resolve(call)
                 if of in targets:
-                    found.callers.append(Link(call.symbol, call.path, call.line, call.line, via))
-        found.callers.sort(key=lambda link: link.via is Via.NAME)
+                    callers.append(Link(call.symbol, call.path, call.line, call.line, via))
+        callers.sort(key=lambda link: link.via is Via.NAME)
         seen: set[Symbol] = set()
         external: dict[str, None] = {}
+        unclear: dict[str, int] = {}
         for call in self._symbols.calls_in(of):
             targets, via = self.resolve(call)
             written = f"{call.qualifier}.{call.name}" if call.qualifier not in ("", "?") else call.name
             if not targets:
                 external[written] = None
             if via is Via.NAME and len(targets) > _MOST_BY_NAME:
-                found.unclear[written] = len(targets)
+                unclear[written] = len(targets)
                 continue
             for target in targets:
                 if target not in seen:
                     seen.add(target)
-                    found.callees.append(Link(target.symbol, target.path, target.line, call.line, via))
-        found.external.extend(external)
-        return found
+                    callees.append(Link(target.symbol, target.path, target.line, call.line, via))
+        return Trace(
+            of,
+            callers[:limit],
+            callees[:limit],
+            [Unclear(name, candidates) for name, candidates in unclear.items()][:limit],
+            list(external)[:limit],
+            truncated=max(len(callers), len(callees), len(external)) > limit,
+        )
 
     def resolve(self, call: Call) -> tuple[list[Symbol], Via]:
         """The definitions that a call may mean and how they were found; none when it leaves the index."""

@@ -12,14 +12,14 @@ from homeground.base.progress import Progress
 from homeground.corpus import digest
 from homeground.index import chroma
 from homeground.index.chroma import ChromaView, Place
+from homeground.index.config import ChromaConfig
 from homeground.index.manifest import Manifest, writable
-from homeground.index.settings import ChromaSettings
 from homeground.index.view import View
 
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError)
 
 
-def current_view(folder: Path, manifest: Manifest, settings: ChromaSettings) -> View | None:
+def current_view(folder: Path, manifest: Manifest, config: ChromaConfig) -> View | None:
     """The view of the manifest's generation, opened; None when it is missing, stale or damaged."""
     name = f"view-{manifest.get('generation', 0)}"
     if manifest.get("view") != name:
@@ -27,15 +27,15 @@ def current_view(folder: Path, manifest: Manifest, settings: ChromaSettings) -> 
     view = _opened(folder / name)
     if view is None or len(view.rows) != manifest.counts()[1]:
         return None
-    _let_chroma_answer(view, folder, manifest, settings)
+    _let_chroma_answer(view, folder, manifest, config)
     return view
 
 
-def _let_chroma_answer(view: View, folder: Path, manifest: Manifest, settings: ChromaSettings) -> None:
-    place = _place(folder, manifest, settings)
+def _let_chroma_answer(view: View, folder: Path, manifest: Manifest, config: ChromaConfig) -> None:
+    place = _place(folder, manifest, config)
     # Embedded Chroma writes beside its files. In a read-only folder, search compares every vector instead.
-    embedded = len(view.rows) >= settings.exact_below and writable(folder) and chroma.held(place.folder)
-    if settings.mode == "server" or embedded:
+    embedded = len(view.rows) >= config.exact_below and writable(folder) and chroma.held(place.folder)
+    if config.mode == "server" or embedded:
         view.answer_through(ChromaView(place))
 
 
@@ -58,26 +58,37 @@ def write_view(folder: Path, manifest: Manifest, progress: Progress, last: View 
     bar.done(f"{manifest.counts()[1]} chunks searchable")
 
 
+def open_view(folder: Path, manifest: Manifest, config: ChromaConfig, progress: Progress) -> View:
+    """Open the current view; write it first where it is missing or damaged. The caller holds the lock."""
+    view = current_view(folder, manifest, config)
+    if view is None:
+        write_view(folder, manifest, progress)
+        delete_old_views(folder, manifest)
+        view = current_view(folder, manifest, config)
+    assert view is not None
+    return view
+
+
 def delete_old_views(folder: Path, manifest: Manifest) -> None:
     """Delete all views but the current one; processes that have one open can still read it."""
     _delete(other for other in folder.glob("view-*") if other.name != manifest.get("view"))
 
 
-def write_chroma(folder: Path, manifest: Manifest, settings: ChromaSettings, view: View, progress: Progress) -> None:
+def write_chroma(folder: Path, manifest: Manifest, config: ChromaConfig, view: View, progress: Progress) -> None:
     """Brings Chroma up to the view when enough has changed (see `chroma`); the caller holds the lock.
 
     Raises:
         HomegroundError: the server is away.
     """
-    last = _place(folder, manifest, settings)
+    last = _place(folder, manifest, config)
     if not chroma.stale(chroma.held(last.folder), view.rows):
         return
-    if settings.mode == "server":
+    if config.mode == "server":
         last.folder.mkdir(exist_ok=True)
         chroma.write(last, manifest, view.rows, progress)
     else:
         # A name of its own each time: Chroma remembers, for as long as a process runs, what it saw in a folder.
-        place = Place(folder / f"chroma-{uuid.uuid4().hex[:8]}", last.collection, settings)
+        place = Place(folder / f"chroma-{uuid.uuid4().hex[:8]}", last.collection, config)
         known = last.folder if chroma.held(last.folder) else None
         try:
             chroma.write(place, manifest, view.rows, progress, known)
@@ -89,15 +100,15 @@ def write_chroma(folder: Path, manifest: Manifest, settings: ChromaSettings, vie
             chroma.write(place, manifest, view.rows, progress)  # the last one was damaged
         manifest.put("chroma", place.folder.name)
         _delete(other for other in folder.glob("chroma-*") if other.name != place.folder.name)
-    _let_chroma_answer(view, folder, manifest, settings)
+    _let_chroma_answer(view, folder, manifest, config)
 
 
-def _place(folder: Path, manifest: Manifest, settings: ChromaSettings) -> Place:
+def _place(folder: Path, manifest: Manifest, config: ChromaConfig) -> Place:
     name = f"homeground-{manifest.get('name')}"
-    if settings.mode == "server":
-        server = digest(settings.host, str(settings.port))[:8]
-        return Place(folder / f"server-{server}", name, settings)
-    return Place(folder / (manifest.get("chroma") or "chroma-none"), name, settings)
+    if config.mode == "server":
+        server = digest(config.host, str(config.port))[:8]
+        return Place(folder / f"server-{server}", name, config)
+    return Place(folder / (manifest.get("chroma") or "chroma-none"), name, config)
 
 
 def _opened(folder: Path) -> View | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from homeground.base.errors import HomegroundError
-from homeground.index.settings import IndexReport
+from homeground.index.build import IndexReport
 
 _DEBOUNCE_MS = 400  # an editor or a checkout writes many files: they become one event
 _LOOK_EVERY_MS = 1000

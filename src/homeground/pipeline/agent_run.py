@@ -18,13 +18,13 @@ from homeground.base.files import atomic_write_json, atomic_write_jsonl, read_js
 from homeground.base.hardware import found_device
 from homeground.base.memory import PeakMemory
 from homeground.base.workspace import RunFolder
+from homeground.corpus import CorpusConfig
 from homeground.pipeline import finetune, stages
 from homeground.pipeline.agent_source import agent_source
 from homeground.pipeline.demo import timed
 from homeground.pipeline.measured import machine, source_commit
 from homeground.pipeline.own_agent import LOOKUP, OwnAgent
 from homeground.pipeline.workbench import Workbench
-from homeground.recipe import CorpusSection
 
 if TYPE_CHECKING:
     from homeground.evaluate.stats import Interval
@@ -76,7 +76,7 @@ def _index(bench: Workbench, memory: PeakMemory) -> None:
     roots = [Path(root) for root in bench.recipe.corpus.roots]
     if bench.workspace.index.exists():
         # A recipe that names no folders takes the index as it is.
-        if bench.recipe.corpus.roots != CorpusSection().roots:
+        if bench.recipe.corpus.roots != CorpusConfig().roots:
             stages.refuse_other_roots(bench, roots)
     else:
         with timed(bench.run, "index", memory):
@@ -98,7 +98,7 @@ def _cold_start(bench: Workbench) -> None:
 
     recipe = bench.recipe
     tasks = heldout_tasks(bench.run, bench.workspace) if recipe.agent.tasks == LOOKUP else []
-    made = sft_data(recipe.data, bench.progress, seed=recipe.seed, tasks=tasks, tokenizer=bench.policy.tokenizer)
+    made = sft_data(recipe, bench.progress, tasks=tasks, tokenizer=bench.policy.tokenizer)
     finetune.fine_tune(bench, made.train, made.heldout)
 
 

@@ -6,19 +6,21 @@ import asyncio
 import json
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from homeground.agents.launch import FILE as LAUNCHER
 from homeground.agents.search_server import SearchServer
+from homeground.base.reward import Reward
 from homeground.pipeline.own_agent import LOOKUP, OwnAgent
 from homeground.pipeline.workbench import Workbench
 
 if TYPE_CHECKING:
+    from homeground.agents.config import AgentConfig
     from homeground.agents.own_code import Task
     from homeground.index import Hit
-    from homeground.recipe import AgentSection
-    from homeground.rollouts import AgentResult, GatewaySource, ProcessRunner
+    from homeground.rollouts import GatewaySource, ProcessRunner
 
 
 type Search = Callable[[str, int], list[Hit]]
@@ -27,23 +29,22 @@ type Search = Callable[[str, int], list[Hit]]
 @contextmanager
 def agent_source(bench: Workbench, agent: OwnAgent) -> Generator[GatewaySource]:
     """The agent through a gateway of its own, with the search where the recipe gives it one."""
-    from homeground.rollouts import AgentResult, Gateway, GatewaySource
+    from homeground.rollouts import Gateway, GatewaySource
 
     section, rl = bench.recipe.agent, bench.recipe.rl
     search = _search(bench) if section.search else None
 
-    async def graded(task: Task, answer: Any) -> AgentResult:
+    async def graded(task: Task, answer: Any) -> Reward:
         if agent.reward is None:
-            return AgentResult(None, outcome=answer)
-        reward = await agent.reward(task, answer)
-        return AgentResult(reward.value, reward.parts, answer)
+            return Reward(None, outcome=answer)
+        return replace(await agent.reward(task, answer), outcome=answer)
 
-    async def inline(task: Task, client: Any) -> AgentResult:
+    async def inline(task: Task, client: Any) -> Reward:
         assert agent.run is not None
         tools = {} if search is None else {"search": _tool(search)}
-        return AgentResult(None, outcome=await agent.run(task, client, **tools))
+        return Reward(None, outcome=await agent.run(task, client, **tools))
 
-    async def printed(task: Task, output: str) -> AgentResult:
+    async def printed(task: Task, output: str) -> Reward:
         return await graded(task, json.loads(output))
 
     with ExitStack() as open_:
@@ -66,7 +67,7 @@ def agent_source(bench: Workbench, agent: OwnAgent) -> Generator[GatewaySource]:
         yield open_.enter_context(GatewaySource(gateway, bench.server, runner, **options))
 
 
-def _process(section: AgentSection, environment: dict[str, str]) -> ProcessRunner:
+def _process(section: AgentConfig, environment: dict[str, str]) -> ProcessRunner:
     from homeground.rollouts import ProcessRunner, Program
 
     assert section.code is not None

@@ -7,13 +7,13 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from homeground.agents.answering import Answerer
 from homeground.agents.events import Done, Event, Sources
 from homeground.base.errors import HomegroundError, UsageError
 from homeground.base.files import atomic_write_text
-from homeground.index import Hit
+from homeground.index import Excerpt, Hit
 from homeground.index.tools import split_place
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Dialogue:
             raise UsageError("the query is blank", where="/search", hint="say in words what the code does, or a name")
         return self.answerer.search(words, 10)
 
-    def read(self, place: str) -> dict[str, Any]:
+    def read(self, place: str) -> Excerpt:
         """Lines of an indexed file, as the tool `read` gives them.
 
         Args:

@@ -20,21 +20,22 @@ from homeground.corpus import stdlib_root
 from homeground.pipeline.measured import source_commit
 from homeground.pipeline.workbench import Workbench
 from homeground.policy.adapters import AdapterWarning, refuse_other_base
-from homeground.policy.export.adapter import write_adapter
 from homeground.policy.export.card import Card, public_name
-from homeground.policy.export.check import Check, check_gguf, reader_missing
-from homeground.policy.export.gguf_config import differences, family_of
-from homeground.policy.export.gguf_file import check_type, gguf_bytes, write_gguf
-from homeground.policy.export.likeness import (
+from homeground.policy.export.check import (
+    Check,
     Difference,
+    check_gguf,
     compare,
     fill,
     held_out,
     plain_logprobs,
     plain_model,
+    reader_missing,
     trained_logprobs,
 )
-from homeground.policy.export.merged import generation_config, write_merged
+from homeground.policy.export.folders import generation_config, write_adapter, write_merged
+from homeground.policy.export.gguf_config import differences, family_of
+from homeground.policy.export.gguf_file import check_type, gguf_bytes, write_gguf
 from homeground.policy.export.ollama import chat_form, write_modelfile
 from homeground.policy.export.weights import MergedWeights
 from homeground.policy.originals import Originals

@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel
-
 from homeground.corpus import Corpus
 from homeground.pipeline.model_choice import Considered, best
-from homeground.recipe import Recipe
+from homeground.recipe import Recipe, commented_yaml
 
 SHOWN: dict[str, tuple[str, ...]] = {
     "corpus": ("roots", "exclude"),
@@ -21,6 +18,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "sft": ("examples", "epochs", "learning_rate"),
     "rl": ("steps", "tasks_per_step", "group_size"),
     "eval": ("tasks",),
+    "seed": (),
 }
 """The settings that a person is likely to change first; all others keep their defaults."""
 
@@ -57,8 +55,7 @@ def look_around(recipe: Recipe) -> Found:
     Raises:
         HomegroundError: a root does not exist or may not be read.
     """
-    rules = recipe.corpus.model_dump(exclude={"roots"})
-    corpus = Corpus([Path(root) for root in recipe.corpus.roots], **rules)
+    corpus = Corpus([Path(root) for root in recipe.corpus.roots], recipe.corpus)
     counted: dict[str, tuple[int, int]] = {}
     for _, file in corpus:
         files, size = counted.get(file.language.name, (0, 0))
@@ -73,27 +70,15 @@ def chosen_recipe(recipe: Recipe, considered: list[Considered]) -> Recipe:
     return recipe.model_copy(update={"model": model})
 
 
-def recipe_text(recipe: Recipe, found: Found, considered: Sequence[Considered]) -> str:
-    """The YAML: the settings of `SHOWN` with their values in `recipe`, each with its meaning."""
-    comments = {**{name: [text] for name, text in _SECTIONS.items()}}
-    comments["corpus"] = _corpus_words(found)
-    comments["model"] = _model_words(recipe, considered)
-    lines = [
-        "# The recipe of this folder, written by `homeground init`. Verbs that run here read it by themselves;",
-        "# --recipe FILE takes another. A key that is left out keeps its default.",
-    ]
-    for name, keys in SHOWN.items():
-        section: BaseModel = getattr(recipe, name)
-        lines += ["", f"{name}:", *(f"  # {text}" for text in comments[name])]
-        lines += [_setting(section, key) for key in keys]
-    lines += ["", _setting(recipe, "seed").strip()]
-    return "\n".join(lines) + "\n"
-
-
-def _setting(section: BaseModel, key: str) -> str:
-    value = section.model_dump(mode="json")[key]
-    written = yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("\n...\n").strip()
-    return f"  {key}: {written} # {type(section).model_fields[key].description}"
+def recipe_text(recipe: Recipe, found: Found, considered: Sequence[Considered], *, every: bool = False) -> str:
+    """The recipe as commented YAML: the settings of `SHOWN`, or all of them."""
+    notes: dict[str, Sequence[str]] = {name: [text] for name, text in _SECTIONS.items()}
+    notes |= {"corpus": _corpus_words(found), "model": _model_words(recipe, considered)}
+    head = (
+        "# The recipe of this folder, written by `homeground init`. Verbs that run here read it by themselves;\n"
+        "# --recipe FILE takes another. A key that is left out keeps its default.\n\n"
+    )
+    return head + commented_yaml(recipe, None if every else SHOWN, notes)
 
 
 def _corpus_words(found: Found) -> list[str]:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from inspect import iscoroutinefunction, signature
 from typing import TYPE_CHECKING, Any
 
+from homeground.agents.config import AgentConfig
 from homeground.base.errors import UsageError
-from homeground.recipe import AgentSection
 
 if TYPE_CHECKING:
-    from homeground.agents import Reward
     from homeground.agents.own_code import Task
     from homeground.agents.reward_terms import Rewards
+    from homeground.base.reward import Reward
 
 LOOKUP = "lookup"
 """The name, in place of a file, of the tasks that `homeground tasks` made."""
@@ -40,7 +40,7 @@ class OwnAgent:
     heldout: list[Task] = field(default_factory=list)
 
 
-def own_agent(section: AgentSection) -> OwnAgent:
+def own_agent(section: AgentConfig) -> OwnAgent:
     """Read code, tasks and rewards, so that every mistake in them shows before anything is loaded.
 
     Raises:
@@ -73,7 +73,7 @@ def own_agent(section: AgentSection) -> OwnAgent:
     return OwnAgent(run, reward, *split_tasks(tasks, section.heldout_share, section.tasks))
 
 
-def _rewards(section: AgentSection) -> Rewards:
+def _rewards(section: AgentConfig) -> Rewards:
     """The terms by name: that of the function, or with its file where two files have one of the same name."""
     from homeground.agents.own_code import load_function
     from homeground.agents.reward_terms import Rewards
@@ -83,7 +83,7 @@ def _rewards(section: AgentSection) -> Rewards:
     return Rewards(named if len(named) == len(terms) else terms)
 
 
-def _inline(agent: Callable[..., Any], section: AgentSection) -> Callable[..., Awaitable[Any]]:
+def _inline(agent: Callable[..., Any], section: AgentConfig) -> Callable[..., Awaitable[Any]]:
     names = list(signature(agent).parameters)
     if not iscoroutinefunction(agent) or len(names) < 2:
         raise UsageError(

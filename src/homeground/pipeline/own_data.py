@@ -13,12 +13,13 @@ from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_json, atomic_write_jsonl
 from homeground.base.kinds import OF_CORPUS, DataKind
 from homeground.corpus import Corpus, SourceFile, find_secrets
+from homeground.data.config import EXACT_ONLY
 from homeground.data.contamination import Measured, decontaminate
 from homeground.data.duplicates import distinct
-from homeground.data.formats import Example, Format
 from homeground.data.functions import functions
 from homeground.data.own import OwnRow, answer_row, completion_row, docstring_question, docstring_row, heading_question
 from homeground.pipeline.workbench import Workbench
+from homeground.training.formats import Example, Format
 
 if TYPE_CHECKING:
     from homeground.data.own import Question
@@ -63,7 +64,7 @@ class OwnData:
         self._seed = recipe.seed
         bar = bench.progress.bar("reading the corpus")
         sources: list[SourceFile] = []
-        corpus = Corpus([Path(root) for root in recipe.corpus.roots], **recipe.corpus.model_dump(exclude={"roots"}))
+        corpus = Corpus([Path(root) for root in recipe.corpus.roots], recipe.corpus)
         for _, source in corpus:
             sources.append(source)
             bar.advance()
@@ -219,7 +220,7 @@ def make_data_sets(
 def clean(train: Sequence[OwnRow], heldout: Sequence[OwnRow]) -> tuple[list[OwnRow], Counter[str]]:
     """Train rows that repeat no other and give no held-out row away, and how many did."""
     examples = [_said(row, f"train:{at}") for at, row in enumerate(train)]
-    single = distinct(examples, near=None)
+    single = distinct(examples, EXACT_ONLY)
     told = decontaminate(single.examples, [Measured.of(_said(row, "held out")) for row in heldout])
     removed = Counter({"repeated": len(single.exact), "in the held-out rows": len(told.removed)})
     kept = {example.place for example in told.examples}
@@ -247,15 +248,8 @@ def _held(bench: Workbench, sources: Sequence[SourceFile]) -> frozenset[str]:
     """The held-out files: those of the look-up tasks, with which tasks that were made before must agree."""
     from homeground.tasks import heldout_files
 
-    tasks = bench.recipe.tasks
     paths = {source.path for source in sources}
-    held = heldout_files(
-        sources,
-        min_chars=tasks.min_chars,
-        max_chars=tasks.max_chars,
-        heldout_share=tasks.heldout_share,
-        seed=bench.recipe.seed,
-    )
+    held = heldout_files(sources, bench.recipe.tasks, seed=bench.recipe.seed)
     if bench.tasks_file.is_file():
         made = {task.path: task.path in held for task in bench.tasks.train}
         astray = [path for path, is_held in made.items() if is_held and path in paths]

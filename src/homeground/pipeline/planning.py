@@ -1,12 +1,10 @@
-"""The memory plan of a stage: what it will need, whether that fits, and what to change when it does not."""
+"""The memory plan of a stage: what it will need, and whether that fits."""
 
 from __future__ import annotations
 
 import random
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,10 +16,10 @@ if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-    from homeground.data import Example
     from homeground.policy import TokenPath
     from homeground.policy.budget import Step
     from homeground.policy.unloaded import Storage
+    from homeground.training import Example
 
 type Stage = Literal["sft", "rl"]
 
@@ -35,6 +33,7 @@ UNEVEN_HEAP = 2.5
 """How much more glibc's heap holds on to where forests differ in size: holes rarely fit (measured, docs/plan.md)."""
 IMPORTED_MB = 900.0
 """The imported process itself: torch, transformers, PEFT, bitsandbytes, Lightning (measured, docs/plan.md)."""
+_STEPS: dict[tuple[str, Storage, tuple[tuple[int, int], ...], bool], Step] = {}
 LOOKUP_TOKENS, LOOKUP_TRAINED = 320, 30
 LOOKUP_PROMPT, LOOKUP_HITS = 120, 180
 """Where no data is named: tokens of a look-up, its trained ones, its first prompt and the hits that it is shown."""
@@ -128,44 +127,6 @@ class Plan:
         )
 
 
-def plan_stage(recipe: Recipe, stage: Stage, device: Target, work: Work | None = None) -> Plan:
-    """Plan a stage from its recipe alone; no weights are read.
-
-    Args:
-        recipe: of the run.
-        stage: `sft` or `rl`.
-        device: what it has to fit.
-        work: what it trains on; look-ups of the usual length when None.
-
-    Raises:
-        HomegroundError: the model is unknown, or of a family that cannot be planned.
-    """
-    from homeground.pipeline.remedies import advise
-
-    plan = planned(recipe, stage, device, work)
-    if plan.fits:
-        return plan
-    return replace(plan, advice=advise(recipe, plan, work))
-
-
-def refuse_what_cannot_fit(recipe: Recipe, stage: Stage, examples: Sequence[Example] | None = None) -> None:
-    """Plan a stage for the device that it will run on; warns where its family of models cannot be planned.
-
-    Raises:
-        HomegroundError: it does not fit; names the largest parts and the first change that would help.
-    """
-    from homeground.base.sizes import target
-    from homeground.policy.budget import NoPlanError
-
-    work = rendered_work(recipe, examples) if examples is not None else None
-    try:
-        plan = plan_stage(recipe, stage, target(recipe.model.device), work)
-    except NoPlanError as cause:
-        warnings.warn(str(cause), stacklevel=2)
-        return
-    plan.refuse()
-
-
 def planned(
     recipe: Recipe, stage: Stage, device: Target, work: Work | None, config: PretrainedConfig | None = None
 ) -> Plan:
@@ -174,7 +135,7 @@ def planned(
     config = config or config_of(recipe)
     storage = storage_of(recipe, device)
     paths = largest_forest(recipe, stage, work)
-    step = _step(config.to_json_string(use_diff=False), _Kept(config), storage, paths, cuda=device.cuda)
+    step = _step(config, storage, paths, cuda=device.cuda)
     forest = sum(length for length, _ in paths)
     heap = UNEVEN_HEAP if stage == "sft" and work.uneven else 1.0
     items = _items(recipe, stage, device, replace(step, heap=heap * step.heap), config)
@@ -197,19 +158,17 @@ def assumed_work(recipe: Recipe, stage: Stage) -> Work:
 
 
 def rendered_work(recipe: Recipe, examples: Sequence[Example]) -> Work:
-    """Of examples as they will be trained; reads the tokenizer, no weights.
+    """Of rendered examples, as they will be trained.
 
     Raises:
-        HomegroundError: see `homeground.data.render_examples`.
+        HomegroundError: none fits the model's context.
     """
-    from homeground.data import render_as_asked
     from homeground.policy.rope import longest_path
+    from homeground.training.rendering import fit_paths
 
-    tokenizer = tokenizer_of(recipe)
-    limit = longest_path(config_of(recipe))
-    found = render_as_asked(recipe.sft, tokenizer, examples, limit=limit)
-    lengths = tuple((len(path.ids), len(path.trained)) for path in found.paths)
-    return Work(lengths, found.describe())
+    paths = [example.path for example in examples if example.path is not None]
+    found = fit_paths(paths, recipe.sft, limit=longest_path(config_of(recipe)))
+    return Work(tuple((len(path.ids), len(path.trained)) for path in found.paths), found.describe())
 
 
 def tokenizer_of(recipe: Recipe) -> PreTrainedTokenizerBase:
@@ -305,25 +264,14 @@ def paths_of(lengths: Sequence[tuple[int, int]], vocabulary: int) -> list[TokenP
     return made
 
 
-class _Kept:
-    """Carries a configuration past the cache's key."""
+def _step(config: PretrainedConfig, storage: Storage, lengths: tuple[tuple[int, int], ...], *, cuda: bool) -> Step:
+    """Of a forward and backward; remembered, since remedies change one setting at a time."""
+    key = (config.to_json_string(use_diff=False), storage, lengths, cuda)
+    if key not in _STEPS:
+        from homeground.policy.budget import step_of
 
-    def __init__(self, config: PretrainedConfig) -> None:
-        self.config = config
-
-    def __hash__(self) -> int:
-        return 0
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Kept)
-
-
-@lru_cache(maxsize=32)
-def _step(key: str, kept: _Kept, storage: Storage, lengths: tuple[tuple[int, int], ...], *, cuda: bool) -> Step:
-    from homeground.policy.budget import step_of
-
-    del key
-    return step_of(kept.config, storage, paths_of(lengths, kept.config.vocab_size), cuda=cuda)
+        _STEPS[key] = step_of(config, storage, paths_of(lengths, config.vocab_size), cuda=cuda)
+    return _STEPS[key]
 
 
 def _items(recipe: Recipe, stage: Stage, device: Target, step: Step, config: PretrainedConfig) -> dict[str, float]:

@@ -1,15 +1,18 @@
-"""What would make a stage fit: single changes of the recipe, cheapest first, each planned again."""
+"""A stage's plan with advice: changes of the recipe that would make it fit, cheapest first, each planned again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from homeground.base.sizes import Target
+from homeground.pipeline.planning import Plan, Stage, Work, planned, rendered_work
 from homeground.recipe import Recipe
 
 if TYPE_CHECKING:
-    from homeground.pipeline.planning import Plan, Stage, Work
+    from homeground.training import Example
 
 SHOWN = 3
 _LEAST_SAVING = 0.01
@@ -30,9 +33,44 @@ class Remedy:
     cost: str
 
 
+def plan_stage(recipe: Recipe, stage: Stage, device: Target, work: Work | None = None) -> Plan:
+    """Plan a stage from its recipe alone; no weights are read.
+
+    Args:
+        recipe: of the run.
+        stage: `sft` or `rl`.
+        device: what it has to fit.
+        work: what it trains on; look-ups of the usual length when None.
+
+    Raises:
+        HomegroundError: the model is unknown, or of a family that cannot be planned.
+    """
+    plan = planned(recipe, stage, device, work)
+    if plan.fits:
+        return plan
+    return replace(plan, advice=advise(recipe, plan, work))
+
+
+def refuse_what_cannot_fit(recipe: Recipe, stage: Stage, examples: Sequence[Example] | None = None) -> None:
+    """Plan a stage for the device that it will run on; warns where its family of models cannot be planned.
+
+    Raises:
+        HomegroundError: it does not fit; names the largest parts and the first change that would help.
+    """
+    from homeground.base.sizes import target
+    from homeground.policy.budget import NoPlanError
+
+    work = rendered_work(recipe, examples) if examples is not None else None
+    try:
+        plan = plan_stage(recipe, stage, target(recipe.model.device), work)
+    except NoPlanError as cause:
+        warnings.warn(str(cause), stacklevel=2)
+        return
+    plan.refuse()
+
+
 def advise(recipe: Recipe, plan: Plan, work: Work | None) -> list[str]:
     """At most three lines: changes that make it fit, cheapest first; where none does alone, those that do together."""
-    from homeground.pipeline.planning import planned
 
     def replan(changed: Recipe) -> Plan:
         return planned(changed, plan.stage, plan.device, work)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +59,7 @@ def evaluate_search(
             "commit": source_commit(),
             "machine": machine(),
             "seed": recipe.seed,
-            "settings": asdict(index.settings),
+            "settings": index.config.model_dump(),
             "tasks": dict(Counter(str(task.kind) for task in made.tasks)),
             "missing": {str(kind): why for kind, why in made.missing.items()},
             "stages": stages,
@@ -77,14 +76,7 @@ def evaluate_search(
 def search_tasks(recipe: Recipe, index: Index, progress: Progress) -> SearchTasks:
     """The tasks that a measurement with this recipe asks."""
     bar = progress.bar("making queries")
-    made = build_search_tasks(
-        index,
-        each=recipe.eval.tasks,
-        min_chars=recipe.tasks.min_chars,
-        max_chars=recipe.tasks.max_chars,
-        heldout_share=recipe.tasks.heldout_share,
-        seed=recipe.seed,
-    )
+    made = build_search_tasks(index, recipe.tasks, each=recipe.eval.tasks, seed=recipe.seed)
     counts = Counter(str(task.kind) for task in made.tasks)
     bar.done(", ".join(f"{count} {kind}" for kind, count in counts.items()))
     return made
@@ -103,7 +95,7 @@ def measure(index: Index, made: SearchTasks, folder: Path, progress: Progress) -
 
     first = {Stage.DENSE, Stage.LEXICAL}
     stages: dict[str, set[Stage] | None] = {"dense": {Stage.DENSE}, "lexical": {Stage.LEXICAL}, "fused": first}
-    if index.settings.rerank:
+    if index.reranker is not None:
         stages["reranked"] = first | {Stage.RERANK}
     stages[SEARCH] = None
     outcomes: dict[str, list[SearchOutcome]] = {}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from homeground.agents.answering import Answerer
-    from homeground.index import Explanation, Filters, Hit, Index
+    from homeground.index import Filters, Found, Index
     from homeground.policy.shared_base import SharedBase
     from homeground.rollouts import Sampler
     from homeground.rollouts.conversation import Conversations
@@ -96,11 +96,7 @@ class Serving:
     ) -> None:
         self._open.close()
 
-    def search(self, query: str, k: int) -> list[Hit]:
-        """Return the hits of `explain`."""
-        return self.explain(query, k).hits
-
-    def explain(self, query: str, k: int, filters: Filters | None = None) -> Explanation:
+    def search(self, query: str, k: int, filters: Filters | None = None) -> Found:
         """Search while no model computes.
 
         Raises:
@@ -112,7 +108,7 @@ class Serving:
         with self.compute:
             index = self._there()
             try:
-                return index.at_newest(lambda: Tools(index).explain(query, k, filters))
+                return index.at_newest(lambda: Tools(index).search(query, k, filters))
             finally:
                 release_workers()
 
@@ -145,7 +141,7 @@ class Serving:
         from homeground.agents.answering import Answerer
         from homeground.index import Tools
         from homeground.pipeline.threshold import least_confidence
-        from homeground.rollouts.writer import Writer
+        from homeground.rollouts.stream import Writer
 
         if self.index is None:
             return {}
@@ -154,14 +150,12 @@ class Serving:
         writers = {name: Writer(conversations[name], self._context) for name in self.names}
         return {
             name: Answerer(
-                self.search,
+                lambda query, k: self.search(query, k).hits,
                 writers[BASE if name in seekers else name],
                 Tools(self.index),
                 least,
                 seeker=writers[name if name in seekers else seekers[0]] if seekers else None,
-                passages=ask.passages,
-                lines=ask.passage_lines,
-                max_tokens=ask.max_tokens,
+                config=ask,
             )
             for name in self.names
         }

@@ -10,32 +10,32 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from homeground.base.errors import HomegroundError
 from homeground.base.progress import Progress
 from homeground.data import (
+    EXACT_ONLY,
     Contaminated,
     Duplicate,
-    Example,
     Measured,
-    Mixing,
     Part,
     Redacted,
-    Rejected,
+    SourceConfig,
     decontaminate,
     distinct,
     fingerprint,
     mix,
     read_examples,
     redact_examples,
-    refusal,
     shuffled,
 )
 from homeground.pipeline.workbench import TASKS_FILE
-from homeground.policy.chat import thoughts_of
-from homeground.recipe import DataSection
+from homeground.policy.chat import ConversationError, thoughts_of
+from homeground.recipe import Recipe
+from homeground.training import Example, Rejected
+from homeground.training.rendering import path_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -113,39 +113,38 @@ class SftData:
 
 
 def sft_data(
-    section: DataSection,
+    recipe: Recipe,
     progress: Progress,
     *,
-    seed: int = 0,
     tasks: Iterable[LookupTask] = (),
     strict: bool = False,
     tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> SftData:
-    """Read the data of the recipe's `data` section.
+    """Read the data of the recipe's `data` section, and render each row once.
 
     Args:
-        section: the section; names at least one source.
+        recipe: its data section names at least one source.
         progress: shows a line for each source.
-        tokenizer: rows that its chat template refuses are rejected; None skips this check.
-        seed: seed of the sampling and of the order.
         tasks: held-out tasks of the run: their questions must not be trained on.
         strict: a rejected row is an error.
+        tokenizer: of the model; rows that its chat template refuses are rejected. None leaves all rows unrendered.
 
     Raises:
         HomegroundError: a source cannot be read or is empty, the mixture cannot be made, or nothing is left.
     """
+    section = recipe.data
     data = SftData()
-    pools = [_read(one.source, one.read_rows, data, progress, strict, tokenizer) for one in section.sources]
+    render = _Renderer(data, tokenizer, strict=strict, only_last=recipe.sft.train_on == "last answer")
+    pools = [_read(one, data, progress, render) for one in section.sources]
     # Rows are told apart by identity: two sources may hold files of one name.
     owner = {id(example): account for pool, account in zip(pools, data.sources, strict=True) for example in pool}
-    alike = section.duplicates
-    found = distinct([row for pool in pools for row in pool], exact=alike.exact, near=alike.near, width=alike.shingle)
+    found = distinct([row for pool in pools for row in pool], section.duplicates)
     data.exact_duplicates, data.near_duplicates = found.exact, found.near
     kept, data.heldout = _sides(found.examples, section.heldout.share)
     for row in data.heldout:
         owner[id(row)].heldout += 1
     if section.heldout.source is not None:
-        data.heldout = _renderable(_read_measured(section.heldout.source, progress), data, strict, tokenizer)
+        data.heldout = render(_read_measured(section.heldout.source, progress))
         if not data.heldout:
             raise HomegroundError(
                 f"none of its rows can be measured: {data.rejected[-1]}",
@@ -160,13 +159,12 @@ def sft_data(
     data.contaminated, data.common_phrases = clean.removed, clean.common
     _count(data.sources, owner, pools, found.examples, kept, clean.examples)
     parts = [
-        Part(one.source, [row for row in clean.examples if owner[id(row)] is account], one.weight, one.epochs,
-             one.max_samples)
+        Part(one, [row for row in clean.examples if owner[id(row)] is account])
         for one, account in zip(section.sources, data.sources, strict=True)
-    ]  # fmt: skip
-    taken = mix(parts, mixing=Mixing(section.mixing), temperature=section.temperature, rows=section.rows, seed=seed)
+    ]
+    taken = mix(parts, section, seed=recipe.seed)
     _count_shares(data.sources, taken)
-    data.train = shuffled(taken, seed)
+    data.train = shuffled(taken, recipe.seed)
     if not data.train:
         raise HomegroundError(
             f"nothing is left to train on: {data.describe()}" + "".join(f"; {row}" for row in data.rejected[:_SHOWN]),
@@ -185,48 +183,46 @@ def heldout_tasks(run: RunFolder, workspace: Workspace) -> list[LookupTask]:
     return [] if file is None else TaskSet.load(file).heldout
 
 
-def _read(
-    source: str,
-    limit: int | None,
-    data: SftData,
-    progress: Progress,
-    strict: bool,
-    tokenizer: PreTrainedTokenizerBase | None,
-) -> list[Example]:
-    reading = read_examples(source, limit=limit, strict=strict)
+def _read(source: SourceConfig, data: SftData, progress: Progress, render: _Renderer) -> list[Example]:
+    reading = read_examples(source.source, limit=source.read_rows, strict=render.strict)
     progress.bar("reading examples").done(reading.describe())
     examples, secrets = redact_examples(reading.examples)
     data.rejected += reading.rejected
     data.secrets += secrets
-    taken = _renderable(examples, data, strict, tokenizer)
-    rejected = reading.rows - len(taken)
-    data.sources.append(SourceAccount(source, reading.rows, rejected, len(secrets)))
+    taken = render(examples)
+    data.sources.append(SourceAccount(source.source, reading.rows, reading.rows - len(taken), len(secrets)))
     return taken
 
 
-def _renderable(
-    examples: list[Example], data: SftData, strict: bool, tokenizer: PreTrainedTokenizerBase | None
-) -> list[Example]:
-    """Examples that the chat template accepts; the others are rejected."""
-    if tokenizer is None:
-        return examples
-    taken: list[Example] = []
-    for example in examples:
-        reason = refusal(tokenizer, example)
-        if reason and strict:
-            raise HomegroundError(reason, where=example.place, hint="mend the row, or leave out --strict")
-        if reason:
-            data.rejected.append(Rejected(example.place, reason))
-        else:
-            taken.append(example)
-    return taken
+@dataclass
+class _Renderer:
+    """Renders rows, and rejects those that the chat template refuses."""
+
+    data: SftData
+    tokenizer: PreTrainedTokenizerBase | None
+    strict: bool
+    only_last: bool
+
+    def __call__(self, examples: list[Example]) -> list[Example]:
+        if self.tokenizer is None:
+            return examples
+        taken: list[Example] = []
+        for example in examples:
+            try:
+                taken.append(replace(example, path=path_of(self.tokenizer, example, only_last=self.only_last)))
+            except ConversationError as error:
+                if self.strict:
+                    hint = "mend the row, or leave out --strict"
+                    raise HomegroundError(error.message, where=example.place, hint=hint) from None
+                self.data.rejected.append(Rejected(example.place, error.message))
+        return taken
 
 
 def _read_measured(source: str, progress: Progress) -> list[Example]:
     """Rows of a set that is measured on, each once; without secrets, because the account quotes them."""
     reading = read_examples(source)
     progress.bar("reading what is measured on").done(reading.describe())
-    return distinct(redact_examples(reading.examples)[0], near=None).examples
+    return distinct(redact_examples(reading.examples)[0], EXACT_ONLY).examples
 
 
 def _sides(examples: Sequence[Example], share: float) -> tuple[list[Example], list[Example]]:

@@ -5,6 +5,7 @@ its one-line result; verbs and the demo call the same functions.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,13 +13,14 @@ import openai
 
 from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_jsonl, read_jsonl
+from homeground.base.reward import Reward
 from homeground.base.workspace import RunFolder
 from homeground.pipeline.threshold import fit_least_confidence
 from homeground.pipeline.workbench import Workbench
 
 if TYPE_CHECKING:
     from homeground.index import IndexReport
-    from homeground.rollouts import AgentResult, Source
+    from homeground.rollouts import Source
     from homeground.tasks import LookupTask
 
 SPARE_CANDIDATES = 2
@@ -33,17 +35,11 @@ def build_index(bench: Workbench, roots: list[Path]) -> tuple[str, IndexReport]:
     Raises:
         HomegroundError: the workspace's index is of other folders, whose entries would be lost.
     """
-    from homeground.index import Index, IndexSettings
+    from homeground.index import Index
 
     recipe = bench.recipe
     refuse_other_roots(bench, roots)
-    index, report = Index.build(
-        bench.workspace.index,
-        roots,
-        IndexSettings.of(recipe.index.model_dump()),
-        **recipe.corpus.model_dump(exclude={"roots"}),
-        progress=bench.progress,
-    )
+    index, report = Index.build(bench.workspace.index, roots, recipe.index, recipe.corpus, progress=bench.progress)
     index.close()
     words = f"{report.files} files, {report.chunks} chunks, {report.embedded} embedded, {report.reused} reused"
     return words, report
@@ -53,18 +49,16 @@ def make_tasks(bench: Workbench) -> str:
     """Verifiable look-up tasks from the index's docstrings, and the index in which those docstrings are masked."""
     from homeground.tasks import build_lookup_tasks, keep_findable
 
-    wanted = bench.recipe.tasks.model_dump()
-    depth, train, heldout = wanted.pop("findable"), wanted.pop("train"), wanted.pop("heldout")
-    spare = SPARE_CANDIDATES if depth else 1
-    tasks = build_lookup_tasks(
-        bench.index, seed=bench.recipe.seed, train=spare * train, heldout=spare * heldout, **wanted
-    )
+    wanted = bench.recipe.tasks
+    spare = SPARE_CANDIDATES if wanted.findable else 1
+    more = wanted.model_copy(update={"train": spare * wanted.train, "heldout": spare * wanted.heldout})
+    tasks = build_lookup_tasks(bench.index, more, seed=bench.recipe.seed)
     bench.run.create()
     tasks.save(bench.tasks_file)
-    if depth:
+    if wanted.findable:
         masked = bench.masked
         bar = bench.progress.bar("trying candidates", total=len(tasks.train) + len(tasks.heldout))
-        tasks = keep_findable(tasks, masked.search, depth, train=train, heldout=heldout, on_try=bar.advance)
+        tasks = keep_findable(tasks, masked.search, wanted, bar.advance)
         tasks.save(bench.tasks_file)
         bench.forget_tasks()
     else:
@@ -137,23 +131,21 @@ def reinforce(bench: Workbench) -> str:
 def grpo(bench: Workbench, source: Source, tasks: Sequence[Any]) -> str:
     """The recipe's steps of GRPO on what a source rolls out; leaves the run's adapter."""
     from homeground.training import train_grpo
-    from homeground.training.step_metrics import reward_gain
 
     rl = bench.recipe.rl
     run = train_grpo(
         bench.policy, tasks, config=rl, source=source, folder=bench.run, progress=bench.progress, seed=bench.recipe.seed
     )
-    return f"{rl.steps} steps{reward_gain(run.history)}"
+    return run.summary
 
 
 def lookup_rollout(bench: Workbench, temperature: float | None = None) -> Callable[..., Any]:
-    """The look-up agent as a source of rollouts: (task, client) -> AgentResult."""
+    """The look-up agent as a source of rollouts: (task, client) -> Reward."""
     from homeground.agents import lookup_agent
-    from homeground.rollouts import AgentResult
 
     rl = bench.recipe.rl
 
-    async def rollout(task: LookupTask, client: openai.AsyncOpenAI) -> AgentResult:
+    async def rollout(task: LookupTask, client: openai.AsyncOpenAI) -> Reward:
         outcome = await lookup_agent(
             task,
             client,
@@ -162,7 +154,7 @@ def lookup_rollout(bench: Workbench, temperature: float | None = None) -> Callab
             max_query_tokens=rl.max_query_tokens,
             max_answer_tokens=rl.max_answer_tokens,
         )
-        return AgentResult(outcome.reward.value, outcome.reward.parts, outcome)
+        return replace(outcome.reward, outcome=outcome)
 
     return rollout
 

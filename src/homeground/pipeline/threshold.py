@@ -33,7 +33,7 @@ def least_confidence(workspace: Workspace, index: Index) -> float:
     """What was fitted for this index's embedder, else a default."""
     file = workspace.threshold
     kept = read_json(file) if file.is_file() else {}
-    return float(kept["least"]) if kept.get("embedder") == index.settings.embedder else LEAST
+    return float(kept["least"]) if kept.get("embedder") == index.config.embedder else LEAST
 
 
 def fit_least_confidence(
@@ -63,7 +63,7 @@ def fit_least_confidence(
     own = [_best(hits) for hits, _ in found]
     absent = [_best([hit for hit in hits if hit.path != path]) for hits, path in found]
     line = draw_line(own, foreign, absent)
-    atomic_write_json(workspace.threshold, {**asdict(line), "embedder": masked.settings.embedder})
+    atomic_write_json(workspace.threshold, {**asdict(line), "embedder": masked.config.embedder})
     refused = f"{line.foreign_refused:.0%} of foreign ones, {line.absent_refused:.0%} of own ones without their file"
     bar.done(f"below similarity {line.least:.2f}: {1 - line.kept:.0%} of own questions, {refused}")
     return line

@@ -13,23 +13,22 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from homeground.base.errors import HomegroundError
-from homeground.base.hardware import bf16_is_fast
 from homeground.base.progress import Progress
 from homeground.base.weights import resolve_model
 from homeground.evaluate.fusion import best_weight, fit_dense_weight, fusion_cases
 from homeground.evaluate.search import HEADLINE, SearchOutcome, outcomes_of, search_difference, search_metrics
-from homeground.index import Index, IndexSettings, Stage
+from homeground.index import Index, IndexConfig, Stage
 from homeground.index.fuse import blend
 from homeground.index.rerank import RERANKED, reranked_text
 from homeground.recipe import TuneSection
 from homeground.tasks.queries import SearchTask, ranks_of
-from homeground.training.retrievers import Retriever, RetrieverSettings, Row, train_retriever
+from homeground.training.retrievers import Retriever, Row, train_retriever
 
 if TYPE_CHECKING:
     from homeground.corpus import Chunk
@@ -74,7 +73,11 @@ class TuneStep:
     mrr: Interval
     gain: Interval
     seconds: float
-    settings: IndexSettings
+    settings: IndexConfig
+
+    def to_json(self) -> dict[str, Any]:
+        """The attempt in `tune.json`."""
+        return {**asdict(self), "settings": self.settings.model_dump()}
 
 
 @dataclass
@@ -93,7 +96,7 @@ class Tuner:
     """
 
     tasks: TuneTasks
-    open_index: Callable[[IndexSettings], Index]
+    open_index: Callable[[IndexConfig], Index]
     folder: Path
     recipe: TuneSection
     seed: int
@@ -102,17 +105,17 @@ class Tuner:
     resume: bool = False
     steps: list[TuneStep] = field(default_factory=list[TuneStep])
 
-    def run(self, settings: IndexSettings) -> IndexSettings:
+    def run(self, settings: IndexConfig) -> IndexConfig:
         """Tries the fusion's weights and every model of the recipe; returns the settings that were kept."""
         self._base = settings.embedder
-        self._current = replace(settings, rerank=None)
+        self._current = settings.model_copy(update={"rerank": None})
         self._best = self.before = self._measured(self._current, "as it is")
         self._try(WEIGHTS, lambda: self._fitted(self._current))
         for name in self.recipe.models:
             self._try(name, partial(self._trained, Retriever(name)))
         return self._current
 
-    def _try(self, name: str, make: Callable[[], IndexSettings]) -> None:
+    def _try(self, name: str, make: Callable[[], IndexConfig]) -> None:
         began = time.perf_counter()
         settings = make()
         outcomes = self._measured(settings, name)
@@ -124,7 +127,7 @@ class Tuner:
         if step.kept:
             self._current, self._best = settings, outcomes
 
-    def _trained(self, kind: Retriever) -> IndexSettings:
+    def _trained(self, kind: Retriever) -> IndexConfig:
         folder = self.folder / kind
         if not (self.resume and folder.is_dir()):
             rows = self._rows(kind)
@@ -134,30 +137,32 @@ class Tuner:
                 bar.expect(steps)
                 bar.advance(1, "" if loss is None else f"loss {loss:.3f}")
 
-            train_retriever(kind, resolve_model(self._base), rows, folder, self._how(kind), tell)
+            config, max_tokens = self.recipe, self._current.max_tokens
+            if kind is Retriever.CROSS_ENCODER:
+                # It learns from a question's own negatives, not from the batch: smaller steps, more of them.
+                config = config.model_copy(update={"batch_size": max(2, config.batch_size // 4)})
+                max_tokens += _QUESTION_TOKENS
+            train_retriever(
+                kind,
+                resolve_model(self._base),
+                rows,
+                folder,
+                config,
+                max_tokens=max_tokens,
+                seed=self.seed,
+                on_step=tell,
+            )
             bar.done(f"{len(rows)} questions")
         if kind is Retriever.BI_ENCODER:
-            return self._fitted(replace(self._current, embedder=str(folder)))
-        return self._blended(replace(self._current, rerank=str(folder)))
-
-    def _how(self, kind: Retriever) -> RetrieverSettings:
-        pairs = kind is Retriever.CROSS_ENCODER
-        return RetrieverSettings(
-            epochs=self.recipe.epochs,
-            # It learns from a question's own negatives, not from the batch: smaller steps, more of them.
-            batch=max(2, self.recipe.batch_size // 4) if pairs else self.recipe.batch_size,
-            learning_rate=self.recipe.learning_rate,
-            max_tokens=self._current.max_tokens + (_QUESTION_TOKENS if pairs else 0),
-            bf16=bf16_is_fast(),
-            seed=self.seed,
-        )
+            return self._fitted(self._current.model_copy(update={"embedder": str(folder)}))
+        return self._blended(self._current.model_copy(update={"rerank": str(folder)}))
 
     def _rows(self, kind: Retriever) -> list[Row]:
         """The learn questions, with negatives that the search kept so far ranks high."""
         text = _embedded if kind is Retriever.BI_ENCODER else _reranked
         count = self.recipe.negatives + (_MORE_NEGATIVES if kind is Retriever.CROSS_ENCODER else 0)
         rng = random.Random(self.seed)
-        with contextlib.closing(self.open_index(replace(self._current, rerank=None))) as index:
+        with contextlib.closing(self.open_index(self._current.model_copy(update={"rerank": None}))) as index:
             known = {chunk.id: chunk for chunk in index.chunks()}
             first = first_chunks(self.tasks.learn, known.values())
             bar = self.progress.bar("mining negatives", total=len(self.tasks.learn))
@@ -179,20 +184,20 @@ class Tuner:
             )
         return rows
 
-    def _fitted(self, settings: IndexSettings) -> IndexSettings:
+    def _fitted(self, settings: IndexConfig) -> IndexConfig:
         """The settings with the weights that rank the fit questions best."""
-        with contextlib.closing(self.open_index(replace(settings, rerank=None))) as index:
+        with contextlib.closing(self.open_index(settings.model_copy(update={"rerank": None}))) as index:
             bar = self.progress.bar("fitting the fusion", total=len(self.tasks.fit))
             cases = fusion_cases(self.tasks.fit, index.candidates, index.chunks(), bar.advance)
         weight, _ = fit_dense_weight(cases)
         bar.done(f"dense {weight:g}, lexical {1 - weight:g}")
-        return replace(settings, dense_weight=weight, lexical_weight=round(1 - weight, 4))
+        return settings.model_copy(update={"dense_weight": weight, "lexical_weight": round(1 - weight, 4)})
 
-    def _blended(self, settings: IndexSettings) -> IndexSettings:
+    def _blended(self, settings: IndexConfig) -> IndexConfig:
         """The settings with the weight of the reranker that ranks the fit questions best."""
         tasks = self.tasks.fit[:_RERANKED_TO_FIT]
         lists: list[tuple[list[Hit], SearchTask]] = []
-        with contextlib.closing(self.open_index(replace(settings, rerank_weight=1.0))) as index:
+        with contextlib.closing(self.open_index(settings.model_copy(update={"rerank_weight": 1.0}))) as index:
             bar = self.progress.bar("fitting the reranker's weight", total=len(tasks))
             for task in tasks:
                 lists.append((index.search(task.query, RERANKED, stages=_STAGES), task))
@@ -201,9 +206,9 @@ class Tuner:
             _RERANK_WEIGHTS, lambda weight: [_reciprocal_rank(hits, weight, task) for hits, task in lists]
         )
         bar.done(f"{best:g}")
-        return replace(settings, rerank_weight=best)
+        return settings.model_copy(update={"rerank_weight": best})
 
-    def _measured(self, settings: IndexSettings, name: str) -> list[SearchOutcome]:
+    def _measured(self, settings: IndexConfig, name: str) -> list[SearchOutcome]:
         with contextlib.closing(self.open_index(settings)) as index:
             index.warm()
             bar = self.progress.bar(f"held-out questions: {name}", total=len(self.tasks.heldout))

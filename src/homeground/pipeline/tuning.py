@@ -6,7 +6,7 @@ import contextlib
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from homeground.base.errors import HomegroundError
@@ -15,7 +15,7 @@ from homeground.base.progress import Progress
 from homeground.base.workspace import RunFolder, Workspace
 from homeground.corpus import Chunk, digest
 from homeground.evaluate.search import HEADLINE, search_metrics
-from homeground.index import Index, IndexSettings
+from homeground.index import Index, IndexConfig
 from homeground.pipeline.tune import Tuner, TuneTasks
 from homeground.recipe import Recipe
 from homeground.tasks import SearchTask, build_lookup_tasks, near_duplicates
@@ -41,16 +41,8 @@ def tune_data(index: Index, recipe: Recipe) -> TuneData:
     Raises:
         HomegroundError: too few files with docstrings.
     """
-    found = build_lookup_tasks(
-        index,
-        train=recipe.tune.pairs,
-        heldout=recipe.tune.heldout,
-        min_chars=recipe.tasks.min_chars,
-        max_chars=recipe.tasks.max_chars,
-        heldout_share=recipe.tasks.heldout_share,
-        near_duplicate=recipe.tasks.near_duplicate,
-        seed=recipe.seed,
-    )
+    wanted = recipe.tasks.model_copy(update={"train": recipe.tune.pairs, "heldout": recipe.tune.heldout})
+    found = build_lookup_tasks(index, wanted, seed=recipe.seed)
     chunks = index.chunks()
     train, heldout = docstring_tasks(found.train, chunks), docstring_tasks(found.heldout, chunks)
     masked = [found.masks.get(chunk.id, chunk) for chunk in chunks]
@@ -84,18 +76,17 @@ def tune(
     run.create()
     work = run.path / "work"
     with contextlib.closing(Index.open(workspace.index)) as index:
-        settings, roots = index.settings, index.roots
+        settings, roots = index.config, index.roots
         bar = progress.bar("making questions")
         data = tune_data(index, recipe)
         counts = {name: len(getattr(data.tasks, name)) for name in ("learn", "fit", "heldout")}
         bar.done(", ".join(f"{count} to {_PURPOSE[name]}" for name, count in counts.items()))
 
-    def open_index(wanted: IndexSettings) -> Index:
+    def open_index(wanted: IndexConfig) -> Index:
         folder = work / digest(wanted.embedder)[:12]
         if wanted.embedder == settings.embedder and not folder.exists():
             shutil.copytree(workspace.index, folder / "index", ignore=shutil.ignore_patterns("lock"))
-        rules = recipe.corpus.model_dump(exclude={"roots"})
-        index, _ = Index.build(folder / "index", roots, wanted, **rules, progress=progress)
+        index, _ = Index.build(folder / "index", roots, wanted, recipe.corpus, progress=progress)
         with contextlib.closing(index):
             return index.masked(folder / "masked", data.masks, progress)
 
@@ -112,7 +103,7 @@ def tune(
         "questions": counts,
         "removed": data.removed,
         "before": search_metrics(tuner.before, resamples=recipe.eval.bootstrap, seed=recipe.seed)["all"][HEADLINE],
-        "steps": [asdict(step) for step in tuner.steps],
+        "steps": [step.to_json() for step in tuner.steps],
         "index": _changed(settings, kept),
     }
     atomic_write_json(run.path / "tune.json", document)
@@ -123,9 +114,9 @@ def tune(
 _PURPOSE = {"learn": "learn from", "fit": "fit weights on", "heldout": "judge by"}
 
 
-def _changed(before: IndexSettings, after: IndexSettings) -> dict[str, Any]:
+def _changed(before: IndexConfig, after: IndexConfig) -> dict[str, Any]:
     """The recipe's lines of `index` that a tuned search needs."""
-    old, new = asdict(before), asdict(after)
+    old, new = before.model_dump(), after.model_dump()
     return {name: value for name, value in new.items() if value != old[name]}
 
 

@@ -103,7 +103,7 @@ class Workbench:
 
         with self.compute:
             try:
-                return Tools(index).hits(query, k)
+                return Tools(index).search(query, k).hits
             finally:
                 release_workers()
 
@@ -121,25 +121,7 @@ class Workbench:
     @cached_property
     def policy(self) -> Policy:
         """The policy, loaded on first use."""
-        import torch
-
-        from homeground.policy import LoraSettings, load_policy
-        from homeground.policy.quantize import Quantization
-
-        model = self.recipe.model
-        dtypes = {"bf16": torch.bfloat16, "fp32": torch.float32, "auto": None}
-        return load_policy(
-            model.name,
-            quantization=Quantization(model.quantization),
-            double_quant=model.double_quant,
-            blocksize=model.blocksize,
-            dtype=dtypes[model.compute_dtype],
-            lora=LoraSettings(**model.lora.model_dump()),
-            adapter=self._adapter or (Path(model.adapter).expanduser() if model.adapter else None),
-            checkpointing=model.gradient_checkpointing,
-            seed=self.recipe.seed,
-            device=model.device,
-        )
+        return policy_of(self.recipe, self._adapter)
 
     @cached_property
     def sampler(self) -> Sampler:
@@ -156,3 +138,26 @@ class Workbench:
         from homeground.rollouts import ModelServer
 
         return self._open.enter_context(ModelServer(self.sampler, self.policy.tokenizer, seed=self.recipe.seed))
+
+
+def policy_of(recipe: Recipe, adapter: Path | None) -> Policy:
+    """Load the recipe's policy with an adapter; when None with the recipe's, or a fresh one."""
+    import torch
+
+    from homeground.policy import LoraSettings, load_policy
+    from homeground.policy.quantize import Quantization
+
+    model = recipe.model
+    dtypes = {"bf16": torch.bfloat16, "fp32": torch.float32, "auto": None}
+    return load_policy(
+        model.name,
+        quantization=Quantization(model.quantization),
+        double_quant=model.double_quant,
+        blocksize=model.blocksize,
+        dtype=dtypes[model.compute_dtype],
+        lora=LoraSettings(**model.lora.model_dump()),
+        adapter=adapter or (Path(model.adapter).expanduser() if model.adapter else None),
+        checkpointing=model.gradient_checkpointing,
+        seed=recipe.seed,
+        device=model.device,
+    )

@@ -1,40 +1,24 @@
-"""Recipes: everything a run depends on, as data, one section a file."""
+"""Recipes: everything a run depends on, as data, composed of the settings of the packages below."""
 
-from homeground.recipe.agent import AgentSection, RewardSection
-from homeground.recipe.ask import AskSection
-from homeground.recipe.corpus import CorpusSection
-from homeground.recipe.data import DataSection, DuplicatesSection, HeldoutSection, SourceSection
-from homeground.recipe.eval import EvalSection
-from homeground.recipe.index import IndexSection
 from homeground.recipe.load import PROJECT_RECIPE, bundled_recipes, load_recipe
 from homeground.recipe.model import LoraSection, ModelSection
 from homeground.recipe.recipe import Recipe
+from homeground.recipe.reference import commented_yaml
 from homeground.recipe.rl import RlSection
-from homeground.recipe.serve import ServeSection
+from homeground.recipe.sections import AskSection, ServeSection, TuneSection
 from homeground.recipe.sft import SftSection
-from homeground.recipe.tasks import TasksSection
-from homeground.recipe.tune import TuneSection
 
 __all__ = [
     "PROJECT_RECIPE",
-    "AgentSection",
     "AskSection",
-    "CorpusSection",
-    "DataSection",
-    "DuplicatesSection",
-    "EvalSection",
-    "HeldoutSection",
-    "IndexSection",
     "LoraSection",
     "ModelSection",
     "Recipe",
-    "RewardSection",
     "RlSection",
     "ServeSection",
     "SftSection",
-    "SourceSection",
-    "TasksSection",
     "TuneSection",
     "bundled_recipes",
+    "commented_yaml",
     "load_recipe",
 ]

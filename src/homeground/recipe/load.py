@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast
 
-import yaml
-from pydantic import AliasChoices, BaseModel, ValidationError
-from pydantic_core import to_jsonable_python
+from pydantic import ValidationError
 
 from homeground.base.errors import RecipeError
 from homeground.base.files import read_text
 from homeground.recipe.recipe import Recipe
+from homeground.recipe.reference import commented_yaml, default_of, field_at, fields_below, former_names, section_at
 from homeground.recipe.yaml_text import Key, Written, dotted, parse, short, shown
 
 # What pydantic says in Python's words, in YAML's.
@@ -29,6 +27,23 @@ _PLAIN_WORDS = {
     "bool_type": "true or false",
 }
 
+_OFF_POLICY = "rollouts from elsewhere join the groups in Python, see examples/off_policy.py"
+_REMOVED: dict[Key, tuple[Any, str]] = {
+    ("rl", "source"): ("gateway", "rollouts always run through the gateway"),
+    ("rl", "luffy", "traces"): (None, _OFF_POLICY),
+    ("rl", "luffy", "per_group"): (1, _OFF_POLICY),
+    ("rl", "luffy", "gamma"): (0.1, _OFF_POLICY),
+    ("rl", "luffy"): ({}, _OFF_POLICY),
+    ("rl", "exgrpo", "share"): (0.0, _OFF_POLICY),
+    ("rl", "exgrpo", "gamma"): (0.1, _OFF_POLICY),
+    ("rl", "exgrpo", "start"): (0.35, _OFF_POLICY),
+    ("rl", "exgrpo", "success"): (1.0, _OFF_POLICY),
+    ("rl", "exgrpo"): ({}, _OFF_POLICY),
+}
+"""Keys of earlier versions: the default, at which they are ignored, and what took their place."""
+
+DEFAULT_RECIPE = "default"
+"""The bundled recipe in which every key has its default. It is written from the fields, no file holds it."""
 PROJECT_RECIPE = "homeground.yaml"
 """The recipe of a folder: `homeground init` writes it, verbs that run there read it."""
 
@@ -36,7 +51,8 @@ PROJECT_RECIPE = "homeground.yaml"
 def bundled_recipes() -> list[str]:
     """Names of the recipes that come with Homeground."""
     folder = files("homeground") / "recipes"
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    names = [entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")]
+    return sorted([DEFAULT_RECIPE, *names])
 
 
 def load_recipe(path: Path | str | None = None, overrides: dict[str, Any] | None = None) -> Recipe:
@@ -58,15 +74,23 @@ def load_recipe(path: Path | str | None = None, overrides: dict[str, Any] | None
         values, lines = parse(text, source)
     given = _without_none(overrides or {})
     # A section whose keys are all commented out is read as null: it keeps its defaults.
-    written = {name: value for name, value in values.items() if value is not None or _section((name,)) is None}
+    written = {name: value for name, value in values.items() if value is not None or section_at((name,)) is None}
+    for key, (default, _) in _REMOVED.items():
+        section: Any = written
+        for part in key[:-1]:
+            section = section.get(part) if isinstance(section, dict) else None
+        if isinstance(section, dict) and key[-1] in section and section[key[-1]] == default:
+            del section[key[-1]]
     try:
-        return Recipe.model_validate(_merge(written, given))
+        return Recipe.model_validate(merge(written, given))
     except ValidationError as error:
         raise _explain(error, source, lines, given) from None
 
 
 def _read(path: Path | str) -> tuple[str, str]:
     file = Path(path).expanduser()
+    if not file.is_file() and str(path) == DEFAULT_RECIPE:
+        return commented_yaml(Recipe()), f"{path} (bundled)"
     if not file.is_file() and str(path) in bundled_recipes():
         return (files("homeground") / "recipes" / f"{path}.yaml").read_text("utf-8"), f"{path} (bundled)"
     try:
@@ -119,79 +143,49 @@ def _explain(error: ValidationError, source: str, lines: dict[Key, Written], giv
 
 
 def _unknown_key(key: Key) -> tuple[str, str]:
+    if key in _REMOVED:
+        default, instead = _REMOVED[key]
+        return (
+            f"'{dotted(key)}' is no longer a setting: {instead}",
+            "remove the section; only its former defaults are ignored"
+            if default == {}
+            else f"remove it; only its former default, {default}, is ignored",
+        )
     text = f"unknown key '{dotted(key)}'"
     name = str(key[-1])
-    section = _section(key[:-1])
-    if section is not None and (now := _renamed(section).get(name)) is not None:
+    section = section_at(key[:-1])
+    if section is not None and (now := former_names(section).get(name)) is not None:
         return f"'{dotted(key)}' is the former name of '{dotted((*key[:-1], now))}', which is given too", "keep one"
     known = list(section.model_fields) if section is not None else []
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if near:
         return text, f"did you mean '{dotted((*key[:-1], near[0]))}'?"
-    elsewhere = [dotted(other) for other in _all_keys(Recipe, ()) if other[-1] == name]
+    everywhere = [other for other, _ in fields_below()]
+    elsewhere = [dotted(other) for other in everywhere if other[-1] == name]
     if elsewhere:
         return text, f"did you mean '{"' or '".join(elsewhere)}'?"
-    anywhere = {str(other[-1]): dotted(other) for other in _all_keys(Recipe, ())}
+    anywhere = {str(other[-1]): dotted(other) for other in everywhere}
     near = difflib.get_close_matches(name, anywhere, n=1, cutoff=0.75)
     if near:
         return text, f"did you mean '{anywhere[near[0]]}'?"
     return text, f"keys known here: {', '.join(known)}"
 
 
-def _renamed(section: type[BaseModel]) -> dict[str, str]:
-    """Former names of a section's keys, each with its present name."""
-    aliases = {name: field.validation_alias for name, field in section.model_fields.items()}
-    return {
-        str(former): name
-        for name, alias in aliases.items()
-        if isinstance(alias, AliasChoices)
-        for former in alias.choices
-        if former != name
-    }
-
-
 def _about(key: Key) -> str:
-    """What a key means, and its default."""
-    section = _section(key[:-1])
-    name = str(key[-1])
-    field = section.model_fields.get(_renamed(section).get(name, name)) if section is not None else None
-    if field is None and _section(key) is None and len(key) > 1:  # an item of a list or a mapping
+    """Meaning of a key, and its default."""
+    field = field_at(key)
+    if field is None and len(key) > 1 and section_at(key) is None:  # an item of a list or a mapping
         return _about(key[:-1])
-    if field is None or _section(key) is not None:
+    if field is None or section_at(key) is not None:
         return "give the section's keys below it, indented"
     if field.is_required():
         return str(field.description)
-    default = (
-        yaml.safe_dump(to_jsonable_python(field.get_default()), default_flow_style=True).removesuffix("\n...\n").strip()
-    )
-    return f"{field.description}; the default is {default}" if field.description else f"the default is {default}"
+    return f"{field.description}; the default is {default_of(field)}"
 
 
 def _class_name(key: Key) -> str:
-    section = _section(key)
+    section = section_at(key)
     return section.__name__ if section is not None else ""
-
-
-def _section(key: Key) -> type[BaseModel] | None:
-    section: Any = Recipe
-    for part in key:
-        if isinstance(part, int):  # an item of a list of sections
-            section = next(iter(get_args(section)), None)
-        else:
-            field = section.model_fields.get(part) if _is_section(section) else None
-            section = field.annotation if field is not None else None
-    return section if _is_section(section) else None
-
-
-def _is_section(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
-
-
-def _all_keys(section: type[BaseModel], above: Key) -> Iterator[Key]:
-    for name, field in section.model_fields.items():
-        yield (*above, name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _all_keys(field.annotation, (*above, name))
 
 
 def _known_part(location: Key, lines: dict[Key, Written], given: dict[str, Any]) -> Key:
@@ -226,13 +220,14 @@ def _without_none(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Lay the values of one nested mapping over those of another."""
     merged = dict(under)
     for name, value in over.items():
         beneath = merged.get(name)
         if isinstance(value, dict):
             base = cast("dict[str, Any]", beneath) if isinstance(beneath, dict) else {}
-            merged[name] = _merge(base, cast("dict[str, Any]", value))
+            merged[name] = merge(base, cast("dict[str, Any]", value))
         else:
             merged[name] = value
     return merged

@@ -4,35 +4,33 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from homeground.agents.config import AgentConfig
 from homeground.base.config import Config
-from homeground.recipe.agent import AgentSection
-from homeground.recipe.ask import AskSection
-from homeground.recipe.corpus import CorpusSection
-from homeground.recipe.data import DataSection
-from homeground.recipe.eval import EvalSection
-from homeground.recipe.index import IndexSection
+from homeground.corpus.config import CorpusConfig
+from homeground.data.config import DataConfig
+from homeground.evaluate.config import EvalConfig
+from homeground.index.config import IndexConfig
 from homeground.recipe.model import ModelSection
 from homeground.recipe.rl import RlSection
-from homeground.recipe.serve import ServeSection
+from homeground.recipe.sections import AskSection, ServeSection, TuneSection
 from homeground.recipe.sft import SftSection
-from homeground.recipe.tasks import TasksSection
-from homeground.recipe.tune import TuneSection
 from homeground.recipe.yaml_text import dump
+from homeground.tasks.config import TasksConfig
 
 
 class Recipe(Config):
     """Everything a run depends on. The defaults are a whole recipe."""
 
-    corpus: CorpusSection = CorpusSection()
-    index: IndexSection = IndexSection()
-    tasks: TasksSection = TasksSection()
+    corpus: CorpusConfig = CorpusConfig()
+    index: IndexConfig = IndexConfig()
+    tasks: TasksConfig = TasksConfig()
     model: ModelSection = ModelSection()
-    data: DataSection = DataSection()
+    data: DataConfig = DataConfig()
     sft: SftSection = SftSection()
     rl: RlSection = RlSection()
-    agent: AgentSection = AgentSection()
+    agent: AgentConfig = AgentConfig()
     tune: TuneSection = TuneSection()
-    eval: EvalSection = EvalSection()
+    eval: EvalConfig = EvalConfig()
     ask: AskSection = AskSection()
     serve: ServeSection = ServeSection()
     seed: int = Field(default=0, ge=0, lt=2**32, description="seed of every random choice")

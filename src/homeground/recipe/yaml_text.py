@@ -73,6 +73,12 @@ def dump(document: object) -> str:
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
+def flow(value: object) -> str:
+    """Dump a value as it stands behind a key, in one line."""
+    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=float("inf"))
+    return text.removesuffix("...\n").strip()
+
+
 def parse(text: str, source: str) -> tuple[dict[str, Any], dict[Key, Written]]:
     """Parse a recipe's text into its values and the place of each.
 

@@ -13,20 +13,11 @@ from homeground.rollouts.engine import Engine, FinishReason, Generation
 from homeground.rollouts.sampler import Sampler
 from homeground.rollouts.sampling import SamplingParams
 from homeground.rollouts.source import Agent, DirectSource, Source
-from homeground.rollouts.trajectory import (
-    AgentResult,
-    Failure,
-    SampledPath,
-    Trajectory,
-    TrajectoryGroup,
-    Turn,
-    sampled_paths,
-)
+from homeground.rollouts.trajectory import Failure, SampledPath, Trajectory, TrajectoryGroup, Turn, sampled_paths
 from homeground.rollouts.vllm_engine import VllmEngine
 
 if TYPE_CHECKING:
-    from homeground.rollouts.gateway import Gateway
-    from homeground.rollouts.gateway_client import GatewayClient
+    from homeground.rollouts.gateway import Gateway, GatewayClient
     from homeground.rollouts.gateway_source import GatewaySource, run_agents
     from homeground.rollouts.kubernetes import Job, KubernetesRunner
     from homeground.rollouts.process import ProcessRunner
@@ -35,7 +26,7 @@ if TYPE_CHECKING:
 
 _LATER = {
     "Gateway": "gateway",
-    "GatewayClient": "gateway_client",
+    "GatewayClient": "gateway",
     "GatewaySource": "gateway_source",
     "Job": "kubernetes",
     "KubernetesRunner": "kubernetes",
@@ -47,7 +38,6 @@ _LATER = {
 
 __all__ = [
     "Agent",
-    "AgentResult",
     "DirectSource",
     "Engine",
     "Failure",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from homeground.base.errors import HomegroundError
@@ -70,7 +71,7 @@ class LocalClient:
         self._max_tokens = max_tokens
         self._calls = 0
         self.turns: list[Turn] = []
-        self.chat = _Chat(self)
+        self.chat = SimpleNamespace(completions=SimpleNamespace(create=self.complete))
 
     async def complete(self, *, messages: Sequence[Any], **fields: Any) -> ChatCompletion:
         """See ``openai.AsyncOpenAI().chat.completions.create``; ``extra_body`` takes top_k and min_p.
@@ -121,13 +122,3 @@ def _request(messages: Sequence[Any], fields: Mapping[str, Any]) -> ChatRequest:
     if body.stream:
         raise ApiError(400, "the local client does not support stream yet")
     return body
-
-
-class _Chat:
-    def __init__(self, client: LocalClient) -> None:
-        self.completions = _Completions(client)
-
-
-class _Completions:
-    def __init__(self, client: LocalClient) -> None:
-        self.create = client.complete

@@ -10,12 +10,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from homeground.base.errors import HomegroundError
+from homeground.base.reward import Reward
 from homeground.rollouts.child import Child, ServiceLostError
-from homeground.rollouts.gateway import Gateway
-from homeground.rollouts.gateway_client import Ended, GatewayClient, RolloutState
+from homeground.rollouts.gateway import Ended, Gateway, GatewayClient, RolloutState
 from homeground.rollouts.guarded import RolloutFailedError
-from homeground.rollouts.lifecycle import Attempt, Happening
-from homeground.rollouts.trajectory import AgentResult, Failure
+from homeground.rollouts.lifecycle import Attempt, State
+from homeground.rollouts.trajectory import Failure
 
 POLL_S = 0.2
 SILENCE_S = 120.0
@@ -79,7 +79,7 @@ class ControlledRunner(ABC):
         """See :class:`Runner`."""
         name = attempt.rollout_id
         waiting = self._waiting[name] = asyncio.get_running_loop().create_future()
-        attempt.move(Happening.STARTED)
+        attempt.move(State.RUNNING)
         try:
             ended = await asyncio.wait_for(waiting, 2 * timeout_s + SILENCE_S)
         except TimeoutError:
@@ -91,8 +91,8 @@ class ControlledRunner(ABC):
         reason = "" if ended.state is RolloutState.SUCCEEDED else await client.reason(name)
         outcome, last_words = self._left(name)
         if ended.state is RolloutState.SUCCEEDED:
-            attempt.result = AgentResult(None, outcome=outcome)
-            attempt.move(Happening.FINISHED)
+            attempt.result = Reward(None, outcome=outcome)
+            attempt.move(State.GRADING)
             return
         if _TIMED_OUT.search(reason):
             raise RolloutFailedError(Failure.TIMED_OUT, f"no result after {timeout_s:.0f} s")

@@ -174,7 +174,8 @@ class Conversations:
         futures = []
         try:
             for number in range(call.n):
-                params = call.params if number == 0 else _another(call.params, number)
+                seed = call.params.seed if number == 0 else call_seed(call.params.seed, 0, 0, number, 0)
+                params = replace(call.params, seed=seed)
                 listen = functools.partial(call.listen, number) if call.listen is not None else None
                 grammar = self._grammar(call.grammar, end)
                 futures.append(
@@ -247,11 +248,6 @@ def stop_strings(stop: str | Sequence[str] | None) -> list[str]:
     if not stop:
         return []
     return [stop] if isinstance(stop, str) else list(stop)
-
-
-def _another(params: SamplingParams, number: int) -> SamplingParams:
-    seed = call_seed(params.seed, 0, 0, number, 0)
-    return replace(params, seed=seed)
 
 
 def _key(owner: str, messages: Sequence[chat.Message]) -> bytes:

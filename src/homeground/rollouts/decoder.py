@@ -7,10 +7,11 @@ turn of an agent computes only what is new.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -71,40 +72,42 @@ class Row:
         return len(self.prompt_ids) + len(self.ids) - 1
 
 
-class Decoder(Protocol):
+class Decoder(ABC):
     """Computes for the rows that run together; all calls come from one thread, without gradients."""
 
-    rows: list[Row]
-    prefilled_tokens: int
-    reused_tokens: int
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.prefilled_tokens = 0
+        self.reused_tokens = 0
 
     def fits(self, batch: Sequence[Row]) -> int:
         """How many of these, in order, may start beside the rows that run; at least one where none runs."""
-        ...
+        return len(batch)
 
+    @abstractmethod
     def start(self, batch: Sequence[Row]) -> None:
         """Prefill requests that fit and append them to the rows."""
-        ...
 
+    @abstractmethod
     def logits(self) -> Tensor:
         """Feed each row its next input; (n, vocabulary) float32 with the rows first, more only as padding."""
-        ...
 
     def leave(self, index: int, *, keep: bool) -> None:
         """Take a row out, its place taken by the last one; ``keep`` allows to cache what it computed."""
-        ...
+        del keep
+        self.rows[index] = self.rows[-1]
+        self.rows.pop()
 
-    def tidy(self) -> None:
-        """Called when rows have started or left: give back memory that nobody needs."""
-        ...
+    def tidy(self) -> None:  # noqa: B027 (a decoder may keep nothing)
+        """Give back memory that nobody needs; called when rows have started or left."""
 
-    def forget(self) -> None:
-        """The weights have changed: nothing cached is of use."""
-        ...
+    def forget(self) -> None:  # noqa: B027
+        """Drop all that is cached: the weights have changed."""
 
     def reset(self) -> None:
         """Drop all rows and all that is cached."""
-        ...
+        self.rows.clear()
+        self.forget()
 
 
 def forward(shell: PreTrainedModel, ids: Sequence[int], positions: Sequence[int], layout: Layout) -> Tensor:
@@ -119,7 +122,7 @@ def forward(shell: PreTrainedModel, ids: Sequence[int], positions: Sequence[int]
     return out.last_hidden_state[0]  # type: ignore[no-any-return]
 
 
-class TrieDecoder:
+class TrieDecoder(Decoder):
     """See the module's text.
 
     Args:
@@ -130,14 +133,12 @@ class TrieDecoder:
     """
 
     def __init__(self, shell: PreTrainedModel, heads: HeadShape, cache_bytes: int, tails_bytes: int) -> None:
+        super().__init__()
         self._shell = shell
         self._device = heads.device
         self.cache = TrieCache(cache_bytes)
         self.tails = Tails(heads, tails_bytes)
-        self.rows: list[Row] = []
         self._shared: list[SharedRun] | None = None
-        self.prefilled_tokens = 0
-        self.reused_tokens = 0
 
     def fits(self, batch: Sequence[Row]) -> int:
         """See :class:`Decoder`; a prompt's beginning that another of these or a running row shares is in no tail."""
@@ -205,9 +206,8 @@ class TrieDecoder:
             seen = [*row.prompt_ids, *row.ids][: row.position]
             self.cache.insert(anchor, seen[len(seen) - n :], *self.tails.read(index))
         self.tails.remove(index)
-        self.rows[index] = self.rows[-1]
-        self.rows.pop()
         self._shared = None
+        super().leave(index, keep=keep)
 
     def tidy(self) -> None:
         """See :class:`Decoder`."""
@@ -220,9 +220,8 @@ class TrieDecoder:
 
     def reset(self) -> None:
         """See :class:`Decoder`."""
-        self.rows.clear()
+        super().reset()
         self.tails.clear()
-        self.forget()
 
     def _used_prefix(self, prompt: Sequence[int]) -> int:
         """Tokens of a prompt's beginning that running rows attend in the cache."""

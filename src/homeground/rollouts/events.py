@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from homeground.base.errors import HomegroundError
+from homeground.base.reward import Reward
 from homeground.rollouts.guarded import RolloutFailedError, checked_result
-from homeground.rollouts.lifecycle import PLACES, Attempt, Place
-from homeground.rollouts.trajectory import AgentResult, Failure, Trajectory, Turn
+from homeground.rollouts.lifecycle import SCORED, Attempt
+from homeground.rollouts.trajectory import Failure, Trajectory, Turn
 
 
 def read_trajectory(
@@ -31,18 +32,18 @@ def read_trajectory(
     """
     calls = [event["data"] for event in events if event["event_type"] == "model_request"]
     answered = [call for call in calls if call["status"] == "ok"]
-    failure, error, result = attempt.failure, attempt.error, attempt.result or AgentResult(None)
+    failure, error, result = attempt.failure, attempt.error, attempt.result or Reward(None)
     if failure is None:
         try:
-            if result.reward is None:
-                result = replace(result, reward=reward_of(events, attempt.task))
+            if result.value is None:
+                result = replace(result, value=reward_of(events, attempt.task))
             result = checked_result(result, "the agent", attempt.task)
         except RolloutFailedError as failed:
             failure, error = failed.failure, failed.words
     reward = None
     if failure is None:
-        reward = result.reward
-    elif PLACES[failure] is Place.SCORED:
+        reward = result.value
+    elif failure in SCORED:
         reward = failure_reward
     return Trajectory(
         attempt.rollout_id,
@@ -68,9 +69,9 @@ def reward_of(events: Sequence[dict[str, Any]], task: Any) -> float:
     posted = [event["data"] for event in events if event["event_type"] == "reward"]
     if not posted:
         raise RolloutFailedError(Failure.NO_REWARD, "nobody told a reward")
-    result = checked_result(AgentResult(posted[-1].get("value")), "the event 'reward' that was posted", task)
-    assert result.reward is not None
-    return result.reward
+    result = checked_result(Reward(posted[-1].get("value")), "the event 'reward' that was posted", task)
+    assert result.value is not None
+    return result.value
 
 
 def _turns(response: dict[str, Any], attempt: Attempt) -> list[Turn]:

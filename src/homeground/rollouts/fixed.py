@@ -22,14 +22,13 @@ from homeground.policy.attention import Scoring
 from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.head import logits_of
 from homeground.rollouts.cache import CacheNode
-from homeground.rollouts.decoder import Row, forward
-from homeground.rollouts.decoding import NewBranch, PrefillLayout
+from homeground.rollouts.decoder import Decoder, Row, forward
+from homeground.rollouts.decoding import NewBranch, PrefillLayout, part, sink, within
 from homeground.rollouts.heads import HeadShape
-from homeground.rollouts.parts import part, sink, within
 from homeground.rollouts.tails import Tails
 
 
-class PlainDecoder:
+class PlainDecoder(Decoder):
     """One row at a time through the model's own forward and its own cache: any model, slowly.
 
     Requests that start together with equal prompts share one prefill.
@@ -39,17 +38,11 @@ class PlainDecoder:
     """
 
     def __init__(self, shell: PreTrainedModel) -> None:
+        super().__init__()
         if shell.config._attn_implementation == attention.IMPLEMENTATION:  # pyright: ignore[reportPrivateUsage]
             shell.set_attn_implementation("sdpa" if shell._supports_sdpa else "eager")  # pyright: ignore[reportPrivateUsage]
         self._shell = shell
         self._places = "position_ids" in inspect.signature(shell.forward).parameters
-        self.rows: list[Row] = []
-        self.prefilled_tokens = 0
-        self.reused_tokens = 0
-
-    def fits(self, batch: Sequence[Row]) -> int:
-        """All: what a row holds is the model's business, and its own."""
-        return len(batch)
 
     def start(self, batch: Sequence[Row]) -> None:
         """See :class:`homeground.rollouts.decoder.Decoder`."""
@@ -74,20 +67,8 @@ class PlainDecoder:
 
     def leave(self, index: int, *, keep: bool) -> None:
         """See :class:`homeground.rollouts.decoder.Decoder`."""
-        del keep
         self.rows[index].state = None
-        self.rows[index] = self.rows[-1]
-        self.rows.pop()
-
-    def tidy(self) -> None:
-        """Nothing is kept."""
-
-    def forget(self) -> None:
-        """Nothing is kept."""
-
-    def reset(self) -> None:
-        """See :class:`homeground.rollouts.decoder.Decoder`."""
-        self.rows.clear()
+        super().leave(index, keep=keep)
 
     def _feed(self, ids: Sequence[int], start: int, cache: Any) -> Any:
         device = self._shell.device
@@ -97,7 +78,7 @@ class PlainDecoder:
         return self._shell(input_ids=torch.tensor([list(ids)], device=device), **options)
 
 
-class FixedDecoder:
+class FixedDecoder(Decoder):
     """Every product has the same number of rows, every attention one row's own path.
 
     A prompt is prefilled alone and whole, and cached whole under its exact ids: what another request computed for a
@@ -115,15 +96,13 @@ class FixedDecoder:
     def __init__(
         self, shell: PreTrainedModel, heads: HeadShape, limit: int, cache_bytes: int, tails_bytes: int
     ) -> None:
+        super().__init__()
         self._shell = shell
         self._tails = Tails(heads, tails_bytes)
         self._budget = cache_bytes
         self._prompts: OrderedDict[tuple[int, ...], CacheNode] = OrderedDict()
         nothing = torch.empty(0)
         self._root = CacheNode(None, [], nothing, nothing)
-        self.rows: list[Row] = []
-        self.prefilled_tokens = 0
-        self.reused_tokens = 0
         self.slots = limit if limit > 1 and self._places_are_alike(limit) else 1
 
     def fits(self, batch: Sequence[Row]) -> int:
@@ -153,10 +132,8 @@ class FixedDecoder:
 
     def leave(self, index: int, *, keep: bool) -> None:
         """See :class:`homeground.rollouts.decoder.Decoder`."""
-        del keep
         self._tails.remove(index)
-        self.rows[index] = self.rows[-1]
-        self.rows.pop()
+        super().leave(index, keep=keep)
 
     def tidy(self) -> None:
         """See :class:`homeground.rollouts.decoder.Decoder`."""
@@ -170,9 +147,8 @@ class FixedDecoder:
 
     def reset(self) -> None:
         """See :class:`homeground.rollouts.decoder.Decoder`."""
-        self.rows.clear()
+        super().reset()
         self._tails.clear()
-        self.forget()
 
     def _prefilled(self, prompt: tuple[int, ...]) -> CacheNode:
         if prompt in self._prompts:

@@ -20,19 +20,18 @@ import httpx
 import openai
 
 from homeground.base.errors import HomegroundError
-from homeground.base.reward_number import function_name
+from homeground.base.reward import Reward, function_name
 from homeground.base.threads import release_workers
 from homeground.rollouts.child import ServiceLostError
 from homeground.rollouts.client import Identity
 from homeground.rollouts.events import read_trajectory, reward_of
-from homeground.rollouts.gateway import Gateway
-from homeground.rollouts.gateway_client import GatewayClient
+from homeground.rollouts.gateway import Gateway, GatewayClient
 from homeground.rollouts.guarded import RolloutFailedError, checked_result, words
 from homeground.rollouts.inline import InlineRunner, Runner
-from homeground.rollouts.lifecycle import Attempt, Happening, State
+from homeground.rollouts.lifecycle import Attempt, State
 from homeground.rollouts.server import ModelServer
 from homeground.rollouts.source import Agent, run_async
-from homeground.rollouts.trajectory import AgentResult, Failure, Trajectory
+from homeground.rollouts.trajectory import Failure, Trajectory
 
 MOST_RESTARTS = 3
 """How often one step is rolled out again because the gateway or the controller died."""
@@ -53,7 +52,7 @@ class GatewaySource:
         gateway: a running one.
         server: our model server, entered.
         agent: async function of (task, client), or a runner of agents; its calls are the trajectory.
-        grade: (task, outcome) -> reward or :class:`AgentResult`, may be async; called where the agent's result has
+        grade: (task, outcome) -> reward or :class:`Reward`, may be async; called where the agent's result has
             no reward. The outcome of a program is what it printed.
         timeout_s: a rollout whose agent takes longer has failed.
         reward_s: how long to wait for a reward that is posted after the agent has ended.
@@ -219,7 +218,7 @@ class GatewaySource:
                 await asyncio.gather(watch, everything, *rollouts, return_exceptions=True)
                 for attempt in attempts:
                     if attempt.state not in (State.SUCCEEDED, State.FAILED):
-                        attempt.move(Happening.LOST)
+                        attempt.move(State.LOST)
 
     async def _watch(self) -> None:
         """Raises when the gateway dies; keeps the model server up."""
@@ -238,7 +237,7 @@ class GatewaySource:
         try:
             await self._agents.run(attempt, self._client, self._timeout)
             await self._reward(attempt)
-            attempt.move(Happening.GRADED)
+            attempt.move(State.SUCCEEDED)
         except RolloutFailedError as failed:
             # An agent fails when its gateway dies; that is no failure of the agent's.
             self._gateway.check()
@@ -253,14 +252,14 @@ class GatewaySource:
         Raises:
             RolloutFailedError: there is none, or it is no number.
         """
-        result, who = attempt.result or AgentResult(None), "the agent"
-        if result.reward is None and self._grade is not None:
+        result, who = attempt.result or Reward(None), "the agent"
+        if result.value is None and self._grade is not None:
             result, who = await self._graded(attempt.task, result.outcome), f"the grader {function_name(self._grade)}"
             attempt.result = result
-        if result.reward is not None:
+        if result.value is not None:
             attempt.result = checked_result(result, who, attempt.task)
-            assert attempt.result.reward is not None
-            await self._client.post_reward(attempt.rollout_id, attempt.result.reward)
+            assert attempt.result.value is not None
+            await self._client.post_reward(attempt.rollout_id, attempt.result.value)
             return
         deadline = time.monotonic() + self._reward_s
         while True:
@@ -276,7 +275,7 @@ class GatewaySource:
                 )
             await asyncio.sleep(REWARD_POLL_S)
 
-    async def _graded(self, task: Any, outcome: Any) -> AgentResult:
+    async def _graded(self, task: Any, outcome: Any) -> Reward:
         assert self._grade is not None
         try:
             # A grader may run tests for seconds; meanwhile other rollouts go on. One at a time, as in plain Python.
@@ -289,7 +288,7 @@ class GatewaySource:
             raise RolloutFailedError(
                 Failure.BAD_REWARD, words(error) if ours else f"the grader raised {words(error)}"
             ) from error
-        return graded if isinstance(graded, AgentResult) else AgentResult(graded, outcome=outcome)
+        return graded if isinstance(graded, Reward) else Reward(graded, outcome=outcome)
 
 
 def _plain(task: Any) -> Any:
@@ -314,21 +313,21 @@ def run_agents(
     *,
     concurrency: int,
     on_done: Callable[[], None] | None = None,
-) -> list[AgentResult]:
+) -> list[Reward]:
     """Run an agent once on each task against a model server, without a gateway: how evaluation measures.
 
     Raises:
         whatever the agent raises: an evaluation with holes is none.
     """
 
-    async def all_of_them() -> list[AgentResult]:
+    async def all_of_them() -> list[Reward]:
         gate = asyncio.Semaphore(concurrency)
         async with openai.DefaultAsyncHttpxClient(timeout=600) as http:
             client = openai.AsyncOpenAI(
                 base_url=f"{server.root}/v1", api_key=server.secret, http_client=http, max_retries=0
             )
 
-            async def one(task: Any) -> AgentResult:
+            async def one(task: Any) -> Reward:
                 async with gate:
                     result = await agent(task, client)
                 if on_done is not None:

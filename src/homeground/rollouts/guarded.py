@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable
-from dataclasses import replace
 from typing import Any
 
 from homeground.base.errors import HomegroundError
-from homeground.base.reward_number import reward_number, reward_parts
-from homeground.rollouts.trajectory import AgentResult, Failure
+from homeground.base.reward import Reward, checked_reward
+from homeground.rollouts.trajectory import Failure
 
 GRACE_S = 2.0
 """How long an agent that is cancelled may take to end before it is left to itself."""
@@ -24,7 +23,7 @@ class RolloutFailedError(Exception):
         self.failure, self.words = failure, words
 
 
-async def run_agent(work: Awaitable[Any], timeout_s: float) -> AgentResult:
+async def run_agent(work: Awaitable[Any], timeout_s: float) -> Reward:
     """Wait for an agent; what it returns that is no result is an outcome that somebody else rewards.
 
     Raises:
@@ -46,7 +45,7 @@ async def run_agent(work: Awaitable[Any], timeout_s: float) -> AgentResult:
     if task.cancelled():
         raise RolloutFailedError(Failure.CRASHED, "CancelledError: the agent cancelled itself")
     returned = task.result()
-    return returned if isinstance(returned, AgentResult) else AgentResult(None, outcome=returned)
+    return returned if isinstance(returned, Reward) else Reward(None, outcome=returned)
 
 
 async def _caught(work: Awaitable[Any]) -> Any:
@@ -56,17 +55,16 @@ async def _caught(work: Awaitable[Any]) -> Any:
         raise RolloutFailedError(Failure.CRASHED, words(error)) from error
 
 
-def checked_result(result: AgentResult, who: str, task: Any) -> AgentResult:
+def checked_result(result: Reward, who: str, task: Any) -> Reward:
     """Check that a result's reward and parts are finite numbers.
 
     Raises:
         RolloutFailedError: one of them is not a number, or not finite.
     """
     try:
-        reward, parts = reward_number(result.reward, who, task), reward_parts(result.parts, who, task)
+        return checked_reward(result, who, task)
     except HomegroundError as error:
         raise RolloutFailedError(Failure.BAD_REWARD, words(error)) from None
-    return replace(result, reward=reward, parts=parts)
 
 
 def words(error: BaseException) -> str:

@@ -11,10 +11,9 @@ import openai
 from openai._models import FinalRequestOptions
 
 from homeground.rollouts.client import Identity
-from homeground.rollouts.gateway import Gateway
-from homeground.rollouts.gateway_client import GatewayClient, RolloutState
+from homeground.rollouts.gateway import Gateway, GatewayClient, RolloutState
 from homeground.rollouts.guarded import RolloutFailedError, run_agent
-from homeground.rollouts.lifecycle import Attempt, Happening
+from homeground.rollouts.lifecycle import Attempt, State
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -121,7 +120,7 @@ class InlineRunner:
     async def run(self, attempt: Attempt, client: GatewayClient, timeout_s: float) -> None:
         """See :class:`Runner`."""
         await client.set_state(attempt.rollout_id, RolloutState.RUNNING)
-        attempt.move(Happening.STARTED)
+        attempt.move(State.RUNNING)
         model = RolloutClient(
             identity=attempt.who,
             base_url=client.agent_url(attempt.rollout_id, train=attempt.train),
@@ -136,4 +135,4 @@ class InlineRunner:
             await client.set_state(attempt.rollout_id, RolloutState.FAILED)
             raise
         await client.set_state(attempt.rollout_id, RolloutState.SUCCEEDED)
-        attempt.move(Happening.FINISHED)
+        attempt.move(State.GRADING)

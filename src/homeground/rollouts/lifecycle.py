@@ -1,9 +1,9 @@
-"""How a rollout lives and ends: its states, what moves it, and what becomes in training of each way to fail.
+"""Life and end of a rollout: its states, the moves between them, and the failures that may be trained on.
 
 An *attempt* is one run of an agent on a task. It ends exactly once; its states and the only moves between them are
 :data:`MOVES`. When the gateway dies, all attempts of the step are lost and every rollout of the step is attempted
-again under a new name, so nothing of a lost attempt can be trained. How it failed decides its place in training:
-:data:`PLACES`; each has a counter in the step's metrics, ``failed/NAME``.
+again under a new name, so nothing of a lost attempt can be trained. Each failure has a counter in the step's metrics,
+``failed/NAME``; those in :data:`SCORED` may get a reward.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from homeground.base.reward import Reward
 from homeground.rollouts.client import Identity
-from homeground.rollouts.trajectory import AgentResult, Failure, PathStart, Trajectory
+from homeground.rollouts.trajectory import Failure, PathStart, Trajectory
 
 
 class State(StrEnum):
@@ -29,51 +30,21 @@ class State(StrEnum):
     LOST = "lost"
 
 
-class Happening(StrEnum):
-    """What moves an attempt."""
-
-    STARTED = "its runner has taken it"
-    FINISHED = "its agent has ended well"
-    GRADED = "it has a reward"
-    FAILED = "its agent or its grader failed, see the failure"
-    LOST = "the gateway or the controller died"
-
-
-MOVES: Mapping[tuple[State, Happening], State] = MappingProxyType(
+MOVES: Mapping[State, frozenset[State]] = MappingProxyType(
     {
-        (State.QUEUING, Happening.STARTED): State.RUNNING,
-        (State.QUEUING, Happening.FAILED): State.FAILED,
-        (State.QUEUING, Happening.LOST): State.LOST,
-        (State.RUNNING, Happening.FINISHED): State.GRADING,
-        (State.RUNNING, Happening.FAILED): State.FAILED,
-        (State.RUNNING, Happening.LOST): State.LOST,
-        (State.GRADING, Happening.GRADED): State.SUCCEEDED,
-        (State.GRADING, Happening.FAILED): State.FAILED,
-        (State.GRADING, Happening.LOST): State.LOST,
+        State.QUEUING: frozenset({State.RUNNING, State.FAILED, State.LOST}),
+        State.RUNNING: frozenset({State.GRADING, State.FAILED, State.LOST}),
+        State.GRADING: frozenset({State.SUCCEEDED, State.FAILED, State.LOST}),
     }
 )
-"""From each state, what may happen and where it leads; anything else is a mistake of ours."""
+"""States that may follow each state that is not final; anything else is a mistake of ours."""
 
+SCORED = frozenset({Failure.TIMED_OUT, Failure.CRASHED})
+"""Failures of the agent, and with it of the model: `failure_reward` may train it that they are bad.
 
-class Place(StrEnum):
-    """What becomes of a failed rollout in training."""
-
-    LEFT_OUT = "left out of its group: neither trained nor part of its siblings' baseline"
-    SCORED = "left out like the others, or trained with the reward that `failure_reward` names"
-
-
-PLACES: Mapping[Failure, Place] = MappingProxyType(
-    {
-        # What the agent did, and with it the model: it can be told that this is bad.
-        Failure.TIMED_OUT: Place.SCORED,
-        Failure.CRASHED: Place.SCORED,
-        # What the grader did, which says nothing about the model.
-        Failure.NO_REWARD: Place.LEFT_OUT,
-        Failure.BAD_REWARD: Place.LEFT_OUT,
-        # Nothing was sampled, so there is nothing to train.
-        Failure.NO_CALLS: Place.LEFT_OUT,
-    }
-)
+A rollout that failed otherwise is left out of its group, neither trained nor part of its siblings' baseline: what the
+grader did says nothing about the model, and where nothing was sampled there is nothing to train.
+"""
 
 
 @dataclass
@@ -95,23 +66,23 @@ class Attempt:
     task: Any
     train: bool = True
     state: State = State.QUEUING
-    result: AgentResult | None = None
+    result: Reward | None = None
     failure: Failure | None = None
     error: str | None = None
 
-    def move(self, happening: Happening) -> None:
-        """Go where :data:`MOVES` says.
+    def move(self, state: State) -> None:
+        """Enter a state.
 
         Raises:
-            RuntimeError: it cannot happen in this state.
+            RuntimeError: :data:`MOVES` does not lead there.
         """
-        if (self.state, happening) not in MOVES:
-            raise RuntimeError(f"rollout {self.rollout_id} is {self.state}: it cannot be that {happening}")
-        self.state = MOVES[self.state, happening]
+        if state not in MOVES.get(self.state, ()):
+            raise RuntimeError(f"rollout {self.rollout_id} is {self.state}: it cannot become {state}")
+        self.state = state
 
     def fail(self, failure: Failure, error: str) -> None:
         """End it."""
-        self.move(Happening.FAILED)
+        self.move(State.FAILED)
         self.failure, self.error = failure, error
 
 

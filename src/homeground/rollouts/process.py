@@ -24,8 +24,7 @@ import psutil
 from homeground.base import agent_program, supervise
 from homeground.rollouts.child import orphaned
 from homeground.rollouts.controller import ControlledRunner
-from homeground.rollouts.gateway import Gateway
-from homeground.rollouts.gateway_client import GatewayClient
+from homeground.rollouts.gateway import Gateway, GatewayClient
 from homeground.rollouts.program import Program
 
 MOST_OUTPUT = 65536
@@ -110,10 +109,6 @@ class ProcessRunner(ControlledRunner):
         lines = _tail(folder / agent_program.ERRORS, MOST_OUTPUT).strip().splitlines()
         shutil.rmtree(folder, ignore_errors=True)
         return printed, lines[-1][:_LAST_WORDS] if lines else ""
-
-    def owns(self, process: psutil.Process) -> bool:
-        """Whether a process is one of its programs, or was started by one."""
-        return _marked(process, self._records.name)
 
 
 def _sweep(mark: str) -> int:

@@ -155,10 +155,7 @@ class ModelServer:
         app.add_api_route("/v1/models", self._models, response_model=None)
         app.add_api_route("/v1/chat/completions", self.chat, methods=["POST"], response_model=None)
         app.add_api_route("/v1/completions", self._complete, methods=["POST"], response_model=None)
-        app.add_exception_handler(ApiError, lambda _, error: _refusal(error))  # type: ignore[attr-defined, arg-type, return-value]
-        app.add_exception_handler(RequestValidationError, _explain)
-        app.add_exception_handler(HTTPException, _unreadable)
-        app.add_exception_handler(Exception, lambda _, error: _refusal(FAILED))
+        explain_errors(app, lambda _, error: error.body())
         return app
 
     async def _health(self) -> dict[str, Any]:
@@ -302,27 +299,32 @@ async def unless_gone[T](request: Request, result: asyncio.Task[T], limit_s: flo
         gone.cancel()
 
 
-async def _explain(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
-    return _refusal(invalid(error))
+def explain_errors(app: FastAPI, document: Callable[[str, ApiError], Mapping[str, Any]]) -> None:
+    """Answer requests that are refused, cannot be read or fail.
+
+    Args:
+        app: gets the handlers.
+        document: builds the response from the request's path and the error.
+    """
+
+    async def answer(request: Request, error: Exception) -> JSONResponse:
+        if isinstance(error, RequestValidationError):
+            error = _invalid(error)
+        elif isinstance(error, HTTPException):
+            error = ApiError(error.status_code, str(error.detail), headers=error.headers)
+        refused = error if isinstance(error, ApiError) else FAILED
+        return JSONResponse(document(request.scope["path"], refused), refused.status, headers=refused.headers)
+
+    for kind in (ApiError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, answer)
 
 
-def invalid(error: RequestValidationError) -> ApiError:
+def _invalid(error: RequestValidationError) -> ApiError:
     """Error for an invalid request; it names the parameter."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"][1:])
     return ApiError(400, f"{where or 'the body'}: {first['msg']}", param=where or None)
 
 
-async def _unreadable(_: Request, error: Exception) -> JSONResponse:
-    """A body that is no JSON, in the words of the framework."""
-    assert isinstance(error, HTTPException)
-    return _refusal(ApiError(error.status_code, str(error.detail)))
-
-
 def _refused_early(_: str, status: int, message: str, code: str | None) -> dict[str, Any]:
     return ApiError(status, message, code).body()
-
-
-def _refusal(error: ApiError) -> JSONResponse:
-    return JSONResponse(error.body(), error.status, headers=error.headers)

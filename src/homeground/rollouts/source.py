@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from homeground.base.errors import HomegroundError
-from homeground.base.reward_number import function_name, reward_number
+from homeground.base.reward import Reward, checked_reward, function_name
 from homeground.base.threads import release_workers
 from homeground.policy import chat
 from homeground.policy.load import Policy
@@ -24,12 +24,13 @@ from homeground.rollouts.engine import Engine
 from homeground.rollouts.guarded import RolloutFailedError, checked_result, run_agent
 from homeground.rollouts.sampling import SamplingParams
 from homeground.rollouts.stopping import cut
-from homeground.rollouts.trajectory import AgentResult, Failure, Trajectory, Turn
+from homeground.rollouts.trajectory import Failure, Trajectory, Turn
 
 # The client is an `openai.AsyncOpenAI` or, in process, a `LocalClient`.
-type Agent = Callable[[Any, Any], Awaitable[AgentResult]]
+type Agent = Callable[[Any, Any], Awaitable[Reward]]
 # Called with the prompt, the completion, and by name those other fields of the task that it has parameters for.
-type RewardFunction = Callable[..., float | Awaitable[float]]
+type Score = float | Reward
+type RewardFunction = Callable[..., Score | Awaitable[Score]]
 # A text, a list of messages, or a record whose "prompt" is one of these.
 type Prompt = str | Sequence[chat.Message] | Mapping[str, Any]
 
@@ -57,9 +58,9 @@ class DirectSource:
     Args:
         policy: whose tokenizer renders the prompts.
         engine: samples it.
-        reward: (prompt, completion, **fields of the task) -> reward, may be async; tasks are then prompts. To sum
-            several rewards, call them in a function of your own.
-        agent: async function of (task, client); its calls are the trajectory, its result carries the reward.
+        reward: (prompt, completion, **fields of the task) -> a number or a `Reward`, may be async; tasks are then
+            prompts. To sum several rewards, call them in a function of your own.
+        agent: async function of (task, client); its calls are the trajectory, it returns a `Reward`.
         max_tokens: longest completion; of an agent's call, where the agent names none.
         temperature: of the rollouts.
         seed: with step, task, sibling and call it fixes every sample.
@@ -129,7 +130,7 @@ class DirectSource:
                 pending.append((who, task, self._engine.submit(ids, self.max_tokens, params, [end], self._stop)))
         turns: list[Turn] = []
         completions: list[str] = []
-        scores: list[float | Awaitable[float]] = []
+        scores: list[Score | Awaitable[Score]] = []
         for _, task, future in pending:
             done = future.result()
             completion = self._tokenizer.decode(done.ids, skip_special_tokens=True)
@@ -139,12 +140,13 @@ class DirectSource:
             scores.append(self._score(task, completions[-1]))
         rewards = run_async(_settle(scores)) if any(map(inspect.isawaitable, scores)) else scores
         giver = f"the reward function '{function_name(self._reward)}'"
+        found = [checked_reward(reward, giver, task) for (_, task, _), reward in zip(pending, rewards, strict=True)]
         return [
-            Trajectory(who.name, who.task, [turn], reward_number(reward, giver, task), outcome=completion)
-            for (who, task, _), turn, completion, reward in zip(pending, turns, completions, rewards, strict=True)
+            Trajectory(who.name, who.task, [turn], reward.value, reward.parts, completion)
+            for (who, _, _), turn, completion, reward in zip(pending, turns, completions, found, strict=True)
         ]
 
-    def _score(self, task: Prompt, completion: str) -> float | Awaitable[float]:
+    def _score(self, task: Prompt, completion: str) -> Score | Awaitable[Score]:
         assert self._reward is not None
         if not isinstance(task, Mapping):
             return self._reward(task, completion)
@@ -157,24 +159,24 @@ class DirectSource:
 
         async def one(who: Identity) -> Trajectory:
             client = LocalClient(conversations, who, temperature=self._temperature, max_tokens=self.max_tokens)
-            result = AgentResult(None)
+            result = Reward(None)
             failed: RolloutFailedError | None = None
             async with gate:
                 try:
                     result = await run_agent(agent(tasks[who.task], client), self._timeout)
-                    if result.reward is None:
+                    if result.value is None:
                         returned = type(result.outcome).__name__
                         raise RolloutFailedError(
-                            Failure.NO_REWARD, f"the agent returned {returned}: return an AgentResult with a reward"
+                            Failure.NO_REWARD, f"the agent returned {returned}: return a Reward with a value"
                         )
                     result = checked_result(result, f"the agent '{function_name(agent)}'", tasks[who.task])
                 except RolloutFailedError as error:
-                    result, failed = replace(result, reward=None, parts={}), error
+                    result, failed = replace(result, value=None, parts={}), error
             return Trajectory(
                 who.name,
                 who.task,
                 client.turns,
-                result.reward,
+                result.value,
                 parts=result.parts,
                 outcome=result.outcome,
                 error=failed.words if failed else None,
@@ -208,8 +210,8 @@ def run_async[T](work: Coroutine[Any, Any, T]) -> T:
     return outcome[0]
 
 
-async def _settle(scores: Sequence[float | Awaitable[float]]) -> list[float]:
-    async def settled(score: float | Awaitable[float]) -> float:
+async def _settle(scores: Sequence[Score | Awaitable[Score]]) -> list[Score]:
+    async def settled(score: Score | Awaitable[Score]) -> Score:
         return await score if inspect.isawaitable(score) else score  # type: ignore[return-value]
 
     return list(await asyncio.gather(*map(settled, scores)))

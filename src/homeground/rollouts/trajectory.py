@@ -65,22 +65,6 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class AgentResult:
-    """What an agent function returns about one rollout.
-
-    Attributes:
-        reward: what is maximised, any unit, usually in [0, 1]; None when somebody else tells it, a grader of the
-            source or an event that is posted later.
-        parts: the reward's named terms, for the log.
-        outcome: whatever the caller wants back (messages, hits, an answer).
-    """
-
-    reward: float | None
-    parts: Mapping[str, float] = field(default_factory=dict)
-    outcome: Any = None
-
-
-@dataclass(frozen=True)
 class Trajectory:
     """One rollout of one task.
 

@@ -6,20 +6,22 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from homeground import __version__
+from homeground.base.errors import HomegroundError, RestartNeededError, clipped
 from homeground.base.http_guard import HttpGuard
-from homeground.rollouts import ModelServer
+from homeground.rollouts import ModelServer, server
 from homeground.rollouts.requests import ApiError, ChatRequest
 from homeground.serve.answers import IndexAnswers
 from homeground.serve.metrics import Measured, Metrics
 from homeground.serve.page import page_routes
-from homeground.serve.refusals import explain_errors, refusal
 from homeground.serve.retrieval import embedder_name, ranker_name, retrieval_routes
 
 if TYPE_CHECKING:
     from homeground.pipeline.serving import Serving
+
 
 OPEN_PATHS = ("/healthz", "/", "/page/files/")
 """Paths that need no token: the health check, and the page's files without data."""
@@ -111,3 +113,28 @@ def description(app: FastAPI, mounted: FastAPI) -> dict[str, Any]:
         "components": {"schemas": schemas, **bearer},
         "security": [{"token": []}],
     }
+
+
+def explain_errors(app: FastAPI) -> None:
+    """Answer errors in OpenAI's form below ``/v1``, as `{"error", "where", "hint"}` elsewhere."""
+    server.explain_errors(app, _document)
+    app.add_exception_handler(HomegroundError, _explained)
+
+
+def refusal(path: str, status: int, message: str, code: str | None = None) -> dict[str, Any]:
+    """Build the document of a refusal."""
+    return _document(path, ApiError(status, message, code))
+
+
+def _document(path: str, error: ApiError) -> dict[str, Any]:
+    if path.startswith("/v1/"):
+        return error.body()
+    return dict(HomegroundError(clipped(error.message), where=clipped(path)).to_json())
+
+
+async def _explained(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HomegroundError)
+    status = 503 if isinstance(error, RestartNeededError) else 400
+    if request.scope["path"].startswith("/v1/"):
+        return JSONResponse(_document(request.scope["path"], ApiError(status, str(error))), status)
+    return JSONResponse({name: words and clipped(words) for name, words in error.to_json().items()}, status)

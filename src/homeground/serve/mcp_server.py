@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError
 from homeground import __version__
 from homeground.base.errors import HomegroundError, clipped
 from homeground.base.http_guard import HttpGuard
+from homeground.base.record import Record
 from homeground.index import Filters, Tools
 from homeground.index.tools import MOST_HITS, MOST_LINES, MOST_NAME, MOST_SYMBOLS
 
@@ -46,9 +47,9 @@ def create_mcp_server(tools: Tools) -> MCPServer[Any]:
     """A server with the tools search, read, symbols, trace and skeleton; each call sees what was indexed last."""
     server = _Server("homeground", version=__version__, instructions=_INSTRUCTIONS, log_level="WARNING")
 
-    async def answer(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    async def answer(call: Callable[[], Record]) -> dict[str, Any]:
         try:
-            return await anyio.to_thread.run_sync(partial(tools.index.at_newest, call))
+            return (await anyio.to_thread.run_sync(partial(tools.index.at_newest, call))).to_json()
         except HomegroundError as error:
             parts = {name: words and clipped(words) for name, words in error.to_json().items()}
             shown = HomegroundError(parts["error"] or "", where=parts["where"], hint=parts["hint"])

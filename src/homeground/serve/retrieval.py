@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,9 +19,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
 from homeground.base.errors import UsageError
-from homeground.base.reward_number import short
+from homeground.base.reward import short
 from homeground.base.threads import release_workers
 from homeground.index import Filters
+from homeground.index.protocols import encode_all
 from homeground.index.tools import MOST_HITS, MOST_NAME
 from homeground.rollouts.requests import ApiError, Fields, Request
 
@@ -105,8 +107,7 @@ def retrieval_routes(serving: Serving) -> APIRouter:
                     hint=f"it has {', '.join(SEARCH_PARAMETERS)}",
                 )
         filters = Filters(tuple(path), tuple(language), tuple(kind), tuple(symbol))
-        found = await run_in_threadpool(serving.explain, q, k, filters)
-        return found.document(q)
+        return (await run_in_threadpool(serving.search, q, k, filters)).to_json()
 
     @routes.post("/v1/embeddings")
     async def embeddings(body: EmbeddingRequest) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
@@ -116,7 +117,8 @@ def retrieval_routes(serving: Serving) -> APIRouter:
         name = embedder_name(index)
         _same(body.model, name)
         texts = body.texts()
-        vectors = np.concatenate(await run_in_threadpool(_by_turns, serving.compute, index.embedder.encode_all, texts))
+        encode = partial(encode_all, index.embedder)
+        vectors = np.concatenate(await run_in_threadpool(_by_turns, serving.compute, encode, texts))
         if body.dimensions not in (None, vectors.shape[1]):
             raise ApiError(400, f"dimensions: this model's vectors have {vectors.shape[1]}")
         data = [
@@ -163,7 +165,7 @@ def _scorer(index: Index, query: str) -> tuple[str, Callable[[Sequence[str]], Se
     reranker, embedder = index.reranker, index.embedder
     if reranker is not None:
         return ranker_name(index), lambda texts: reranker.score(query, texts)
-    return ranker_name(index), lambda texts: (embedder.encode_all(texts) @ embedder.encode_query(query)).tolist()
+    return ranker_name(index), lambda texts: (encode_all(embedder, texts) @ embedder.encode_query(query)).tolist()
 
 
 def _by_turns[T](compute: threading.Lock, work: Callable[[Sequence[str]], T], texts: Sequence[str]) -> list[T]:

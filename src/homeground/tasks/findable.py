@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from homeground.index import Hit
+from homeground.tasks.config import TasksConfig
 from homeground.tasks.task import LookupTask, rank_of
 from homeground.tasks.taskset import TaskSet
 
@@ -19,10 +20,7 @@ UNFINDABLE = "not among the first hits of its own question"
 def keep_findable(
     tasks: TaskSet,
     search: Callable[[str, int], Sequence[Hit]],
-    depth: int,
-    *,
-    train: int,
-    heldout: int,
+    config: TasksConfig,
     on_try: Callable[[], None] = lambda: None,
 ) -> TaskSet:
     """The first tasks of each split whose function is among the first hits.
@@ -30,8 +28,7 @@ def keep_findable(
     Args:
         tasks: candidates, more than are wanted; their masks are all kept, so that the masked view stays the same.
         search: of the masked index: (query, how many) to hits.
-        depth: how many hits.
-        train, heldout: how many tasks are wanted at most.
+        config: `findable` is how many hits; `train` and `heldout` are how many tasks are wanted at most.
         on_try: called after each search.
     """
     dropped = 0
@@ -42,7 +39,7 @@ def keep_findable(
         for task in candidates:
             if len(kept) == wanted:
                 break
-            found = rank_of(search(task.question, depth), task, depth) is not None
+            found = rank_of(search(task.question, config.findable), task, config.findable) is not None
             on_try()
             if found:
                 kept.append(task)
@@ -50,5 +47,5 @@ def keep_findable(
                 dropped += 1
         return kept
 
-    kept_train, kept_heldout = first(tasks.train, train), first(tasks.heldout, heldout)
+    kept_train, kept_heldout = first(tasks.train, config.train), first(tasks.heldout, config.heldout)
     return replace(tasks, train=kept_train, heldout=kept_heldout, removed={**tasks.removed, UNFINDABLE: dropped})

@@ -19,6 +19,7 @@ from homeground.corpus.encoding import unreadable
 from homeground.corpus.languages import HEAD_BYTES
 from homeground.corpus.reading import DOCUMENTS
 from homeground.index import Index
+from homeground.tasks.config import TasksConfig
 from homeground.tasks.decontaminate import near_duplicates
 from homeground.tasks.docstrings import Docstring, docstrings
 from homeground.tasks.mask import mask
@@ -36,17 +37,7 @@ class _Candidate:
     question: str
 
 
-def build_lookup_tasks(
-    index: Index,
-    *,
-    train: int = 600,
-    heldout: int = 160,
-    min_chars: int = 25,
-    max_chars: int = 220,
-    heldout_share: float = 0.25,
-    near_duplicate: float = 0.8,
-    seed: int = 0,
-) -> TaskSet:
+def build_lookup_tasks(index: Index, config: TasksConfig = TasksConfig(), *, seed: int = 0) -> TaskSet:
     """Tasks from the docstrings of an index's Python files; the same index, arguments and seed give the same tasks.
 
     A question that two functions share is dropped (it has no one answer), and so is one that says the function's own
@@ -54,13 +45,8 @@ def build_lookup_tasks(
 
     Args:
         index: the full index; its chunks are what gets masked.
-        train: most train tasks.
-        heldout: most held-out tasks.
-        min_chars: shortest question, characters.
-        max_chars: longest question, characters.
-        heldout_share: share of the files with questions that is held out.
-        near_duplicate: Jaccard similarity of word pairs from which a train question counts as a repeat.
-        seed: of the split and of the draw.
+        config: how many tasks, of which questions; `findable` is for `keep_findable`.
+        seed: seed of the split and of the draw.
 
     Raises:
         HomegroundError: there are too few files with docstrings to hold any out.
@@ -71,22 +57,24 @@ def build_lookup_tasks(
         if chunk.language == "python":
             by_file[chunk.path].append(chunk)
     sources = indexed_sources(index, sorted(by_file), removed)
-    candidates = _distinct(_candidates(sources, min_chars, max_chars, removed), removed)
+    candidates = _distinct(_candidates(sources, config, removed), removed)
     rng = random.Random(seed)
     files = {one.path for one in candidates}
-    held = _held(files, heldout_share, rng)
+    held = _held(files, config.heldout_share, rng)
     if len(files) - len(held) < 1:
         raise HomegroundError(
             f"only {len(files)} of the indexed files have functions with a usable docstring; two are needed",
             where=", ".join(map(str, index.roots)),
-            hint=f"index more Python files with docstrings of {min_chars} to {max_chars} characters",
+            hint=f"index more Python files with docstrings of {config.min_chars} to {config.max_chars} characters",
         )
     rng.shuffle(candidates)
     candidates = _few_of_each_file(candidates)
-    chosen = [one for one in candidates if one.path in held][:heldout]
+    chosen = [one for one in candidates if one.path in held][: config.heldout]
     rest = [one for one in candidates if one.path not in held]
-    repeats = set(near_duplicates([one.question for one in rest], [one.question for one in chosen], near_duplicate))
-    learned = [one for at, one in enumerate(rest) if at not in repeats][:train]
+    repeats = set(
+        near_duplicates([one.question for one in rest], [one.question for one in chosen], config.near_duplicate)
+    )
+    learned = [one for at, one in enumerate(rest) if at not in repeats][: config.train]
     masks: dict[str, Chunk] = {}
     for one in (*learned, *chosen):
         masks |= _masks(by_file[one.path], one.docstring, masks)
@@ -99,9 +87,7 @@ def build_lookup_tasks(
     )
 
 
-def heldout_files(
-    sources: Iterable[SourceFile], *, min_chars: int, max_chars: int, heldout_share: float, seed: int
-) -> frozenset[str]:
+def heldout_files(sources: Iterable[SourceFile], config: TasksConfig, *, seed: int) -> frozenset[str]:
     """Paths of the files that `build_lookup_tasks` holds out, of an index of the same files with the same arguments.
 
     A file that gives no task is in neither of its splits; such files are held out by a hash of their path, in the same
@@ -109,10 +95,10 @@ def heldout_files(
     """
     sources = list(sources)
     removed: Counter[str] = Counter()
-    asked = {one.path for one in _distinct(_candidates(sources, min_chars, max_chars, removed), removed)}
+    asked = {one.path for one in _distinct(_candidates(sources, config, removed), removed)}
     silent = {source.path for source in sources} - asked
-    held = _held(asked, heldout_share, random.Random(seed)) if asked else set[str]()
-    return frozenset(held | {path for path in silent if _by_hash(path, seed) < heldout_share})
+    held = _held(asked, config.heldout_share, random.Random(seed)) if asked else set[str]()
+    return frozenset(held | {path for path in silent if _by_hash(path, seed) < config.heldout_share})
 
 
 def _by_hash(path: str, seed: int) -> float:
@@ -144,16 +130,14 @@ def indexed_sources(index: Index, paths: Sequence[str], removed: Counter[str]) -
             removed["file is no text any more"] += 1
 
 
-def _candidates(
-    sources: Iterable[SourceFile], min_chars: int, max_chars: int, removed: Counter[str]
-) -> list[_Candidate]:
+def _candidates(sources: Iterable[SourceFile], config: TasksConfig, removed: Counter[str]) -> list[_Candidate]:
     found: list[_Candidate] = []
     for source in sources:
         if source.language.name != "python":
             continue
         for docstring in docstrings("\n".join(source.lines())):
             question = docstring.first_paragraph
-            if not min_chars <= len(question) <= max_chars:
+            if not config.min_chars <= len(question) <= config.max_chars:
                 removed["too short or too long"] += 1
             elif says_its_name(question, docstring.symbol):
                 removed["says its own name"] += 1

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from homeground.base.errors import HomegroundError
 from homeground.corpus import Chunk, below, digest, own_name
 from homeground.index import Index
+from homeground.tasks.config import TasksConfig
 from homeground.tasks.headings import heading_tasks
 from homeground.tasks.history import commit_tasks, is_repository
 from homeground.tasks.lookup import build_lookup_tasks, heldout_files, indexed_sources
@@ -20,15 +20,7 @@ _DEFINITIONS = ("function", "method", "class")
 _LEAST_NAME = 4
 
 
-def build_search_tasks(
-    index: Index,
-    *,
-    each: int = 160,
-    min_chars: int = 25,
-    max_chars: int = 220,
-    heldout_share: float = 0.25,
-    seed: int = 0,
-) -> SearchTasks:
+def build_search_tasks(index: Index, config: TasksConfig = TasksConfig(), *, each: int, seed: int = 0) -> SearchTasks:
     """Tasks from the corpus itself: no labels, and every answer can be checked.
 
     Four kinds: a docstring asks for its function, a heading for its section, a commit's subject for what it changed, a
@@ -37,26 +29,20 @@ def build_search_tasks(
 
     Args:
         index: the full index.
+        config: lengths of questions, and the share of the files that is held out.
         each: most tasks of a kind.
-        min_chars, max_chars: length of a docstring's first paragraph, characters.
-        heldout_share: share of the files that is held out.
-        seed: of the split and of the draw.
+        seed: seed of the split and of the draw.
 
     Raises:
         HomegroundError: the corpus gives no task of any kind.
     """
     chunks = index.chunks()
     made = SearchTasks()
-    split: dict[str, Any] = {
-        "min_chars": min_chars,
-        "max_chars": max_chars,
-        "heldout_share": heldout_share,
-        "seed": seed,
-    }
-    files = heldout_files(indexed_sources(index, sorted({chunk.path for chunk in chunks}), Counter()), **split)
+    sources = indexed_sources(index, sorted({chunk.path for chunk in chunks}), Counter())
+    files = heldout_files(sources, config, seed=seed)
     held = [chunk for chunk in chunks if chunk.path in files]
     try:
-        asked = build_lookup_tasks(index, train=0, heldout=each, **split)
+        asked = build_lookup_tasks(index, config.model_copy(update={"train": 0, "heldout": each}), seed=seed)
         made.tasks.extend(docstring_tasks(asked.heldout, chunks))
         made.masks.update(asked.masks)
     except HomegroundError as error:

@@ -12,6 +12,11 @@ from .config import Overlong as Overlong
 from .config import Scale as Scale
 from .config import Schedule as Schedule
 from .config import SftConfig as SftConfig
+from .formats import Example as Example
+from .formats import Format as Format
+from .formats import Rejected as Rejected
+from .formats import RowError as RowError
+from .formats import example_of as example_of
 from .grpo import train_grpo as train_grpo
 from .losses import OBJECTIVES as OBJECTIVES
 from .losses import LossTerms as LossTerms
@@ -19,8 +24,10 @@ from .losses import LossValue as LossValue
 from .losses import StepCounts as StepCounts
 from .losses import kl_estimate as kl_estimate
 from .losses import policy_loss as policy_loss
-from .preference import PreferencePair as PreferencePair
 from .preference import train_dpo as train_dpo
+from .rendering import PreferencePair as PreferencePair
+from .rendering import Rendering as Rendering
+from .rendering import render_examples as render_examples
 from .run import TrainingRun as TrainingRun
 from .sft import train_sft as train_sft
 from .step_metrics import StepMetrics as StepMetrics

@@ -142,6 +142,14 @@ class DpoConfig(OptimizerConfig):
     checkpoint_every: int = Field(default=5, ge=1, description="optimizer steps between checkpoints")
 
 
+class RetrieverConfig(Config):
+    """Training of a retriever: bi-encoder, cross-encoder or late-interaction model."""
+
+    epochs: float = Field(default=1.0, gt=0, description="times that every question is seen")
+    batch_size: int = Field(default=64, ge=2, description="questions in one optimizer step")
+    learning_rate: float = Field(default=1e-4, gt=0, description="peak; warms up, then goes down to zero")
+
+
 class CurriculumConfig(Config):
     """Tasks whose groups never or always succeed come less often."""
 

@@ -89,7 +89,7 @@ def train_grpo(
         reward: ``reward(prompt, completion) -> float``, larger is better.
         config: training settings; by default those of :class:`~homeground.training.config.GrpoConfig`. Of fewer tasks
             than its ``tasks_per_step`` a step takes all.
-        agent: in place of a reward, ``async agent(task, client) -> AgentResult``: any number of turns with an OpenAI
+        agent: in place of a reward, ``async agent(task, client) -> Reward``: any number of turns with an OpenAI
             client.
         source: in place of both, rolls the tasks out, such as :class:`~homeground.rollouts.GatewaySource`.
         max_tokens: longest answer, in tokens; not for a source.
@@ -154,8 +154,9 @@ def train_grpo(
             )
         policy.save_adapter(run.adapter)
         history = cast("list[StepMetrics]", log.history)
-        log.bar.done(f"{config.steps} steps{reward_gain(history)}, adapter in {run.adapter}")
-    return TrainingRun(run.path, run.adapter, history)
+        summary = f"{config.steps} steps{reward_gain(history)}"
+        log.bar.done(f"{summary}, adapter in {run.adapter}")
+    return TrainingRun(run.path, run.adapter, history, summary)
 
 
 def refuse_device(config: GrpoConfig, device: str) -> None:

@@ -37,6 +37,7 @@ class HeldOut:
         lowest: the lowest loss after a step, and ``best_step`` the step that had it (0 before any evaluation).
         idle: evaluations since then.
         measured_at: the step of the last evaluation.
+        kept_step: the step whose adapter the policy has when the run has ended.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class HeldOut:
         self.best_step = 0
         self.idle = 0
         self.measured_at = 0
+        self.kept_step = 0
 
     @property
     def exhausted(self) -> bool:
@@ -119,13 +121,7 @@ class HeldOut:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {
-            "before": self.before,
-            "lowest": self.lowest,
-            "best_step": self.best_step,
-            "idle": self.idle,
-            "measured_at": self.measured_at,
-        }
+        return {name: getattr(self, name) for name in ("before", "lowest", "best_step", "idle", "measured_at")}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what :meth:`state` gave."""

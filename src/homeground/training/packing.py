@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from homeground.policy.forest import TokenForest, TokenPath
+from homeground.policy.forest import TokenPath, common_prefix
 
 
 def pack(groups: Sequence[Sequence[TokenPath]], budget: int) -> list[list[int]]:
@@ -17,7 +17,7 @@ def pack(groups: Sequence[Sequence[TokenPath]], budget: int) -> list[list[int]]:
     Returns:
         Indices of groups, forest by forest, largest forest first.
     """
-    sizes = [len(TokenForest.build(group)) for group in groups]
+    sizes = [distinct_tokens(group) for group in groups]
     forests: list[list[int]] = []
     room: list[int] = []
     for index in sorted(range(len(groups)), key=lambda i: (-sizes[i], i)):
@@ -29,3 +29,17 @@ def pack(groups: Sequence[Sequence[TokenPath]], budget: int) -> list[list[int]]:
         forests[fit].append(index)
         room[fit] -= sizes[index]
     return forests
+
+
+def distinct_tokens(paths: Sequence[TokenPath]) -> int:
+    """Tokens of the forest of some paths: in sorted order, each path adds what follows its prefix shared with the last.
+
+    Equal tokens after equal prefixes count once.
+    """
+    if len(paths) == 1:
+        return len(paths[0].ids)
+    total, last = 0, list[int]()
+    for ids in sorted(list(path.ids) for path in paths):
+        total += len(ids) - common_prefix(last, ids)
+        last = ids
+    return total

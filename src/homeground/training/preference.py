@@ -6,7 +6,6 @@ A pair is a fork: its prompt is scored once for both answers. The reference is t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -16,57 +15,75 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 from transformers import PreTrainedModel
 
-from homeground.policy.forest import TokenForest, TokenPath
+from homeground.base.errors import UsageError
+from homeground.base.progress import Progress
+from homeground.base.steplog import DPO_COLUMNS
+from homeground.base.steplog import StepLog as RunLog
+from homeground.base.workspace import RunFolder
+from homeground.policy.forest import TokenForest
 from homeground.policy.load import Policy
+from homeground.training.checkpoints import done_steps
 from homeground.training.config import DpoConfig
+from homeground.training.formats import Example, Row
 from homeground.training.loop import fit
 from homeground.training.module import PolicyModule, StepLog
 from homeground.training.packing import pack
 from homeground.training.ranks import sum_over_ranks
-from homeground.training.sft import seeded_batch, steps_of
-
-
-@dataclass(frozen=True)
-class PreferencePair:
-    """Two answers to one prompt, the first preferred; trained tokens are the answers'."""
-
-    chosen: TokenPath
-    rejected: TokenPath
+from homeground.training.rendering import PreferencePair, render_pairs
+from homeground.training.run import TrainingRun, open_run
+from homeground.training.sft import recorder, seeded_batch, steps_of
 
 
 def train_dpo(
     policy: Policy,
-    pairs: Sequence[PreferencePair],
-    config: DpoConfig,
-    checkpoints: Path,
-    log_step: StepLog,
+    pairs: Sequence[Row] | Sequence[Example] | Sequence[PreferencePair],
+    config: DpoConfig | None = None,
+    folder: RunFolder | Path | str | None = None,
     *,
+    resume: bool = False,
     seed: int = 0,
-) -> None:
-    """Train a policy's adapter in place, resuming from ``checkpoints`` if it holds any.
+    quiet: bool = False,
+    progress: Progress | None = None,
+    on_step: StepLog | None = None,
+) -> TrainingRun[dict[str, Any]]:
+    """Train a policy's adapter to prefer the chosen answers.
 
     Args:
-        policy: its adapter moves; as it is now it is the reference.
-        pairs: at least one, each with trained tokens in both answers.
-        config: see there.
-        checkpoints: folder of this stage.
-        log_step: gets each step's metrics: loss (nats), accuracy (share of pairs whose chosen answer has the larger
-            implicit reward), margin (mean difference of implicit rewards).
-        seed: of the pairs' order.
+        policy: from :meth:`Policy.load`; its adapter is trained in place, and as it is now it is the reference.
+        pairs: rows with ``prompt``, ``chosen`` and ``rejected`` (docs/data.md), or rendered already. Those that are
+            longer than the context are left out.
+        config: training settings; by default those of :class:`~homeground.training.config.DpoConfig`.
+        folder: folder of the run; by default the next free ``.homeground/runs/dpo-N``.
+        resume: continue from the folder's newest checkpoint.
+        seed: seed of the pairs' order.
+        quiet: print nothing.
+        progress: an open display to use instead of a new one.
+        on_step: gets each step's metrics after they are recorded: loss (nats), accuracy (share of pairs whose chosen
+            answer has the larger implicit reward), margin (mean difference of implicit rewards).
 
     Raises:
-        ValueError: no pair, or an answer without trained tokens.
+        UsageError: no pairs, a row that is no pair, or a folder that holds another run.
+        HomegroundError: no pair fits the context; another process writes to the run, or its folder was deleted.
     """
     if not pairs:
-        raise ValueError("nothing to train on: the list of pairs is empty")
-    if any(not path.trained for pair in pairs for path in (pair.chosen, pair.rejected)):
-        raise ValueError("an answer has no trained token")
-    fit(
-        DpoModule(policy, pairs, config, log_step, seed=seed),
-        steps=steps_of(len(pairs), config.epochs, config.batch_size),
-        checkpoints=checkpoints,
-        every=config.checkpoint_every,
-    )
+        raise UsageError("train_dpo has no pairs", hint="give at least one with 'prompt', 'chosen' and 'rejected'")
+    config = config or DpoConfig()
+    rendered = render_pairs(policy, pairs)
+    steps = steps_of(len(rendered), config)
+    with open_run(folder, "dpo", resume=resume, quiet=quiet, progress=progress) as (run, shown):
+        too_long = f"; {len(pairs) - len(rendered)} too long, left out" if len(rendered) < len(pairs) else ""
+        shown.line(f"{policy.describe()}; {len(rendered)} pairs{too_long}; {steps} steps")
+        shown.line(f"run folder: {run.path}")
+        checkpoints = run.checkpoints / "dpo"
+        done = done_steps(checkpoints)
+        with RunLog(run, "dpo", done=done, steps=steps, progress=shown, title="DPO", columns=DPO_COLUMNS) as log:
+            module = DpoModule(policy, rendered, config, recorder(log, on_step), seed=seed)
+            fit(module, steps=steps, checkpoints=checkpoints, every=config.checkpoint_every)
+        policy.save_adapter(run.adapter)
+        losses = [step["loss"] for step in log.history]
+        summary = f"{len(rendered)} pairs" + (f", loss {losses[0]:.2f} -> {losses[-1]:.2f}" if losses else "")
+        log.bar.done(summary)
+    return TrainingRun(run.path, run.adapter, log.history, summary)
 
 
 def dpo_loss(policy_P2: Tensor, reference_P2: Tensor, beta: float) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from homeground.base.files import staged_folder
+from homeground.base.hardware import bf16_is_fast
 from homeground.base.model_files import loading, refuse_not_finite, weight_files
+from homeground.training.config import RetrieverConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -55,33 +57,15 @@ class Row:
     negatives: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class RetrieverSettings:
-    """How one retriever is trained.
-
-    Attributes:
-        epochs: times that every row is seen.
-        batch: rows of an optimizer step.
-        learning_rate: peak; a tenth of the steps warms up to it, the rest goes down to zero.
-        max_tokens: texts are cut there; query and text together for the cross-encoder.
-        bf16: compute in bf16 (autocast); weights stay in fp32.
-        seed: of the order, of dropout and of new weights.
-    """
-
-    epochs: float = 1.0
-    batch: int = 64
-    learning_rate: float = 1e-4
-    max_tokens: int = 192
-    bf16: bool = False
-    seed: int = 0
-
-
 def train_retriever(
     kind: Retriever,
     base: Path,
     rows: Sequence[Row],
     folder: Path,
-    settings: RetrieverSettings,
+    config: RetrieverConfig,
+    *,
+    max_tokens: int,
+    seed: int = 0,
     on_step: Callable[[int, int, float | None], None] = lambda step, steps, loss: None,
 ) -> list[float]:
     """Trains a retriever from an encoder's weights and saves it as safetensors; the same input and seed give the same.
@@ -91,7 +75,9 @@ def train_retriever(
         base: folder of a sentence-transformers encoder; only read.
         rows: what to learn; the cross-encoder needs at least one negative in each.
         folder: of the new model; appears when it is whole.
-        settings: how.
+        config: epochs, batch size, learning rate; a tenth of the steps warms up.
+        max_tokens: texts are cut there; query and text together for the cross-encoder.
+        seed: seed of the order, of dropout and of new weights.
         on_step: called after every optimizer step with its number, how many there are, and its loss where logged.
 
     Returns:
@@ -100,14 +86,14 @@ def train_retriever(
     import torch
     from transformers import PrinterCallback
 
-    torch.manual_seed(settings.seed)
+    torch.manual_seed(seed)
     refuse_not_finite(weight_files(base))
     with loading(f"the encoder that the {kind} is trained from", base, "give a sentence-transformers encoder"):
-        model, loss, parts = _PARTS[kind](base, settings)
+        model, loss, parts = _PARTS[kind](base, max_tokens)
     with tempfile.TemporaryDirectory() as scratch:
         trainer = parts.trainer(
             model=model,
-            args=parts.arguments(**_arguments(settings, scratch)),
+            args=parts.arguments(**_arguments(config, seed, scratch)),
             train_dataset=_dataset(rows),
             loss=loss,
             callbacks=[_reporter(on_step)],
@@ -126,7 +112,7 @@ class _Parts:
     arguments: Any
 
 
-def _bi_encoder(base: Path, settings: RetrieverSettings) -> tuple[Any, nn.Module, _Parts]:
+def _bi_encoder(base: Path, max_tokens: int) -> tuple[Any, nn.Module, _Parts]:
     from sentence_transformers import (
         SentenceTransformer,
         SentenceTransformerTrainer,
@@ -135,23 +121,23 @@ def _bi_encoder(base: Path, settings: RetrieverSettings) -> tuple[Any, nn.Module
     from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
 
     model = SentenceTransformer(str(base), device=_device(), **_LOADING)
-    model.max_seq_length = settings.max_tokens
+    model.max_seq_length = max_tokens
     parts = _Parts(SentenceTransformerTrainer, SentenceTransformerTrainingArguments)
     return model, CachedMultipleNegativesRankingLoss(model, mini_batch_size=_FORWARD), parts
 
 
-def _cross_encoder(base: Path, settings: RetrieverSettings) -> tuple[Any, nn.Module, _Parts]:
+def _cross_encoder(base: Path, max_tokens: int) -> tuple[Any, nn.Module, _Parts]:
     from sentence_transformers import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments
     from sentence_transformers.cross_encoder.losses import MultipleNegativesRankingLoss
     from torch import nn
 
-    model = CrossEncoder(str(base), num_labels=1, max_length=settings.max_tokens, device=_device(), **_LOADING)
+    model = CrossEncoder(str(base), num_labels=1, max_length=max_tokens, device=_device(), **_LOADING)
     # Beside the row's own one negative of another row; raw scores, so that the loss does not saturate.
     loss = MultipleNegativesRankingLoss(model, num_negatives=1, scale=1, activation_fn=nn.Identity())
     return model, loss, _Parts(CrossEncoderTrainer, CrossEncoderTrainingArguments)
 
 
-def _late_interaction(base: Path, settings: RetrieverSettings) -> tuple[Any, nn.Module, _Parts]:
+def _late_interaction(base: Path, max_tokens: int) -> tuple[Any, nn.Module, _Parts]:
     from sentence_transformers import (
         MultiVectorEncoder,
         MultiVectorEncoderTrainer,
@@ -160,12 +146,12 @@ def _late_interaction(base: Path, settings: RetrieverSettings) -> tuple[Any, nn.
     from sentence_transformers.multi_vector_encoder.losses import CachedMultiVectorMultipleNegativesRankingLoss
 
     model = MultiVectorEncoder(str(base), device=_device(), **_LOADING)
-    model.max_seq_length = settings.max_tokens
+    model.max_seq_length = max_tokens
     parts = _Parts(MultiVectorEncoderTrainer, MultiVectorEncoderTrainingArguments)
     return model, CachedMultiVectorMultipleNegativesRankingLoss(model, mini_batch_size=_FORWARD), parts
 
 
-_PARTS: dict[Retriever, Callable[[Path, RetrieverSettings], tuple[Any, nn.Module, _Parts]]] = {
+_PARTS: dict[Retriever, Callable[[Path, int], tuple[Any, nn.Module, _Parts]]] = {
     Retriever.BI_ENCODER: _bi_encoder,
     Retriever.CROSS_ENCODER: _cross_encoder,
     Retriever.LATE_INTERACTION: _late_interaction,
@@ -184,18 +170,18 @@ def _dataset(rows: Sequence[Row]) -> Dataset:
     return Dataset.from_dict(columns)
 
 
-def _arguments(settings: RetrieverSettings, scratch: str) -> dict[str, Any]:
+def _arguments(config: RetrieverConfig, seed: int, scratch: str) -> dict[str, Any]:
     return {
         "output_dir": scratch,
-        "num_train_epochs": settings.epochs,
-        "per_device_train_batch_size": settings.batch,
-        "learning_rate": settings.learning_rate,
+        "num_train_epochs": config.epochs,
+        "per_device_train_batch_size": config.batch_size,
+        "learning_rate": config.learning_rate,
         "lr_scheduler_type": "linear",
         "warmup_steps": 0.1,
-        "bf16": settings.bf16,
+        "bf16": bf16_is_fast(),
         "use_cpu": _device() == "cpu",
-        "seed": settings.seed,
-        "data_seed": settings.seed,
+        "seed": seed,
+        "data_seed": seed,
         "save_strategy": "no",
         "report_to": "none",
         "logging_steps": 1,

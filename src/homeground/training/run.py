@@ -21,11 +21,13 @@ class TrainingRun[Metrics: Mapping[str, object]]:
         folder: with ``metrics.jsonl``, ``tensorboard``, ``checkpoints`` and ``adapter``; ``rollouts`` after GRPO.
         adapter: the trained adapter, PEFT format.
         history: metrics of each step of this call.
+        summary: the result, on one line.
     """
 
     folder: Path
     adapter: Path
     history: list[Metrics]
+    summary: str
 
 
 @contextlib.contextmanager

@@ -16,6 +16,8 @@ import torch
 from homeground.rollouts.trajectory import NO_SIGNAL, TrajectoryGroup
 from homeground.training.config import CurriculumConfig
 
+_EVEN = CurriculumConfig()
+
 
 class TaskStream:
     """Draws tasks by their index. A subclass that draws otherwise can be given to ``train_grpo`` in place of tasks.
@@ -26,11 +28,11 @@ class TaskStream:
         curriculum: see there.
     """
 
-    def __init__(self, tasks: Sequence[Any], seed: int = 0, curriculum: CurriculumConfig | None = None) -> None:
+    def __init__(self, tasks: Sequence[Any], seed: int = 0, curriculum: CurriculumConfig = _EVEN) -> None:
         self.tasks = tasks
         self._count = len(tasks)
         self._seed = seed
-        self._curriculum = curriculum or CurriculumConfig()
+        self._curriculum = curriculum
         self._place = 0
         self._idle: dict[int, int] = {}
         self._equal: dict[int, float] = {}

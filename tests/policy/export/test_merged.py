@@ -9,9 +9,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from homeground.base.errors import HomegroundError, UsageError
 from homeground.policy import LoraSettings
-from homeground.policy.export.adapter import write_adapter
-from homeground.policy.export.likeness import LARGE_MEAN, compare, fill, plain_logprobs, plain_model, trained_logprobs
-from homeground.policy.export.merged import write_merged
+from homeground.policy.export.check import LARGE_MEAN, compare, fill, plain_logprobs, plain_model, trained_logprobs
+from homeground.policy.export.folders import write_adapter, write_merged
 from homeground.policy.export.weights import MergedWeights
 from homeground.policy.forest import TokenPath
 

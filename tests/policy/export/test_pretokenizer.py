@@ -2,8 +2,7 @@ import pytest
 from tokenizers import pre_tokenizers
 
 from homeground.base.errors import HomegroundError
-from homeground.policy.export.gguf_tokenizer import gguf_tokenizer
-from homeground.policy.export.pretokenizer import pretokenizer_name
+from homeground.policy.export.gguf_tokenizer import gguf_tokenizer, pretokenizer_name
 
 from . import models
 

@@ -3,9 +3,8 @@
 import torch
 from transformers import AutoTokenizer
 
-from homeground.policy.export.check import CONVERSATIONS, check_gguf
+from homeground.policy.export.check import CONVERSATIONS, check_gguf, plain_model
 from homeground.policy.export.gguf_file import write_gguf
-from homeground.policy.export.likeness import plain_model
 from homeground.policy.export.weights import MergedWeights
 
 

@@ -26,11 +26,11 @@ from transformers import PreTrainedTokenizerBase
 
 from homeground.base.errors import HomegroundError
 from homeground.corpus import digest
-from homeground.data.formats import example_of
-from homeground.data.rendering import path_of
 from homeground.evaluate.stats import RESAMPLES, Interval, mean_interval, ratio_interval
 from homeground.evaluate.text import bits, nats_of, text_of
 from homeground.policy import Policy, TokenPath
+from homeground.training.formats import example_of
+from homeground.training.rendering import path_of
 
 SHOWN = 3
 """Worked examples before each question, the first of its kind in the file."""

@@ -1,4 +1,9 @@
-"""Reading a GGUF file back with llama.cpp, and comparing with transformers: tokens, template, log-probs, greedy text.
+"""Comparisons of an exported model with the trained one.
+
+What was trained is the policy as it computes: the base as it was stored (4-bit, say) and the adapter's product beside
+it. A merge rounds their sum to the base's number format; a merge onto the original weights changes the base as well. So
+log-probabilities of held-out text are compared. A GGUF file is read back with llama.cpp and compared with transformers:
+tokens, template, log-probabilities, greedy text.
 
 ``transformers``' own GGUF loader will not do as the second reader: it loses pre-tokenizers, and would agree with a file
 that llama.cpp tokenizes otherwise.
@@ -8,22 +13,114 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import subprocess
 import sys
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unicodedata import normalize
 
 import torch
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from homeground.base.errors import HomegroundError
 from homeground.policy.chat import Message, end_token, prompt_text, token_text
-from homeground.policy.export.gguf_tokenizer import added_beginning
-from homeground.policy.export.pretokenizer import PROBES
+from homeground.policy.export.gguf_tokenizer import PROBES, added_beginning
+from homeground.policy.export.weights import MergedWeights
+from homeground.policy.forest import TokenForest, TokenPath
+from homeground.policy.load import Policy
+
+_HELD_OUT = 128  # tokens of a text
+LARGE_MEAN = 0.1
+"""Nats a token, mean absolute: a difference above it is warned of. bf16's own noise on a small model is about half."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Token log-probabilities of two models on the same text.
+
+    Attributes:
+        tokens: how many were compared.
+        mean, max: absolute difference, nats.
+        bits: of the trained policy, mean negative log2-probability a token.
+        bits_merged: of the merged model.
+    """
+
+    tokens: int
+    mean: float
+    max: float
+    bits: float
+    bits_merged: float
+
+    @property
+    def large(self) -> bool:
+        """Whether a user should know."""
+        return self.mean > LARGE_MEAN
+
+    def to_json(self) -> dict[str, Any]:
+        """As in the verb's document."""
+        return asdict(self)
+
+
+def held_out(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[TokenPath]:
+    """The beginnings of some texts, every token but the first to be scored."""
+    # The tokenizer warns of texts beyond the model's context, of which only the beginning is wanted.
+    rows = [tokenizer(text[: 10 * _HELD_OUT]).input_ids[:_HELD_OUT] for text in texts]
+    return [TokenPath(list(row), list(range(1, len(row)))) for row in rows if len(row) > 1]
+
+
+def trained_logprobs(policy: Policy, rows: Sequence[TokenPath]) -> Tensor:
+    """What the policy gives each token, shape (tokens,), on the CPU."""
+    with torch.no_grad():
+        return torch.cat([policy.logprobs(TokenForest.build([row])).cpu() for row in rows])
+
+
+def plain_logprobs(model: PreTrainedModel, rows: Sequence[TokenPath]) -> Tensor:
+    """What a plain transformers model gives each token, shape (tokens,), on the CPU."""
+    parts: list[Tensor] = []
+    for row in rows:
+        ids = torch.tensor([row.ids], device=model.device)
+        with torch.no_grad():
+            logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
+        parts.append(logits.log_softmax(-1).gather(-1, ids[0, 1:, None])[:, 0].cpu())
+    return torch.cat(parts)
+
+
+def compare(trained: Tensor, merged: Tensor) -> Difference:
+    """The difference of two rows of log-probabilities, shape (tokens,) each."""
+    gap = (trained - merged).abs()
+    return Difference(
+        tokens=len(gap),
+        mean=float(gap.mean()),
+        max=float(gap.max()),
+        bits=float(-trained.mean() / math.log(2)),
+        bits_merged=float(-merged.mean() / math.log(2)),
+    )
+
+
+def plain_model(weights: MergedWeights, dtype: torch.dtype) -> PreTrainedModel:
+    """The merged model in plain transformers, on the CPU.
+
+    Values are rounded to the base's number format first, as they are in its files.
+    """
+    tensors = {name: weights.tensor(name).to(weights.dtype(name)) for name in weights.names}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = weights.model_class.from_pretrained(None, config=weights.config, state_dict=tensors, dtype=dtype)
+    return model.eval()
+
+
+def fill(model: nn.Module, weights: MergedWeights) -> None:
+    """Give a plain model the tensors of a merge."""
+    with torch.no_grad():
+        for name in weights.names:
+            model.get_parameter(name).copy_(weights.tensor(name).to(weights.dtype(name)))
+
 
 CONVERSATIONS: tuple[list[Message], ...] = (
     [{"role": "user", "content": "Which function parses a date?"}],

@@ -21,8 +21,8 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_text
 from homeground.policy.chat import Message, marks, prompt_text, token_text
+from homeground.policy.export.folders import end_tokens
 from homeground.policy.export.gguf_tokenizer import added_beginning
-from homeground.policy.export.merged import end_tokens
 
 _SYSTEM, _USER, _ASSISTANT = "Qsystemq", "Quserq", "Qassistantq"
 _CHANGING = re.compile(r"\bstrftime_now\b|\|\s*random\b")
@@ -131,12 +131,7 @@ def _read(tokenizer: PreTrainedTokenizerBase) -> ChatForm:
     return ChatForm(before, after, opening, head.removeprefix(begin).removesuffix(before_user), begin, folded)
 
 
-def stop_texts(tokenizer: PreTrainedTokenizerBase, config: GenerationConfig) -> list[str]:
-    """What ends an answer, as text."""
-    return [token_text(tokenizer, token) for token in end_tokens(tokenizer, config)]
-
-
-def write_modelfile(path: Path, gguf: str, tokenizer: PreTrainedTokenizerBase, config: GenerationConfig) -> ChatForm:
+def write_modelfile(path: Path, gguf: str, tokenizer: PreTrainedTokenizerBase, config: GenerationConfig) -> None:
     """Write a Modelfile beside a GGUF file.
 
     Args:
@@ -147,7 +142,7 @@ def write_modelfile(path: Path, gguf: str, tokenizer: PreTrainedTokenizerBase, c
         HomegroundError: the chat template has another kind of form, or an answer ends in what cannot be written.
     """
     form = chat_form(tokenizer)
-    texts = stop_texts(tokenizer, config)
+    texts = [token_text(tokenizer, token) for token in end_tokens(tokenizer, config)]
     if odd := [text for text in texts if not text.isprintable() or '"' in text or "\\" in text]:
         raise HomegroundError(
             f"answers stop at {odd[0]!r}, and a Modelfile has no way to write quotes, backslashes and line breaks",
@@ -157,11 +152,10 @@ def write_modelfile(path: Path, gguf: str, tokenizer: PreTrainedTokenizerBase, c
     stops = [f'PARAMETER stop "{text}"' for text in texts]
     lines = [f"FROM ./{gguf}", f'TEMPLATE """{form.go()}"""', *stops]
     atomic_write_text(path, "\n".join(lines) + "\n")
-    return form
 
 
-def _message(role: str, content: str | None = None) -> Message:
-    return {"role": role, "content": content or _ROLES[role]}
+def _message(role: str) -> Message:
+    return {"role": role, "content": _ROLES[role]}
 
 
 def _around_system(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str] | None:

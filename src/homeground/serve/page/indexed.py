@@ -37,7 +37,7 @@ def facts(index: Index) -> dict[str, Any]:
     languages: dict[str, Counter[str]] = {}
     for one in listed:
         languages.setdefault(one.language, Counter()).update(files=1, chunks=one.chunks, bytes=one.size)
-    settings = index.settings
+    config = index.config
     left_out = index.left_out()
     return {
         "roots": [str(root) for root in index.roots],
@@ -49,11 +49,11 @@ def facts(index: Index) -> dict[str, Any]:
             for name, counted in sorted(languages.items(), key=lambda item: -item[1]["chunks"])
         ],
         "settings": {
-            "embedder": settings.embedder,
-            "tokens of a chunk": settings.max_tokens,
-            "weight of meaning": settings.dense_weight,
-            "weight of words": settings.lexical_weight,
-            "reranker": settings.rerank or "none",
+            "embedder": config.embedder,
+            "tokens of a chunk": config.max_tokens,
+            "weight of meaning": config.dense_weight,
+            "weight of words": config.lexical_weight,
+            "reranker": config.rerank or "none",
         },
         "skipped": None
         if left_out is None

@@ -1,0 +1,15 @@
+from .config import AgentConfig as AgentConfig
+from .config import AnswerConfig as AnswerConfig
+from .config import RewardConfig as RewardConfig
+from .lookup import LookupOutcome as LookupOutcome
+from .lookup import SearchTool as SearchTool
+from .lookup import lookup_agent as lookup_agent
+from .lookup import settle as settle
+from .lookup_reward import lookup_reward as lookup_reward
+from .protocol import SYSTEM_PROMPT as SYSTEM_PROMPT
+from .protocol import Message as Message
+from .protocol import SearchCall as SearchCall
+from .protocol import parse_answer as parse_answer
+from .protocol import parse_search as parse_search
+from .scripted import scripted_lookup as scripted_lookup
+from .scripted import scripted_trajectory as scripted_trajectory

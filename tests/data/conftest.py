@@ -1,8 +1,0 @@
-import pytest
-
-from ..policy import tiny
-
-
-@pytest.fixture(scope="session")
-def tokenizer():
-    return tiny.tokenizer()
