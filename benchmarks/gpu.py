@@ -28,7 +28,7 @@ from transformers import MistralConfig, PretrainedConfig, Qwen2Config, Qwen3Conf
 
 from benchmarks.sides import card_sft, results
 from benchmarks.sides.card_sft import forget_peak, peak_gb
-from benchmarks.sides.children import end_with_parent, run
+from benchmarks.sides.children import Child, run_bench
 from benchmarks.sides.workload import Delivery, Setting
 
 BENCH = "gpu"
@@ -103,19 +103,17 @@ def main() -> None:
     if options.side:
         where, what = (card_sft, options.longest) if options.longest else (sys.modules[__name__], SETTING)
         config = SHAPES[options.shapes].config()
-        options.out.write_text(json.dumps(getattr(where, options.side)(config, what, options.steps, "cuda")))
+        measured = getattr(where, options.side)(config, what, options.steps, "cuda")
+        options.out.write_text(json.dumps(measured | {"card": torch.cuda.get_device_name()}))
         return
-    end_with_parent()
-    measurements = results.read_measurements(BENCH)
     sides = ["ours", "peer"] if options.peer and importlib.util.find_spec("trl") else ["ours"]
     work = [length for kind in options.kinds.split(",") for length in {"grpo": (0,), "sft": card_sft.LENGTHS}[kind]]
+    children: list[Child] = []
     for shape, longest, side in itertools.product(options.shapes.split(","), work, sides):
         steps = options.steps + card_sft.DROPPED if longest else options.steps
         arguments = ("--side", side, "--shapes", shape, "--steps", steps, "--longest", longest)
-        if (measured := run("benchmarks.gpu", *arguments, limit_s=options.limit)) is not None:
-            measurements[_key(shape, longest, side)] = {**measured, "card": torch.cuda.get_device_name()}
-            results.write(BENCH, rows_of(measurements), measurements)
-    results.print_table(rows_of(measurements))
+        children.append(Child(_key(shape, longest, side), "benchmarks.gpu", arguments))
+    run_bench(BENCH, children, rows_of, limit_s=options.limit)
 
 
 def ours(config: PretrainedConfig, setting: Setting, steps: int, device: str) -> dict[str, Any]:

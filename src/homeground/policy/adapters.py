@@ -7,8 +7,6 @@ is refused, and how the adapter began (:mod:`homeground.policy.start`). PEFT doe
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel
 
 from homeground.base.errors import HomegroundError, UsageError
+from homeground.base.files import staged_folder
 from homeground.base.model_files import refuse_not_finite
 from homeground.policy import start
 from homeground.policy.adapter_files import TENSORS, check_whole, does_not_fit, read_adapter, with_adapter
@@ -163,30 +162,22 @@ def save(peft: PeftModel, folder: Path, begun: Start | None, name: str, original
         name: what the user calls the base.
         originals: the base's file.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    peft.save_pretrained(str(staging))
-    _refuse_diverged(staging / TENSORS, folder)
-    if begun is not None:
-        start.convert(staging, begun)
     record = {
         "base": {"name": name, "sample": originals.sample()},
         "start": begun.init.value if begun else Init.DEFAULT.value,
     }
-    (staging / RECORD).write_text(json.dumps(record) + "\n", encoding="utf-8")
-    previous = folder.with_name(f".{folder.name}-old")
-    shutil.rmtree(previous, ignore_errors=True)
-    if folder.exists():
-        folder.rename(previous)
-    staging.rename(folder)
-    shutil.rmtree(previous, ignore_errors=True)
+    with staged_folder(folder) as staging:
+        peft.save_pretrained(str(staging))
+        _refuse_diverged(staging / TENSORS, folder)
+        if begun is not None:
+            start.convert(staging, begun)
+        (staging / RECORD).write_text(json.dumps(record) + "\n", encoding="utf-8")
 
 
 def _refuse_diverged(tensors: Path, folder: Path) -> None:
     try:
         refuse_not_finite([tensors])
     except HomegroundError as error:
-        shutil.rmtree(tensors.parent)
         raise HomegroundError(
             f"the training has diverged, and its adapter is not saved: {error.message}",
             where=str(folder),
