@@ -118,18 +118,15 @@ def main() -> None:
 
 def ours(config: PretrainedConfig, setting: Setting, steps: int, device: str) -> dict[str, Any]:
     """Updates of our trainer on rollouts that are given."""
-    from typing import cast
-
-    from benchmarks.sides.ours import NoSampler, forest_of, run_steps
+    from benchmarks.sides.ours import forest_of, run_steps
     from benchmarks.sides.random_model import random_policy
     from benchmarks.sides.sources import WrittenSource
     from benchmarks.sides.workload import Workload
-    from homeground.rollouts import Sampler
 
     policy = random_policy(config, device, checkpointing=True)
     source = WrittenSource(Workload(setting, random_ids(config)))
     forget_peak(device)
-    log = run_steps(policy, cast(Sampler, NoSampler()), source, setting, steps)
+    log = run_steps(policy, source, setting, steps)
     forest = forest_of(source.collected)
     return {
         "update": [row["seconds_update"] for row in log[1:]],

@@ -73,14 +73,14 @@ def train_ours(puzzles: Sequence[Puzzle], seed: int, seconds: float) -> dict[str
     """Reward of each step and when it ended."""
     from benchmarks.sides.ours import bench_policy
     from homeground.rollouts import DirectSource, Sampler
-    from homeground.training import GrpoConfig, train_grpo_steps
+    from homeground.training import GrpoConfig, StepMetrics, train_grpo
 
     policy = bench_policy(MODEL)
     of_prompt = {puzzle.prompt: puzzle for puzzle in puzzles}
     steps: list[dict[str, float]] = []
     began = 0.0
 
-    def note(metrics: dict[str, Any]) -> None:
+    def note(metrics: StepMetrics) -> None:
         steps.append({"seconds": time.perf_counter() - began, "reward": metrics["reward_mean"]})
         if steps[-1]["seconds"] > seconds:
             raise _TimeOver
@@ -103,7 +103,16 @@ def train_ours(puzzles: Sequence[Puzzle], seed: int, seconds: float) -> dict[str
         )
         began = time.perf_counter()
         with contextlib.suppress(_TimeOver):
-            train_grpo_steps(policy, sampler, source, list(of_prompt), settings, Path(folder), note, seed=seed)
+            train_grpo(
+                policy,
+                list(of_prompt),
+                source=source,
+                config=settings,
+                folder=Path(folder),
+                on_step=note,
+                quiet=True,
+                seed=seed,
+            )
     return {"steps": steps}
 
 

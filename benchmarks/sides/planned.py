@@ -23,7 +23,7 @@ from homeground.pipeline.workbench import CACHE_MB
 from homeground.policy import Policy
 from homeground.recipe import Recipe
 from homeground.rollouts import DirectSource, Sampler
-from homeground.training import SftConfig, train_grpo_steps, train_sft
+from homeground.training import SftConfig, train_grpo, train_sft
 
 IMPORTED = ("bitsandbytes", "lightning", "transformers.models.llama.modeling_llama")
 
@@ -115,7 +115,7 @@ def _rl(policy: Policy, case: Case, folder: Path) -> None:
     with Sampler(policy, rows=8, cache_mb=CACHE_MB) as sampler:
         limit = rl.max_query_tokens + rl.max_answer_tokens
         source = DirectSource(policy, sampler, lambda _, completion: float(len(completion)), max_tokens=limit)
-        train_grpo_steps(policy, sampler, source, prompts, settings, folder, lambda _: None)
+        train_grpo(policy, prompts, source=source, config=settings, folder=folder, quiet=True)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,6 @@ from homeground.rollouts import (
     Trajectory,
 )
 from homeground.rollouts.gateway import RolloutState
-from homeground.training.batch import usable_rollouts
 
 CALLS, WARM_UP = 200, 20
 PROMPT_WORDS, ANSWER_TOKENS = 150, 32
@@ -192,8 +191,6 @@ class Tally:
     def add(self, trajectories: Sequence[Trajectory], policy: Policy, wanted: int) -> None:
         """Take a step's rollouts."""
         self.lost += wanted - len(trajectories)
-        # The trainer's own reading of them refuses one that comes twice.
-        usable_rollouts(trajectories)
         for t in trajectories:
             self.doubled += t.rollout_id in self.names
             self.names.add(t.rollout_id)

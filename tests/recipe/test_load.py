@@ -334,7 +334,21 @@ def test_an_override_of_any_size_is_a_recipe_error(refused):
     assert "not a number of" in refused("seed: 1", {"seed": 10**5000})[0].message
 
 
+def test_asynchronous_rollouts_want_their_correction(refused):
+    error, _ = refused("rl: {asynchronous: true}")
+    assert "one step off-policy: set importance_cap above 0" in error.message
+
+
 def test_openvino_names_the_backend_that_took_its_place(refused):
     error, file = refused("index:\n  embedder: all-minilm-l6-v2\n  backend: openvino\n")
     assert error.where == f"{file}:3"
     assert "'index.backend': OpenVINO is no longer a backend: set it to onnx" in error.message
+
+
+def test_former_sections_for_off_policy_rollouts_are_ignored_at_their_defaults_and_name_the_example(refused, tmp_path):
+    file = tmp_path / "former.yaml"
+    file.write_text("rl:\n  luffy: {traces: null, per_group: 1, gamma: 0.1}\n  exgrpo: {share: 0.0, start: 0.35}\n")
+    assert load_recipe(file) == load_recipe()
+    error, _ = refused("rl:\n  exgrpo: {share: 0.5}\n")
+    assert "'rl.exgrpo' is no longer a setting: rollouts from elsewhere join the groups in Python" in error.message
+    assert "examples/off_policy.py" in error.message

@@ -152,7 +152,7 @@ def test_reinforcement_learning_stops_and_goes_on_the_same_way(llama, tmp_path):
     whole, straight = run(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "broken", signals_at(3, signal.SIGTERM))
-    assert checkpoint_step(newest_checkpoint(tmp_path / "broken")) == 3
+    assert checkpoint_step(newest_checkpoint(tmp_path / "broken" / "checkpoints" / "rl")) == 3
     resumed, rest = run(tmp_path / "broken")
     assert rest == straight[3:]
     assert_equal(resumed, whole)

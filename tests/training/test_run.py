@@ -137,8 +137,8 @@ def test_mistakes_get_an_answer(policy, arguments, message):
     assert caught.value.hint
 
 
-def test_no_prompts_get_an_answer(policy):
-    with pytest.raises(UsageError, match="no prompts"):
+def test_no_tasks_get_an_answer(policy):
+    with pytest.raises(UsageError, match="no tasks"):
         train_grpo(policy, [], vowels)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from homeground.base.files import atomic_write_text
-from homeground.base.rolloutlog import Group
+from homeground.base.rolloutlog import GroupRecord
 from homeground.evaluate.report import render_page
 from homeground.evaluate.stats import format_interval
 from homeground.evaluate.verdict import in_words, mark
@@ -24,7 +24,7 @@ def write_agent_report(
     answers: Mapping[str, Sequence[Mapping[str, Any]]],
     *,
     recipe: Mapping[str, Any],
-    groups: Sequence[Group] = (),
+    groups: Sequence[GroupRecord] = (),
 ) -> None:
     """Write ``report.html`` of such a run, whole or not at all.
 

@@ -21,7 +21,6 @@ from homeground.base.workspace import RunFolder
 from homeground.corpus import CorpusConfig
 from homeground.pipeline import finetune, stages
 from homeground.pipeline.agent_source import agent_source
-from homeground.pipeline.experts import expert_traces
 from homeground.pipeline.measured import machine, source_commit
 from homeground.pipeline.own_agent import LOOKUP, OwnAgent
 from homeground.pipeline.workbench import Workbench
@@ -53,7 +52,6 @@ def train_agent(bench: Workbench, agent: OwnAgent, *, resume: bool) -> dict[str,
         agent = _with_lookups(bench, agent)
     if "rl" not in done:
         refuse_device(bench.recipe.rl, found_device(bench.recipe.model.device))
-        agent = replace(agent, experts=expert_traces(bench, agent.train))
     if "rl" in done:
         bench.start_from(bench.run.adapter)
     elif "sft" in bench.run.finished():
@@ -103,7 +101,7 @@ def _cold_start(bench: Workbench) -> None:
 
 
 def _reinforce(bench: Workbench, agent: OwnAgent, source: GatewaySource) -> None:
-    stages.grpo(bench, source, agent.train, agent.experts)
+    stages.grpo(bench, source, agent.train)
 
 
 def _measure(bench: Workbench, agent: OwnAgent, source: GatewaySource, moment: Moment) -> None:

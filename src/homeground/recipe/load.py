@@ -27,8 +27,11 @@ _PLAIN_WORDS = {
     "bool_type": "true or false",
 }
 
+_OFF_POLICY = "rollouts from elsewhere join the groups in Python, see examples/off_policy.py"
 _REMOVED: dict[Key, tuple[Any, str]] = {
     ("rl", "source"): ("gateway", "rollouts always run through the gateway"),
+    ("rl", "luffy"): ({"traces": None, "per_group": 1, "gamma": 0.1}, _OFF_POLICY),
+    ("rl", "exgrpo"): ({"share": 0.0, "gamma": 0.1, "start": 0.35, "success": 1.0}, _OFF_POLICY),
 }
 """Keys of earlier versions: the default, at which they are ignored, and what took their place.
 
@@ -85,10 +88,10 @@ def _is_default(value: Any, default: Any) -> bool:
     if not isinstance(default, dict):
         return value == default
     defaults = cast("dict[str, Any]", default)
-    given = cast("dict[str, Any]", {} if value is None else value)
-    return isinstance(given, dict) and all(
-        name in defaults and _is_default(one, defaults[name]) for name, one in given.items()
-    )
+    if value is None:
+        return True
+    given = cast("dict[str, Any]", value) if isinstance(value, dict) else {"": value}
+    return all(name in defaults and _is_default(one, defaults[name]) for name, one in given.items())
 
 
 def _read(path: Path | str) -> tuple[str, str]:

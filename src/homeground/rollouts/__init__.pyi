@@ -19,6 +19,7 @@ from .source import Source as Source
 from .trajectory import Failure as Failure
 from .trajectory import SampledPath as SampledPath
 from .trajectory import Trajectory as Trajectory
+from .trajectory import TrajectoryGroup as TrajectoryGroup
 from .trajectory import Turn as Turn
 from .trajectory import sampled_paths as sampled_paths
 from .vllm_engine import VllmEngine as VllmEngine

@@ -168,22 +168,6 @@ class CurriculumConfig(Config):
     floor: float = Field(default=0.1, gt=0, le=1, description="smallest sampling probability of a task")
 
 
-class LuffyConfig(Config):
-    """Expert traces join the groups (LUFFY, arXiv 2504.14945)."""
-
-    per_group: int = Field(default=1, ge=1, description="traces that join a group at most")
-    gamma: float = Field(default=0.1, gt=0, description="of the policy shaping r / (r + gamma)")
-
-
-class ExgrpoConfig(Config):
-    """Past successes of the policy join the groups (ExGRPO, arXiv 2510.02245)."""
-
-    share: float = Field(default=0.0, ge=0, le=1, description="of a step's tasks, chosen by past successes; 0 is off")
-    gamma: float = Field(default=0.1, gt=0, description="of the policy shaping r / (r + gamma)")
-    start: float = Field(default=0.35, ge=0, le=1, description="share of successes in a step from which on it replays")
-    success: float = Field(default=1.0, description="smallest reward of a success")
-
-
 class GrpoConfig(OptimizerConfig):
     """Reinforcement learning with group-relative advantages.
 
@@ -229,14 +213,17 @@ class GrpoConfig(OptimizerConfig):
         default=0, ge=0, description="times that a step may sample new tasks in place of groups without signal"
     )
     curriculum: CurriculumConfig = CurriculumConfig()
-    luffy: LuffyConfig = LuffyConfig()
-    exgrpo: ExgrpoConfig = ExgrpoConfig()
     asynchronous: bool = Field(
         default=False,
         description="sample the next step while this one updates; not on a CPU, and only with importance_cap above 0",
     )
     forest_tokens: int = Field(default=1024, ge=1, description="largest number of distinct tokens in one forward pass")
     checkpoint_every: int = Field(default=5, ge=1, description="batches of rollouts between checkpoints")
+    keep_rollouts_mb: float = Field(
+        default=64,
+        gt=0,
+        description="rollouts that are kept for `homeground rollouts`; beyond it steps are thinned out",
+    )
 
     @model_validator(mode="after")
     def _corrected(self) -> Self:
