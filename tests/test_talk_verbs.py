@@ -9,11 +9,11 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 from homeground.agents import AgentConfig
-from homeground.base.workspace import open_workspace
 from homeground.cli import main
 from homeground.cli.chat import piped, prompt_session
 from homeground.index import Index, SentenceEmbedder
 from homeground.recipe import Recipe
+from homeground.runs.workspace import open_workspace
 from tests.index.fake import FAKED, fake_embedding
 from tests.test_cli import SCHEMAS
 

@@ -18,13 +18,13 @@ from benchmarks.sides.epoch import judge_of, train_epoch
 from benchmarks.sides.workload import LORA_ALPHA, LORA_R, MODEL
 from homeground.base.hardware import usable_cores
 from homeground.base.progress import Progress
-from homeground.base.workspace import RunFolder, Workspace
 from homeground.data import read_examples
 from homeground.evaluate.general import run_general_probe
 from homeground.pipeline.replay import write_replay
 from homeground.pipeline.workbench import Workbench
 from homeground.policy import LoraConfig, ModelConfig, Policy, TokenPath
 from homeground.recipe import load_recipe
+from homeground.runs.workspace import RunFolder, Workspace
 from homeground.training import render_examples
 
 OWN, HELD_OUT = 192, 64

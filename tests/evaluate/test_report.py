@@ -3,13 +3,13 @@ from html.parser import HTMLParser
 
 import pytest
 
-from homeground.base.rolloutlog import RolloutLog
-from homeground.base.workspace import RunFolder
 from homeground.evaluate.metrics import STAGE_NAMES
 from homeground.evaluate.report import duration, render_report, write_report
 from homeground.evaluate.stats import format_interval
 from homeground.evaluate.tried import tried
 from homeground.evaluate.verdict import verdict
+from homeground.runs.rolloutlog import RolloutLog
+from homeground.runs.workspace import RunFolder
 
 from .example_run import HEADER, example_group, example_metrics, example_rollouts, example_steps
 

@@ -9,11 +9,11 @@ import torch
 from examples.off_policy import KEPT, ReplayBuffer, Trace, WithReplay, WithTraces, rollout_of, shaped_ratio, shaping
 
 from examples import off_policy
-from homeground.base.rolloutlog import read_rollouts
-from homeground.base.workspace import RunFolder
 from homeground.policy import LoraConfig, TokenPath, row_logprobs
 from homeground.policy.chat import render
 from homeground.rollouts import Sampler, sampled_paths
+from homeground.runs.rolloutlog import read_rollouts
+from homeground.runs.workspace import RunFolder
 from homeground.training import GrpoConfig, Kl, LossTerms, Scale, policy_loss
 
 from ..policy import tiny

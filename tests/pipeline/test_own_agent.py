@@ -5,11 +5,11 @@ import pytest
 from homeground.agents import AgentConfig
 from homeground.base.errors import RecipeError, UsageError
 from homeground.base.progress import Progress
-from homeground.base.workspace import open_workspace
 from homeground.pipeline import agent_run
 from homeground.pipeline.own_agent import own_agent
 from homeground.pipeline.workbench import Workbench
 from homeground.recipe import Recipe, load_recipe
+from homeground.runs.workspace import open_workspace
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from homeground.base.files import atomic_write_jsonl
-from homeground.base.rolloutlog import RolloutLog
-from homeground.base.workspace import Workspace, open_workspace
 from homeground.evaluate import write_metrics
 from homeground.index import Index
 from homeground.recipe import load_recipe
+from homeground.runs.rolloutlog import RolloutLog
+from homeground.runs.workspace import Workspace, open_workspace
 from tests.corpus.village import write_village
 from tests.evaluate.example_run import example_group, example_metrics, example_steps
 from tests.servers import command_server

@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import openai
 
-from homeground.base.workspace import Workspace, open_workspace
 from homeground.index import Index
 from homeground.pipeline.serving import Serving
 from homeground.recipe import Recipe, load_recipe
+from homeground.runs.workspace import Workspace, open_workspace
 from homeground.serve.app import create_app
 from tests.corpus.village import write_village
 from tests.policy import tiny

@@ -12,8 +12,8 @@ from mcp import Client, StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
 from homeground.base.http_guard import MOST_BODY
-from homeground.base.workspace import open_workspace
 from homeground.index import Index, Tools
+from homeground.runs.workspace import open_workspace
 from homeground.serve.mcp_server import create_http_app, create_mcp_server
 from tests.corpus.village import write_village
 from tests.servers import command_server, listening

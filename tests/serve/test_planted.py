@@ -13,13 +13,13 @@ from homeground.agents.events import Cited, Done, Sources, Step, Text
 from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_jsonl
 from homeground.base.http_guard import HttpGuard
-from homeground.base.rolloutlog import RolloutLog
-from homeground.base.workspace import open_workspace
 from homeground.evaluate import write_metrics
 from homeground.evaluate.agent_report import write_agent_report
 from homeground.evaluate.report import write_report
 from homeground.index import Index, Tools
 from homeground.recipe import load_recipe
+from homeground.runs.rolloutlog import RolloutLog
+from homeground.runs.workspace import open_workspace
 from homeground.serve.app import OPEN_PATHS, explain_errors, refusal
 from homeground.serve.page import page_routes
 from homeground.serve.retrieval import retrieval_routes

@@ -16,9 +16,9 @@ from homeground.cli.verb import Common, verb
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from homeground.base.workspace import RunFolder
     from homeground.pipeline.stages import EvalStage
     from homeground.recipe import Recipe
+    from homeground.runs.workspace import RunFolder
 
 
 class EvalKind(StrEnum):

@@ -17,9 +17,9 @@ from homeground.cli.verb import Common, verb
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from homeground.base.workspace import RunFolder, Workspace
     from homeground.evaluate.stats import Interval
     from homeground.recipe import Recipe
+    from homeground.runs.workspace import RunFolder, Workspace
 
 
 class RlKind(StrEnum):
@@ -137,7 +137,7 @@ def _recipe_and_run(common: Common, section: dict[str, Any], resume: bool) -> tu
 
 
 def _interrupted(workspace: Workspace) -> str:
-    from homeground.base.workspace import RunFolder
+    from homeground.runs.workspace import RunFolder
 
     runs = [RunFolder(folder) for folder in workspace.runs.glob("*")] if workspace.runs.is_dir() else []
     open_ = [run for run in runs if run.recipe.is_file() and "rl" not in run.finished()]

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from homeground.base.errors import HomegroundError, UsageError
-from homeground.base.rolloutlog import GroupRecord, RolloutRecord, best_and_worst, logged_steps, read_rollouts, spread
 from homeground.base.terminal import printable_lines
-from homeground.base.workspace import RunFolder
 from homeground.cli.complete import run_completion
 from homeground.cli.verb import Common, verb
+from homeground.runs.rolloutlog import GroupRecord, RolloutRecord, best_and_worst, logged_steps, read_rollouts, spread
+from homeground.runs.workspace import RunFolder
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from homeground.base.reclaim import Reclaimable
-    from homeground.base.run_list import RunSummary
-    from homeground.base.workspace import RunFolder
     from homeground.pipeline.run_comparison import Comparison
+    from homeground.runs.reclaim import Reclaimable
+    from homeground.runs.run_list import RunSummary
+    from homeground.runs.workspace import RunFolder
 
 
 class RunsKind(StrEnum):
@@ -45,7 +45,7 @@ def runs(
     yes: Yes = False,
 ) -> None:
     """List the runs of this workspace, compare some of them, or remove them."""
-    from homeground.base.run_list import named_runs, run_summaries
+    from homeground.runs.run_list import named_runs, run_summaries
 
     workspace = common.workspace(create=False)
     given = [*(names or []), *([common.run] if common.run else [])]
@@ -69,7 +69,7 @@ def clean(
     yes: Yes = False,
 ) -> None:
     """Free disk: checkpoints of finished stages and what is made again when needed. Adapters and results stay."""
-    from homeground.base.reclaim import free, reclaimable
+    from homeground.runs.reclaim import free, reclaimable
 
     found = reclaimable(common.workspace(create=False), models=models)
     todo = [one for one in found if not one.used_by]
@@ -99,7 +99,7 @@ def _compare(common: Common, chosen: list[RunFolder]) -> None:
 
 
 def _remove(common: Common, chosen: list[RunFolder], yes: bool) -> None:
-    from homeground.base.run_list import folder_bytes, users_of
+    from homeground.runs.run_list import folder_bytes, users_of
 
     if not chosen:
         raise UsageError(

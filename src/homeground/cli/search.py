@@ -166,9 +166,9 @@ def tasks(common: Common) -> None:
         common.show({"train": recipe.tasks.train, "heldout": recipe.tasks.heldout, "path": str(path)}, words)
         return
 
-    from homeground.base.workspace import RunFolder
     from homeground.pipeline import stages
     from homeground.pipeline.workbench import Workbench
+    from homeground.runs.workspace import RunFolder
 
     # The workspace's own tasks lie in a folder like a run's; every run copies them when it first needs them.
     with common.progress() as progress, Workbench(recipe, workspace, RunFolder(workspace.tasks), progress) as bench:

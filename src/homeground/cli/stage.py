@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from homeground.base.errors import RunInterruptedError, UsageError
-from homeground.base.workspace import RunFolder
 from homeground.cli.verb import Common
+from homeground.runs.workspace import RunFolder
 
 if TYPE_CHECKING:
     from homeground.evaluate import Metrics
@@ -46,8 +46,8 @@ def timed_workbench(
     common: Common, recipe: Recipe, run: RunFolder, stage: str, adapter: Path | None
 ) -> Generator[Workbench]:
     """Open a workbench for one stage of a run that is locked already, and record the stage when it has finished."""
-    from homeground.base.stage_timer import timed
     from homeground.pipeline.workbench import Workbench
+    from homeground.runs.stage_timer import timed
 
     with (
         common.progress() as progress,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from homeground.base.errors import RunInterruptedError
-from homeground.base.workspace import RunFolder
 from homeground.cli.data import data_table
 from homeground.cli.option import RecipeOption
 from homeground.cli.stage import (
@@ -22,11 +21,12 @@ from homeground.cli.stage import (
     trained,
 )
 from homeground.cli.verb import Common, verb
+from homeground.runs.workspace import RunFolder
 
 if TYPE_CHECKING:
-    from homeground.base.workspace import Workspace
     from homeground.pipeline.sft_data import SftData
     from homeground.recipe import Recipe
+    from homeground.runs.workspace import Workspace
 
 _REJECTED_SHOWN = 10
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from homeground.base.files import atomic_write_text
-from homeground.base.rolloutlog import GroupRecord
 from homeground.evaluate.report import render_page
 from homeground.evaluate.stats import format_interval
 from homeground.evaluate.verdict import in_words, mark
+from homeground.runs.rolloutlog import GroupRecord
 
 MOMENTS = ("before", "after")
 

@@ -13,12 +13,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from homeground.base.files import atomic_write_text
-from homeground.base.rolloutlog import GroupRecord
 from homeground.evaluate.charts import bars_svg, curve_svg
 from homeground.evaluate.curves import CURVES, MOVING_AVERAGE
 from homeground.evaluate.metrics import METRIC_NAMES, STAGE_NAMES, STAGES, Metrics
 from homeground.evaluate.tried import steps_tried
 from homeground.evaluate.verdict import pair_marks, pair_rows, stage_rows, verdict
+from homeground.runs.rolloutlog import GroupRecord
 
 ROLLOUTS_SHOWN = 5
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from homeground.base.rolloutlog import GroupRecord, RolloutRecord, best_and_worst, logged_steps, read_rollouts, spread
-from homeground.base.workspace import RunFolder
+from homeground.runs.rolloutlog import GroupRecord, RolloutRecord, best_and_worst, logged_steps, read_rollouts, spread
+from homeground.runs.workspace import RunFolder
 
 STEPS_SHOWN = 5
 """Steps of a run that the report shows: the first, the last, and some between."""

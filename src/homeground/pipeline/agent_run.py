@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_json, atomic_write_jsonl, read_jsonl
 from homeground.base.hardware import found_device
-from homeground.base.stage_timer import timed
-from homeground.base.workspace import RunFolder
 from homeground.corpus import CorpusConfig
 from homeground.pipeline import finetune, stages
 from homeground.pipeline.agent_source import agent_source
 from homeground.pipeline.measured import machine, source_commit
 from homeground.pipeline.own_agent import LOOKUP, OwnAgent
 from homeground.pipeline.workbench import Workbench
+from homeground.runs.stage_timer import timed
+from homeground.runs.workspace import RunFolder
 
 if TYPE_CHECKING:
     from homeground.evaluate.stats import Interval

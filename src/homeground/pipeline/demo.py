@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from homeground.base.errors import HomegroundError
-from homeground.base.stage_timer import timed
-from homeground.base.workspace import RunFolder
 from homeground.evaluate import Metrics
 from homeground.pipeline import finetune, stages
 from homeground.pipeline.measured import write_results
 from homeground.pipeline.workbench import Workbench
+from homeground.runs.stage_timer import timed
+from homeground.runs.workspace import RunFolder
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from homeground.base.errors import UsageError
 from homeground.base.heap import trimming
 from homeground.base.progress import Progress
 from homeground.base.threads import release_workers
-from homeground.base.workspace import Workspace
 from homeground.recipe import Recipe
+from homeground.runs.workspace import Workspace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

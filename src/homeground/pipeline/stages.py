@@ -14,9 +14,9 @@ import openai
 from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_jsonl, read_jsonl
 from homeground.base.reward import Reward
-from homeground.base.workspace import RunFolder
 from homeground.pipeline.threshold import fit_least_confidence
 from homeground.pipeline.workbench import Workbench
+from homeground.runs.workspace import RunFolder
 
 if TYPE_CHECKING:
     from homeground.index import IndexReport

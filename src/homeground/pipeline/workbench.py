@@ -17,8 +17,8 @@ from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_text
 from homeground.base.progress import Progress
 from homeground.base.threads import release_workers
-from homeground.base.workspace import RunFolder, Workspace
 from homeground.recipe import Recipe
+from homeground.runs.workspace import RunFolder, Workspace
 
 if TYPE_CHECKING:
     from homeground.index import Hit, Index

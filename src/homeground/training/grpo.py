@@ -36,15 +36,15 @@ from transformers import PreTrainedModel
 from homeground.base.errors import HomegroundError, UsageError
 from homeground.base.heap import KEPT, blocks_returned, trim_heap
 from homeground.base.progress import Progress
-from homeground.base.rolloutlog import RolloutLog
-from homeground.base.steplog import RL_COLUMNS, StepLog
-from homeground.base.workspace import RunFolder
 from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.load import Policy
 from homeground.policy.rope import longest_path
 from homeground.rollouts.sampler import Sampler
 from homeground.rollouts.source import Agent, DirectSource, RewardFunction, Source
 from homeground.rollouts.trajectory import Trajectory, TrajectoryGroup
+from homeground.runs.rolloutlog import RolloutLog
+from homeground.runs.steplog import RL_COLUMNS, StepLog
+from homeground.runs.workspace import RunFolder
 from homeground.training.advantages import GroupRewards, advantages_of, overlong_penalty, table
 from homeground.training.checkpoints import done_steps
 from homeground.training.collector import Collector

@@ -17,10 +17,10 @@ from transformers import PreTrainedModel
 
 from homeground.base.errors import UsageError
 from homeground.base.progress import Progress
-from homeground.base.steplog import DPO_COLUMNS, StepLog
-from homeground.base.workspace import RunFolder
 from homeground.policy.forest import TokenForest
 from homeground.policy.load import Policy
+from homeground.runs.steplog import DPO_COLUMNS, StepLog
+from homeground.runs.workspace import RunFolder
 from homeground.training.checkpoints import done_steps
 from homeground.training.config import DpoConfig
 from homeground.training.formats import Example, Row

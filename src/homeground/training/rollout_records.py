@@ -10,10 +10,10 @@ from typing import Any, cast
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from homeground.base.rolloutlog import GroupRecord, RolloutRecord, TurnRecord
 from homeground.policy.chat import end_token
 from homeground.rollouts.tool_calls import begun_thinking, find_calls
 from homeground.rollouts.trajectory import Trajectory, TrajectoryGroup, Turn
+from homeground.runs.rolloutlog import GroupRecord, RolloutRecord, TurnRecord
 
 TEXT_KEPT = 8000
 """Characters of a turn's text that are kept, from its beginning and its end."""
@@ -22,7 +22,7 @@ TEXT_KEPT = 8000
 def group_records(
     tokenizer: PreTrainedTokenizerBase, groups: Sequence[TrajectoryGroup], advantages_PG: Tensor, step: int
 ) -> list[GroupRecord]:
-    """Groups as :mod:`homeground.base.rolloutlog` keeps them.
+    """Groups as :mod:`homeground.runs.rolloutlog` keeps them.
 
     Args:
         tokenizer: of the policy.

@@ -26,11 +26,11 @@ import torch
 
 from homeground.base.errors import HomegroundError, UsageError
 from homeground.base.progress import Progress
-from homeground.base.steplog import SFT_COLUMNS, StepLog
-from homeground.base.workspace import RunFolder
 from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.load import Policy
 from homeground.rollouts.sampler import Sampler
+from homeground.runs.steplog import SFT_COLUMNS, StepLog
+from homeground.runs.workspace import RunFolder
 from homeground.training.checkpoints import adapter_at, done_steps, step_file
 from homeground.training.config import DpoConfig, SftConfig
 from homeground.training.efficiency import machine_flops, model_cost

@@ -9,9 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from homeground.base.files import read_json
-from homeground.base.rolloutlog import logged_steps, read_rollouts
-from homeground.base.run_list import recipe_settings, run_names
-from homeground.base.workspace import RunFolder, Workspace
 from homeground.evaluate import read_metrics
 from homeground.evaluate.curves import CURVES, MOVING_AVERAGE
 from homeground.evaluate.stats import Interval, format_interval
@@ -25,6 +22,9 @@ from homeground.evaluate.verdict import (
     stage_rows,
     verdict,
 )
+from homeground.runs.rolloutlog import logged_steps, read_rollouts
+from homeground.runs.run_list import recipe_settings, run_names
+from homeground.runs.workspace import RunFolder, Workspace
 
 MOST_BYTES = 4_000_000
 """Of metrics.jsonl in one answer; the page asks again at once for what is behind it."""

@@ -2,8 +2,8 @@ import time
 
 import pytest
 
-from homeground.base.stage_timer import timed
-from homeground.base.workspace import RunFolder
+from homeground.runs.stage_timer import timed
+from homeground.runs.workspace import RunFolder
 
 
 def test_a_stage_that_ends_is_recorded_with_its_time_and_memory(tmp_path):

@@ -8,7 +8,7 @@ from time import perf_counter
 
 from homeground.base.heap import give_back_memory
 from homeground.base.memory import PeakMemory
-from homeground.base.workspace import RunFolder
+from homeground.runs.workspace import RunFolder
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import NotRequired, TypedDict, cast
 
 from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_text, read_jsonl
-from homeground.base.workspace import RunFolder
+from homeground.runs.workspace import RunFolder
 
 
 class ToolCallRecord(TypedDict):
