@@ -10,20 +10,20 @@ distance to the interval's lower end, so that it is at least 1 exactly then.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.sides import results
+from homeground.base.files import atomic_write_json
 from homeground.evaluate import Metrics, pair_rows, read_metrics, stage_rows, verdict
 
 SEEDS = (0, 1, 2)
 MINUTES = 15
 MEMORY_MB = 8000
 GAINS = {"sft-base": ("reward",), "rl-sft": ("reward", "reciprocal_rank", "success")}
-RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
@@ -36,12 +36,12 @@ def main() -> None:
     runs: dict[int, Metrics] = {}
     for seed in SEEDS:
         name = f"demo-{seed}"
-        results = options.home / "runs" / name / "metrics.json"
-        if not (options.reuse and results.is_file()):
-            shutil.rmtree(results.parent, ignore_errors=True)
+        measured = options.home / "runs" / name / "metrics.json"
+        if not (options.reuse and measured.is_file()):
+            shutil.rmtree(measured.parent, ignore_errors=True)
             command = [sys.executable, "-m", "homeground", "demo", "--home", options.home, "--recipe", options.recipe]
             subprocess.run([*map(str, command), "--run", name, "--seed", str(seed)], check=True)
-        runs[seed] = read_metrics(results)
+        runs[seed] = read_metrics(measured)
     rows = [row for seed, metrics in runs.items() for row in rows_of(seed, metrics)]
     first = next(iter(runs.values()))
     document = {
@@ -53,15 +53,14 @@ def main() -> None:
         "seconds": {f"seed {seed}": metrics["seconds"] for seed, metrics in runs.items()},
         "peak_memory_mb": {f"seed {seed}": metrics["peak_memory_mb"] for seed, metrics in runs.items()},
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "demo.json").write_text(json.dumps(document, indent=1) + "\n")
+    atomic_write_json(results.RESULTS / "demo.json", document)
     for seed, metrics in runs.items():
         print(f"\nseed {seed}")
         for table in (stage_rows(metrics), pair_rows(metrics)):
-            print_table(table)
+            results.print_aligned(table)
         print(*verdict(metrics), sep="\n")
     print()
-    print_table([["setting", "metric", "ours", "low", "high", "ratio", "met"], *map(cells, rows)])
+    results.print_aligned([["setting", "metric", "ours", "low", "high", "ratio", "met"], *map(cells, rows)])
 
 
 def rows_of(seed: int, metrics: Metrics) -> list[dict[str, Any]]:
@@ -74,34 +73,21 @@ def rows_of(seed: int, metrics: Metrics) -> list[dict[str, Any]]:
             reach = gain["value"] - gain["low"]
             ratio = gain["value"] / reach if reach > 0 else (1.0 if gain["low"] > 0 else 0.0)
             rows.append(
-                row(seed, f"{name}: {pair}", "paired difference", gain["value"], 0.0, "no gain", ratio)
+                results.row(
+                    f"seed {seed}", f"{name}: {pair}", "paired difference", gain["value"], 0.0, "no gain", ratio, 1.0
+                )
                 | {"low": gain["low"], "high": gain["high"], "n": gain["n"]}
             )
     minutes = sum(metrics["seconds"].values()) / 60
     peak = max(metrics["peak_memory_mb"].values())
-    rows.append(row(seed, "all stages", "min", minutes, MINUTES, "limit", MINUTES / minutes))
-    rows.append(row(seed, "peak memory, process tree", "MB", peak, MEMORY_MB, "limit", MEMORY_MB / peak))
+    rows.append(results.smaller(f"seed {seed}", "all stages", "min", minutes, MINUTES, "limit", 1.0))
+    rows.append(results.smaller(f"seed {seed}", "peak memory, process tree", "MB", peak, MEMORY_MB, "limit", 1.0))
     return rows
-
-
-def row(seed: int, metric: str, unit: str, ours: float, peer: float, peer_name: str, ratio: float) -> dict[str, Any]:
-    """One row of a results file; a target of 1."""
-    return {
-        "setting": f"seed {seed}", "metric": metric, "unit": unit, "ours": round(ours, 4), "peer": peer,
-        "peer_name": peer_name, "ratio": round(ratio, 3), "target": 1.0, "met": ratio >= 1,
-    }  # fmt: skip
 
 
 def cells(one: dict[str, Any]) -> list[str]:
     """A row as text."""
     return [str(one.get(key, "")) for key in ("setting", "metric", "ours", "low", "high", "ratio", "met")]
-
-
-def print_table(rows: list[list[str]]) -> None:
-    """Columns, aligned."""
-    widths = [max(len(r[c]) for r in rows) for c in range(len(rows[0]))]
-    for r in rows:
-        print("  ".join(text.ljust(width) for text, width in zip(r, widths, strict=True)).rstrip())
 
 
 if __name__ == "__main__":

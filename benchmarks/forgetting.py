@@ -10,7 +10,6 @@ Raw measurements are kept in ``benchmarks/results/forgetting.json``; a run repla
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from dataclasses import fields
 from pathlib import Path
@@ -18,7 +17,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from benchmarks.sides import results
-from benchmarks.sides.children import end_with_parent, run
+from benchmarks.sides.children import Child, run_bench
 from homeground.evaluate.general import GENERAL_METRICS, GeneralOutcome, compare_general, general_metrics
 from homeground.evaluate.stats import Interval
 
@@ -43,30 +42,23 @@ def main() -> None:
     mixes, seeds = options.mixes.split(","), [int(seed) for seed in options.seeds.split(",")]
     if unknown := sorted(set(mixes) - set(MIXES)):
         parser.error(f"unknown mixes: {', '.join(unknown)}; there are: {', '.join(MIXES)}")
-    end_with_parent()
-    measurements = results.read_measurements(BENCH)
-    complete = True
     with tempfile.TemporaryDirectory() as folder:
-        for key, arguments in plan(mixes, seeds, Path(folder) / "replay.jsonl").items():
-            measured = run("benchmarks.sides.forgetting", *arguments, limit_s=options.limit)
-            complete &= measured is not None
-            if measured is not None:
-                measurements[key] = measured
-                results.write(BENCH, rows_of(measurements), measurements)
-    results.print_table(rows_of(measurements))
-    print_outcomes(measurements)
-    sys.exit(0 if complete else 1)
+        children = plan(mixes, seeds, Path(folder) / "replay.jsonl")
+        run_bench(BENCH, children, rows_of, limit_s=options.limit, report=print_outcomes)
 
 
-def plan(mixes: list[str], seeds: list[int], file: Path) -> dict[str, tuple[object, ...]]:
-    """Arguments of each process by the name of what it measures; replay rows are sampled once, for all mixes."""
-    steps: dict[str, tuple[object, ...]] = {BEFORE: ("--before",)}
+def plan(mixes: list[str], seeds: list[int], file: Path) -> list[Child]:
+    """Each process of the bench; replay rows are sampled once, for all mixes."""
+    side = "benchmarks.sides.forgetting"
+    children = [Child(BEFORE, side, ("--before",))]
     if most := max(MIXES[mix] for mix in mixes):
-        steps[REPLAY] = ("--sample", most, "--file", file)
-    for seed in seeds:
-        for mix in mixes:
-            steps[_key(mix, seed)] = ("--mix", MIXES[mix], "--seed", seed, "--file", file)
-    return steps
+        children.append(Child(REPLAY, side, ("--sample", most, "--file", file)))
+    children += [
+        Child(_key(mix, seed), side, ("--mix", MIXES[mix], "--seed", seed, "--file", file))
+        for seed in seeds
+        for mix in mixes
+    ]
+    return children
 
 
 def _key(mix: str, seed: int) -> str:

@@ -28,7 +28,7 @@ from transformers import MistralConfig, PretrainedConfig, Qwen2Config, Qwen3Conf
 
 from benchmarks.sides import card_sft, results
 from benchmarks.sides.card_sft import forget_peak, peak_gb
-from benchmarks.sides.children import end_with_parent, run
+from benchmarks.sides.children import Child, run_bench
 from benchmarks.sides.workload import Delivery, Setting
 
 BENCH = "gpu"
@@ -103,35 +103,30 @@ def main() -> None:
     if options.side:
         where, what = (card_sft, options.longest) if options.longest else (sys.modules[__name__], SETTING)
         config = SHAPES[options.shapes].config()
-        options.out.write_text(json.dumps(getattr(where, options.side)(config, what, options.steps, "cuda")))
+        measured = getattr(where, options.side)(config, what, options.steps, "cuda")
+        options.out.write_text(json.dumps(measured | {"card": torch.cuda.get_device_name()}))
         return
-    end_with_parent()
-    measurements = results.read_measurements(BENCH)
     sides = ["ours", "peer"] if options.peer and importlib.util.find_spec("trl") else ["ours"]
     work = [length for kind in options.kinds.split(",") for length in {"grpo": (0,), "sft": card_sft.LENGTHS}[kind]]
+    children: list[Child] = []
     for shape, longest, side in itertools.product(options.shapes.split(","), work, sides):
         steps = options.steps + card_sft.DROPPED if longest else options.steps
         arguments = ("--side", side, "--shapes", shape, "--steps", steps, "--longest", longest)
-        if (measured := run("benchmarks.gpu", *arguments, limit_s=options.limit)) is not None:
-            measurements[_key(shape, longest, side)] = {**measured, "card": torch.cuda.get_device_name()}
-            results.write(BENCH, rows_of(measurements), measurements)
-    results.print_table(rows_of(measurements))
+        children.append(Child(_key(shape, longest, side), "benchmarks.gpu", arguments))
+    run_bench(BENCH, children, rows_of, limit_s=options.limit)
 
 
 def ours(config: PretrainedConfig, setting: Setting, steps: int, device: str) -> dict[str, Any]:
     """Updates of our trainer on rollouts that are given."""
-    from typing import cast
-
-    from benchmarks.sides.ours import NoSampler, forest_of, run_steps
+    from benchmarks.sides.ours import forest_of, run_steps
     from benchmarks.sides.random_model import random_policy
     from benchmarks.sides.sources import WrittenSource
     from benchmarks.sides.workload import Workload
-    from homeground.rollouts import Sampler
 
     policy = random_policy(config, device, checkpointing=True)
     source = WrittenSource(Workload(setting, random_ids(config)))
     forget_peak(device)
-    log = run_steps(policy, cast(Sampler, NoSampler()), source, setting, steps)
+    log = run_steps(policy, source, setting, steps)
     forest = forest_of(source.collected)
     return {
         "update": [row["seconds_update"] for row in log[1:]],
@@ -147,7 +142,7 @@ def peer(config: PretrainedConfig, setting: Setting, steps: int, device: str) ->
     from benchmarks.peers.trl_grpo import measure, nameless_tokenizer
     from benchmarks.sides.random_model import random_base
     from benchmarks.sides.workload import Workload
-    from homeground.policy.quantize import Quantization
+    from homeground.policy import Quantization
 
     def of_batch(batch: int) -> dict[str, Any]:
         model = random_base(config, device, Quantization.NF4, "sdpa")

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks.sides import results
-from benchmarks.sides.children import end_with_parent, run
+from benchmarks.sides.children import Child, run_bench
 from benchmarks.sides.growth import plot
 from benchmarks.sides.workload import SETTINGS, Setting
 
@@ -48,26 +47,18 @@ def main() -> None:
         parser.error(f"unknown settings: {', '.join(unknown)}; there are: {', '.join(names)}")
     if options.peer and importlib.util.find_spec("trl") is None:
         parser.error("the peer is not installed: run 'make bench-grpo', or install '.[bench]', or say --no-peer")
-    end_with_parent()
-    measurements = results.read_measurements(BENCH)
-    complete = True
-    for key, module, arguments in plan(wanted, ours=options.ours, peer=options.peer, steps=options.steps):
-        measured = run(module, *arguments, limit_s=options.limit)
-        complete &= measured is not None
-        if measured is not None:
-            measurements[key] = measured
-            # After every process: whoever stops a long bench keeps what it has measured.
-            results.write(BENCH, rows_of(measurements), measurements)
+    children = plan(wanted, ours=options.ours, peer=options.peer, steps=options.steps)
+    run_bench(BENCH, children, rows_of, limit_s=options.limit, report=plot_growth)
+
+
+def plot_growth(measurements: dict[str, Any]) -> None:
+    """Draw the update's seconds against the group size, where they were measured."""
     if GROWTH in measurements:
         plot(measurements[GROWTH], DOCS / "bench-grpo-g.png")
-    results.print_table(rows_of(measurements))
-    sys.exit(0 if complete else 1)
 
 
-def plan(
-    wanted: Sequence[str], *, ours: bool, peer: bool, steps: int | None
-) -> list[tuple[str, str, tuple[object, ...]]]:
-    """Key of the measurement, module and arguments of each process."""
+def plan(wanted: Sequence[str], *, ours: bool, peer: bool, steps: int | None) -> list[Child]:
+    """Each process of the bench."""
     processes: dict[str, tuple[str, tuple[object, ...]]] = {}
     for setting in (s for s in SETTINGS if s.name in wanted):
         if ours:
@@ -85,7 +76,7 @@ def plan(
                 processes[f"{SAMPLER}, {name}: ours"] = ("benchmarks.sides.sampling", sampled)
             if peer:
                 processes[f"{SAMPLER}, {name}: peer"] = ("benchmarks.peers.generate", sampled)
-    return [(key, module, arguments) for key, (module, arguments) in processes.items()]
+    return [Child(key, module, arguments) for key, (module, arguments) in processes.items()]
 
 
 def rows_of(measurements: dict[str, Any]) -> list[dict[str, Any]]:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from typing import Any
 import torch
 
 from benchmarks.sides import results
-from benchmarks.sides.children import end_with_parent, run
+from benchmarks.sides.children import Child, run_bench
 from benchmarks.sides.puzzles import PUZZLE, Puzzle, make_puzzles
 from benchmarks.sides.workload import MODEL
 from homeground.base.hardware import usable_cores
@@ -61,36 +60,27 @@ def main() -> None:
         train = train_ours if trainer == "ours" else train_peer
         options.out.write_text(json.dumps(train(puzzles, seed, 60 * options.minutes)))
         return
-    end_with_parent()
-    measurements = results.read_measurements(BENCH)
-    complete = True
-    for trainer in options.trainers.split(","):
-        for seed in options.seeds.split(","):
-            minutes = options.minutes or MINUTES[trainer]
-            arguments = ("--one", trainer, seed, "--minutes", minutes)
-            measured = run("benchmarks.learning", *arguments, limit_s=60 * minutes + 180)
-            complete &= measured is not None
-            if measured is not None:
-                measurements[f"{trainer}, seed {seed}"] = measured
-                results.write(BENCH, rows_of(measurements), measurements)
-    if measurements:
-        plot(measurements, DOCS / "bench-learning.png")
-    results.print_table(rows_of(measurements))
-    sys.exit(0 if complete else 1)
+    minutes = {trainer: options.minutes or MINUTES[trainer] for trainer in options.trainers.split(",")}
+    children = [
+        Child(f"{trainer}, seed {seed}", "benchmarks.learning", ("--one", trainer, seed, "--minutes", minutes[trainer]))
+        for trainer in minutes
+        for seed in options.seeds.split(",")
+    ]
+    run_bench(BENCH, children, rows_of, limit_s=60 * max(minutes.values()) + 180, report=plot)
 
 
 def train_ours(puzzles: Sequence[Puzzle], seed: int, seconds: float) -> dict[str, Any]:
     """Reward of each step and when it ended."""
     from benchmarks.sides.ours import bench_policy
     from homeground.rollouts import DirectSource, Sampler
-    from homeground.training import GrpoConfig, train_grpo_steps
+    from homeground.training import GrpoConfig, StepMetrics, train_grpo
 
     policy = bench_policy(MODEL)
     of_prompt = {puzzle.prompt: puzzle for puzzle in puzzles}
     steps: list[dict[str, float]] = []
     began = 0.0
 
-    def note(metrics: dict[str, Any]) -> None:
+    def note(metrics: StepMetrics) -> None:
         steps.append({"seconds": time.perf_counter() - began, "reward": metrics["reward_mean"]})
         if steps[-1]["seconds"] > seconds:
             raise _TimeOver
@@ -113,7 +103,16 @@ def train_ours(puzzles: Sequence[Puzzle], seed: int, seconds: float) -> dict[str
         )
         began = time.perf_counter()
         with contextlib.suppress(_TimeOver):
-            train_grpo_steps(policy, sampler, source, list(of_prompt), settings, Path(folder), note, seed=seed)
+            train_grpo(
+                policy,
+                list(of_prompt),
+                source=source,
+                config=settings,
+                folder=Path(folder),
+                on_step=note,
+                quiet=True,
+                seed=seed,
+            )
     return {"steps": steps}
 
 
@@ -176,8 +175,10 @@ def rows_of(measurements: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def plot(measurements: dict[str, Any], file: Path) -> None:
+def plot(measurements: dict[str, Any], file: Path = DOCS / "bench-learning.png") -> None:
     """Smoothed reward against minutes, a thin line a seed."""
+    if not measurements:
+        return
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 3.8), dpi=150, layout="constrained")

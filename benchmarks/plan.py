@@ -19,7 +19,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config
 
 from benchmarks.sides import results
-from benchmarks.sides.children import end_with_parent, run
+from benchmarks.sides.children import Child, run_bench
 from benchmarks.sides.planned import Case
 from homeground.base.sizes import Target
 from homeground.base.weights import resolve_model
@@ -69,22 +69,18 @@ def main() -> None:
     parser.add_argument("--cases", help="only those whose name contains this")
     parser.add_argument("--limit", type=float, default=300, help="seconds after which one process is stopped")
     options = parser.parse_args()
-    end_with_parent()
-    measurements = results.read_measurements(BENCH)
     with tempfile.TemporaryDirectory() as folder:
-        for case in CASES:
-            if options.cases and options.cases not in case.name:
-                continue
-            placed = replace(case, model=random_model(case.model, Path(folder)))
-            plan = plan_stage(placed.recipe(), placed.stage, HERE, placed.work())  # type: ignore[arg-type]
-            arguments = ("--case", json.dumps(asdict(placed)))
-            if measured := run("benchmarks.sides.planned", *arguments, limit_s=options.limit):
-                items = {name: round(mb, 1) for name, mb in plan.items.items()}
-                predicted = plan.total_mb - IMPORTED_MB
-                measurements[case.name] = {**measured, "predicted_mb": predicted, "items": items}
-                # After every process: whoever stops a long bench keeps what it has measured.
-                results.write(BENCH, rows_of(measurements), measurements)
-    results.print_table(rows_of(measurements))
+        chosen = [case for case in CASES if not options.cases or options.cases in case.name]
+        run_bench(BENCH, (predicted(case, Path(folder)) for case in chosen), rows_of, limit_s=options.limit)
+
+
+def predicted(case: Case, folder: Path) -> Child:
+    """The process of a case, with the memory that is predicted for it."""
+    placed = replace(case, model=random_model(case.model, folder))
+    plan = plan_stage(placed.recipe(), placed.stage, HERE, placed.work())  # type: ignore[arg-type]
+    items = {name: round(mb, 1) for name, mb in plan.items.items()}
+    known = {"predicted_mb": plan.total_mb - IMPORTED_MB, "items": items}
+    return Child(case.name, "benchmarks.sides.planned", ("--case", json.dumps(asdict(placed))), known)
 
 
 def random_model(name: str, folder: Path) -> str:
@@ -107,12 +103,12 @@ def rows_of(measurements: dict[str, Any]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for case in CASES:
         if found := measurements.get(case.name):
-            predicted, measured = found["predicted_mb"], found["peak_mb"]
-            off = abs(predicted / measured - 1)
+            foreseen, measured = found["predicted_mb"], found["peak_mb"]
+            off = abs(foreseen / measured - 1)
             row = results.row(
-                case.name, "predicted peak", "MB", predicted, measured, "measured", WITHIN / max(off, 1e-3), 1.0
+                case.name, "predicted peak", "MB", foreseen, measured, "measured", WITHIN / max(off, 1e-3), 1.0
             )
-            rows.append({**row, "off": round(predicted / measured - 1, 3)})
+            rows.append({**row, "off": round(foreseen / measured - 1, 3)})
     return rows
 
 

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import sys
 from statistics import mean, stdev
 from typing import Any
 
 from scipy import stats
 
 from benchmarks.sides import results
-from benchmarks.sides.children import end_with_parent, run
+from benchmarks.sides.children import Child, run_bench
 from benchmarks.sides.qlora import RUNS
 
 BENCH = "qlora"
@@ -37,24 +36,14 @@ def main() -> None:
     wanted = options.bases.split(",")
     if unknown := sorted(set(wanted) - set(BASES)):
         parser.error(f"unknown bases: {', '.join(unknown)}; there are: {', '.join(BASES)}")
-    end_with_parent()
-    measurements = results.read_measurements(BENCH)
-    plan: dict[str, tuple[object, ...]] = {f"weights: {base}": ("--base", base, "--weights") for base in PACKED}
-    plan |= {
-        _key(options.run, base, seed): ("--base", base, "--run", options.run, "--seed", seed)
+    side = "benchmarks.sides.qlora"
+    children = [Child(f"weights: {base}", side, ("--base", base, "--weights")) for base in PACKED]
+    children += [
+        Child(_key(options.run, base, seed), side, ("--base", base, "--run", options.run, "--seed", seed))
         for seed in SEEDS
         for base in wanted
-    }
-    complete = True
-    for key, arguments in plan.items():
-        measured = run("benchmarks.sides.qlora", *arguments, limit_s=options.limit)
-        complete &= measured is not None
-        if measured is not None:
-            measurements[key] = measured
-            results.write(BENCH, rows_of(measurements), measurements)
-    results.print_table(rows_of(measurements))
-    print_losses(measurements)
-    sys.exit(0 if complete else 1)
+    ]
+    run_bench(BENCH, children, rows_of, limit_s=options.limit, report=print_losses)
 
 
 def _key(run: str, base: str, seed: int) -> str:

@@ -13,7 +13,7 @@ import argparse
 from typing import Any
 
 from benchmarks.sides import results
-from benchmarks.sides.children import end_with_parent, run
+from benchmarks.sides.children import Child, run_bench
 from homeground.rollouts import Failure
 
 BENCH = "rollouts"
@@ -28,13 +28,8 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--limit", type=float, default=1200, help="seconds after which one part is stopped")
     options = parser.parse_args()
-    end_with_parent()
-    measurements = results.read_measurements(BENCH)
-    for part in options.parts:
-        if measured := run("benchmarks.sides.rollouts", "--part", part, limit_s=options.limit):
-            measurements[part] = measured
-            results.write(BENCH, rows_of(measurements), measurements)
-    results.print_table(rows_of(measurements))
+    children = [Child(part, "benchmarks.sides.rollouts", ("--part", part)) for part in options.parts]
+    run_bench(BENCH, children, rows_of, limit_s=options.limit)
 
 
 def rows_of(measurements: dict[str, Any]) -> list[dict[str, Any]]:

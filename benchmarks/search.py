@@ -18,8 +18,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,10 @@ from huggingface_hub import try_to_load_from_cache
 
 from benchmarks.peers.command_line import TOOLS
 from benchmarks.sides import results
-from benchmarks.sides.children import end_with_parent, run
+from benchmarks.sides.children import Child, run_bench
 from benchmarks.sides.fusions import DESIGNS
 from benchmarks.sides.search_corpora import PACKAGES, STDLIB
-from homeground.evaluate.stats import paired_difference
+from homeground.evaluate.stats import format_interval, paired_difference
 
 BENCH = "search"
 PARTS = ("ours", "fp32", "changed", "peer", "semble", *TOOLS, "tune", "tuned")
@@ -61,43 +60,39 @@ def main() -> None:
             parser.error(
                 f"{package} is not installed: run 'make bench-search', install '.[bench]', or choose with --only"
             )
-    end_with_parent()
-    measurements = results.read_measurements(BENCH)
-    complete = True
-    for key, module, arguments in plan(parts, options.corpora, options.queries, options.reranked):
-        if module == "benchmarks.sides.search" and "--fit" not in arguments:
+    children = with_fitted(plan(parts, options.corpora, options.queries, options.reranked))
+    run_bench(BENCH, children, rows_of, limit_s=options.limit, report=print_report)
+
+
+def with_fitted(children: Sequence[Child]) -> Iterator[Child]:
+    """The processes, with the settings that those before them fitted."""
+    for child in children:
+        arguments = child.arguments
+        if child.module == "benchmarks.sides.search" and "--fit" not in arguments:
             tuned = "--tuned" in arguments
-            fitted = measurements.get("tune" if tuned else _key("ours", STDLIB), {})
+            fitted = results.read_measurements(BENCH).get("tune" if tuned else _key("ours", STDLIB), {})
             arguments = tuple(one for one in arguments if one != "--tuned")
             for name in ("dense_weight", *(("embedder", "rerank", "rerank_weight") if tuned else ())):
                 if fitted.get(name) is not None:
                     arguments = (*arguments, f"--{name.replace('_', '-')}", fitted[name])
-        measured = run(module, *arguments, limit_s=options.limit)
-        complete &= measured is not None
-        if measured is not None:
-            measurements[key] = measured
-            results.write(BENCH, rows_of(measurements), measurements)
-    print_settings(measurements)
-    print_tuned(measurements)
-    results.print_table(rows_of(measurements))
-    tell_elsewhere()
-    sys.exit(0 if complete else 1)
+        yield child._replace(arguments=arguments)
 
 
-def plan(parts: Any, corpora: Any, queries: int, reranked: int) -> list[tuple[str, str, tuple[object, ...]]]:
-    """Key of the measurement, module and arguments of each process, in the order in which they need each other."""
+def plan(parts: Any, corpora: Any, queries: int, reranked: int) -> list[Child]:
+    """Each process of the bench, in the order in which they need each other."""
     ours, most = "benchmarks.sides.search", ("--queries", queries)
-    found: list[tuple[str, str, tuple[object, ...]]] = []
+    found: list[Child] = []
     if "ours" in parts:
         fits = {STDLIB: ("--fit",)}
-        found += [(_key("ours", name), ours, ("--corpus", name, *most, *fits.get(name, ()))) for name in corpora]
+        found += [Child(_key("ours", name), ours, ("--corpus", name, *most, *fits.get(name, ()))) for name in corpora]
     if "fp32" in parts:
-        found.append((_key("fp32", SPEED_CORPUS), ours, ("--corpus", SPEED_CORPUS, *most, "--backend", "fp32")))
+        arguments = ("--corpus", SPEED_CORPUS, *most, "--backend", "fp32")
+        found.append(Child(_key("fp32", SPEED_CORPUS), ours, arguments))
     if "changed" in parts:
-        found.append(("changed", "benchmarks.sides.search_changed", ()))
+        found.append(Child("changed", "benchmarks.sides.search_changed"))
     if "peer" in parts:
         found += [
-            (_key(f"peer, {how}", name), "benchmarks.peers.langchain_chroma", ("--corpus", name, *most, *size))
+            Child(_key(f"peer, {how}", name), "benchmarks.peers.langchain_chroma", ("--corpus", name, *most, *size))
             for name in corpora
             for how, size in CHUNK_SIZES.items()
             if how == "defaults" or name == SPEED_CORPUS
@@ -105,7 +100,7 @@ def plan(parts: Any, corpora: Any, queries: int, reranked: int) -> list[tuple[st
     if "semble" in parts:
         models = ("minilm", "own") if try_to_load_from_cache(SEMBLE_MODEL, "config.json") else ("minilm",)
         found += [
-            (
+            Child(
                 _key(f"semble, {model}", name),
                 "benchmarks.peers.semble_index",
                 ("--corpus", name, *most, "--model", model),
@@ -116,12 +111,14 @@ def plan(parts: Any, corpora: Any, queries: int, reranked: int) -> list[tuple[st
     for tool in TOOLS:
         if tool in parts and TOOLS[tool].lacks() is None:
             module, asked = "benchmarks.peers.command_line", ("--queries", reranked, "--tool", tool)
-            found += [(_key(tool, name), module, ("--corpus", name, *asked)) for name in corpora]
+            found += [Child(_key(tool, name), module, ("--corpus", name, *asked)) for name in corpora]
     if "tune" in parts:
-        found.append(("tune", "benchmarks.sides.search_tune", ("--folder", TUNED)))
+        found.append(Child("tune", "benchmarks.sides.search_tune", ("--folder", TUNED)))
     if "tuned" in parts:
         models = ("--tuned",)
-        found += [(_key("tuned", name), ours, ("--corpus", name, "--queries", reranked, *models)) for name in corpora]
+        found += [
+            Child(_key("tuned", name), ours, ("--corpus", name, "--queries", reranked, *models)) for name in corpora
+        ]
     return found
 
 
@@ -211,14 +208,20 @@ def _mrr(measured: dict[str, Any], stage: str) -> float:
     return float(measured["metrics"][stage]["mrr@10"]["value"])
 
 
+def print_report(measurements: dict[str, Any]) -> None:
+    """Everything beside the claims."""
+    print_settings(measurements)
+    print_tuned(measurements)
+    tell_elsewhere()
+
+
 def print_settings(measurements: dict[str, Any]) -> None:
     """MRR@10 of everything that was asked, with its interval."""
     for key, measured in measurements.items():
         metrics = measured.get("metrics", {})
         for name, found in metrics.items() if "mrr@10" not in metrics else [("", metrics)]:
             value = found["mrr@10"]
-            interval = f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
-            print(f"{key:<32}{name:<12}{interval}  R@1 {found['recall@1']['value']:.3f}  n {value['n']}")
+            print(f"{key:<32}{name:<12}{format_interval(value)}  R@1 {found['recall@1']['value']:.3f}  n {value['n']}")
 
 
 def print_tuned(measurements: dict[str, Any]) -> None:
@@ -230,7 +233,7 @@ def print_tuned(measurements: dict[str, Any]) -> None:
         for stage in tuned["reciprocal_ranks"]:
             after, before = _same_questions(tuned["reciprocal_ranks"][stage], ours["reciprocal_ranks"]["dense"])
             gain = paired_difference(after, before)
-            interval = f"{gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
+            interval = format_interval(gain, signed=True)
             print(f"{corpus}, tuned {stage:<10}{interval} MRR@10 above the untuned embedding alone, n {gain['n']}")
 
 

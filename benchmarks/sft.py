@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import sys
 from statistics import mean, stdev
 from typing import Any
 
 from scipy import stats
 
 from benchmarks.sides import results
-from benchmarks.sides.children import end_with_parent, run
+from benchmarks.sides.children import Child, run_bench
 
 BENCH = "sft"
 STEPS = 6
@@ -64,36 +63,23 @@ def main() -> None:
     options = parser.parse_args()
     if options.only != "ours" and importlib.util.find_spec("trl") is None:
         parser.error("the peer is not installed: run 'make bench-sft', or install '.[bench]', or say --only ours")
-    end_with_parent()
-    measurements = results.read_measurements(BENCH)
-    complete = True
-    for key, module, arguments in plan(options.only, curves=options.curves):
-        if options.settings not in key:
-            continue
-        measured = run(module, *arguments, limit_s=options.limit)
-        complete &= measured is not None
-        if measured is not None:
-            measurements[key] = measured
-            # After every process: whoever stops a long bench keeps what it has measured.
-            results.write(BENCH, rows_of(measurements), measurements)
-    print_settings(measurements)
-    results.print_table(rows_of(measurements))
-    sys.exit(0 if complete else 1)
+    children = [child for child in plan(options.only, curves=options.curves) if options.settings in child.key]
+    run_bench(BENCH, children, rows_of, limit_s=options.limit, report=print_settings)
 
 
-def plan(only: str | None, *, curves: bool) -> list[tuple[str, str, tuple[object, ...]]]:
-    """Key of the measurement, module and arguments of each process."""
+def plan(only: str | None, *, curves: bool) -> list[Child]:
+    """Each process of the bench."""
     sides = [("ours", "benchmarks.sides.sft", OURS), ("peer", "benchmarks.peers.trl_sft", PEERS)]
     chosen = [side for side in sides if only in (None, side[0])]
     found = [
-        (f"{side}: {name}", module, (*arguments, "--steps", STEPS))
+        Child(f"{side}: {name}", module, (*arguments, "--steps", STEPS))
         for side, module, settings in chosen
         for name, arguments in settings.items()
     ]
     if curves:
         fastest = {"ours": OURS[FASTEST], "peer": PEERS[BEST_BY_HAND]}
         found += [
-            (_curve(side, seed), module, (*fastest[side], "--steps", CURVE_STEPS, "--seed", seed))
+            Child(_curve(side, seed), module, (*fastest[side], "--steps", CURVE_STEPS, "--seed", seed))
             for side, module, _ in chosen
             for seed in SEEDS
         ]

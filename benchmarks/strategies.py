@@ -11,13 +11,9 @@ run: a forest at least 3 times faster than rows, forked states at least 2 times.
 from __future__ import annotations
 
 import copy
-import json
-import platform
 import statistics
-import subprocess
 import time
 import warnings
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -40,13 +36,13 @@ from transformers import (
     StableLmConfig,
 )
 
+from benchmarks.sides import results
 from homeground.policy import Strategy, TokenForest, TokenPath, attention, row_logprobs
 from homeground.policy.probe import prepare
 from homeground.policy.strategy import logprobs
 
 PROMPT, ANSWER, GROUP = 512, 64, 8
 TARGETS = {Strategy.FOREST: 3.0, Strategy.FORK: 2.0, Strategy.ROWS: 1.0}
-RESULTS = Path(__file__).parent / "results"
 SHAPE = {
     "vocab_size": 8192, "hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 4, "num_attention_heads": 8,
     "num_key_value_heads": 2, "max_position_embeddings": 4096, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
@@ -82,17 +78,8 @@ def main() -> None:
     """Measure every family, print and write what came out."""
     torch.set_num_threads(2)
     rows = [measure(name, config) for name, config in FAMILIES.items()]
-    git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-    document = {
-        "bench": "strategies",
-        "commit": git.stdout.strip(),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
-        "rows": rows,
-    }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "strategies.json").write_text(json.dumps(document, indent=1) + "\n")
-    for row in rows:
-        print("  ".join(str(row[key]).ljust(28) for key in ("setting", "metric", "ours", "peer", "ratio", "met")))
+    results.write("strategies", rows, {})
+    results.print_table(rows)
 
 
 def measure(name: str, config: PretrainedConfig) -> dict[str, Any]:
@@ -114,12 +101,8 @@ def measure(name: str, config: PretrainedConfig) -> dict[str, Any]:
         )
     theirs = seconds(lambda: row_logprobs(rows_model, paths))
     ours = theirs if strategy is Strategy.ROWS else seconds(lambda: logprobs(model, forest, 1.0, strategy))
-    ratio = theirs / ours
-    return {
-        "setting": name, "metric": f"forward and backward, {strategy}", "unit": "s", "ours": round(ours, 4),
-        "peer": round(theirs, 4), "peer_name": "plain rows", "ratio": round(ratio, 2), "target": TARGETS[strategy],
-        "met": ratio >= TARGETS[strategy],
-    }  # fmt: skip
+    metric = f"forward and backward, {strategy}"
+    return results.smaller(name, metric, "s", ours, theirs, "plain rows", TARGETS[strategy])
 
 
 def build(config: PretrainedConfig, implementation: str) -> PreTrainedModel:

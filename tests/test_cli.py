@@ -9,9 +9,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from homeground.base.workspace import open_workspace
 from homeground.cli import main
 from homeground.cli.verb import Common, app
+from homeground.runs.workspace import open_workspace
 
 SCHEMAS = Path(__file__).resolve().parents[1] / "docs" / "schemas"
 VERBS = [command.name for command in app.registered_commands]

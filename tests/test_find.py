@@ -8,9 +8,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from homeground.base.workspace import open_workspace
 from homeground.cli import main
 from homeground.index import Index
+from homeground.runs.workspace import open_workspace
 from tests.corpus.village import write_village
 
 SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"

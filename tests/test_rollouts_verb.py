@@ -5,9 +5,9 @@ import jsonschema
 import pytest
 
 from homeground import GrpoConfig, train_grpo
-from homeground.base.rolloutlog import RolloutLog
-from homeground.base.workspace import RunFolder, open_workspace
 from homeground.cli import main
+from homeground.runs.rolloutlog import RolloutLog
+from homeground.runs.workspace import RunFolder, open_workspace
 from tests.test_cli import SCHEMAS
 
 from .evaluate.example_run import example_group

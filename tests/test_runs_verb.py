@@ -9,10 +9,10 @@ import jsonschema
 import pytest
 from referencing import Registry, Resource
 
-from homeground.base.workspace import open_workspace
 from homeground.cli import main
 from homeground.evaluate import TaskOutcome, evaluate_rollouts, save_outcomes
 from homeground.recipe import load_recipe
+from homeground.runs.workspace import open_workspace
 
 SCHEMAS = Path(__file__).resolve().parents[1] / "docs" / "schemas"
 

@@ -9,11 +9,11 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 from homeground.agents import AgentConfig
-from homeground.base.workspace import open_workspace
 from homeground.cli import main
-from homeground.cli.entry import piped, prompt_session
+from homeground.cli.chat import piped, prompt_session
 from homeground.index import Index, SentenceEmbedder
 from homeground.recipe import Recipe
+from homeground.runs.workspace import open_workspace
 from tests.index.fake import FAKED, fake_embedding
 from tests.test_cli import SCHEMAS
 
@@ -190,7 +190,7 @@ def test_typed_messages_may_have_several_lines_and_are_remembered(tmp_path, keys
 
 def test_a_session_goes_on_after_a_mistake_and_after_ctrl_c(run, monkeypatch):
     said = iter(["/sources", QUESTION, "/help"])
-    monkeypatch.setattr("homeground.cli.entry.typed", lambda history, commands: said)
+    monkeypatch.setattr("homeground.cli.chat.typed", lambda history, commands: said)
     terminal = io.StringIO()
     terminal.isatty = lambda: True
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)

@@ -51,7 +51,7 @@ def peer(config: PretrainedConfig, longest: int, steps: int, device: str) -> dic
     from benchmarks.peers.trl_grpo import nameless_tokenizer
     from benchmarks.peers.trl_sft import measure
     from benchmarks.sides.random_model import random_base
-    from homeground.policy.quantize import Quantization
+    from homeground.policy import Quantization
 
     def of_batch(batch: int) -> dict[str, Any]:
         model = random_base(config, device, Quantization.NF4, "sdpa")

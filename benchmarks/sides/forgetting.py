@@ -18,14 +18,13 @@ from benchmarks.sides.epoch import judge_of, train_epoch
 from benchmarks.sides.workload import LORA_ALPHA, LORA_R, MODEL
 from homeground.base.hardware import usable_cores
 from homeground.base.progress import Progress
-from homeground.base.workspace import RunFolder, Workspace
 from homeground.data import read_examples
 from homeground.evaluate.general import run_general_probe
 from homeground.pipeline.replay import write_replay
 from homeground.pipeline.workbench import Workbench
-from homeground.policy import LoraSettings, Policy, TokenPath, load_policy
-from homeground.policy.quantize import Quantization
+from homeground.policy import LoraConfig, ModelConfig, Policy, TokenPath
 from homeground.recipe import load_recipe
+from homeground.runs.workspace import RunFolder, Workspace
 from homeground.training import render_examples
 
 OWN, HELD_OUT = 192, 64
@@ -49,8 +48,10 @@ def main() -> None:
     if options.sample is not None:
         options.out.write_text(json.dumps(sampled(MODEL, options.sample, options.file)))
         return
-    lora = LoraSettings(r=LORA_R, alpha=LORA_ALPHA)
-    policy = load_policy(MODEL, quantization=Quantization.NONE, dtype=torch.bfloat16, lora=lora, seed=options.seed)
+    lora = LoraConfig(r=LORA_R, alpha=LORA_ALPHA)
+    policy = Policy.load(
+        ModelConfig(name=MODEL, device="cpu", quantization="none", compute_dtype="bf16", lora=lora), seed=options.seed
+    )
     own, heldout = docstring_split(policy.tokenizer, OWN, HELD_OUT)
     if options.before:
         options.out.write_text(json.dumps(measured(policy, heldout)))

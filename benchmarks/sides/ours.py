@@ -1,6 +1,6 @@
 """Our side of one setting, in a process of its own: ``python -m benchmarks.sides.ours --setting NAME --out FILE``.
 
-A step is what ``train_grpo_steps`` does: roll out, compare, update, publish. Whole steps are timed from the end of
+A step is what ``train_grpo`` does: roll out, compare, update, publish. Whole steps are timed from the end of
 one to the end of the next, so whatever happens between two steps counts; rollout and update are the trainer's own
 metrics. The first step is dropped.
 """
@@ -13,7 +13,7 @@ import tempfile
 import time
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -32,10 +32,11 @@ from benchmarks.sides.workload import (
     standard_library_ids,
 )
 from homeground.base.hardware import usable_cores
-from homeground.policy import LoraSettings, Policy, TokenForest, load_policy
-from homeground.policy.quantize import Quantization
-from homeground.rollouts import Sampler, Source, Trajectory, sampled_paths
-from homeground.training import GrpoConfig, train_grpo_steps
+from homeground.policy import LoraConfig, ModelConfig, Policy, TokenForest
+from homeground.rollouts import Sampler, Source, Trajectory
+from homeground.training import GrpoConfig, TaskStream
+from homeground.training.grpo import GrpoModule
+from homeground.training.loop import fit
 
 
 def main() -> None:
@@ -58,24 +59,15 @@ def main() -> None:
 
 def bench_policy(model: str = MODEL, *, seed: int = 0, checkpointing: bool = False) -> Policy:
     """The policy of both sides: unquantised bf16 base, a fresh adapter on every linear layer."""
-    return load_policy(
-        model,
-        quantization=Quantization.NONE,
-        dtype=torch.bfloat16,
-        lora=LoraSettings(r=LORA_R, alpha=LORA_ALPHA),
-        checkpointing=checkpointing,
-        seed=seed,
+    settings = ModelConfig(
+        name=model,
+        device="cpu",
+        quantization="none",
+        compute_dtype="bf16",
+        gradient_checkpointing=checkpointing,
+        lora=LoraConfig(r=LORA_R, alpha=LORA_ALPHA),
     )
-
-
-class NoSampler:
-    """Stands where a sampler stands when rollouts are written."""
-
-    weights_version = 0
-
-    def publish(self) -> int:
-        """Nobody samples from the new weights."""
-        return 0
+    return Policy.load(settings, seed=seed)
 
 
 def measure(
@@ -102,11 +94,11 @@ def measure(
     memory = PeakAboveModel(policy.peft)
     if written:
         source: SampledSource | WrittenSource = WrittenSource(workload)
-        log = run_steps(policy, cast(Sampler, NoSampler()), source, setting, steps, profile)
+        log = run_steps(policy, source, setting, steps, profile)
     else:
         with Sampler(policy) as sampler:
             source = SampledSource(sampler, workload)
-            log = run_steps(policy, sampler, source, setting, steps, profile)
+            log = run_steps(policy, source, setting, steps, profile)
     peak_mb = memory.peak_mb()
     forest = forest_of(source.collected)
     return {
@@ -125,7 +117,7 @@ def measure(
 
 
 def run_steps(
-    policy: Policy, sampler: Sampler, source: Source, setting: Setting, steps: int, profile: Path | None = None
+    policy: Policy, source: Source, setting: Setting, steps: int, profile: Path | None = None
 ) -> list[dict[str, Any]]:
     """One step that is dropped by whoever asks, then ``steps``; the trainer's metrics of each and when it ended."""
     log: list[dict[str, Any]] = []
@@ -153,13 +145,14 @@ def run_steps(
         forest_tokens=setting.forest_tokens,
     )
     with tempfile.TemporaryDirectory() as folder:
-        train_grpo_steps(policy, sampler, source, range(total), settings, Path(folder), note)
+        module = GrpoModule(policy, TaskStream(range(total)), source, settings, note)
+        fit(module, steps=total, checkpoints=Path(folder), every=total)
     return log
 
 
 def forest_of(trajectories: list[Trajectory]) -> TokenForest:
     """All paths of a step in one forest: its distinct tokens."""
-    return TokenForest.build([path.tokens for t in trajectories for path in sampled_paths(t.turns)])
+    return TokenForest.build([path.tokens for t in trajectories for path in t.paths])
 
 
 if __name__ == "__main__":

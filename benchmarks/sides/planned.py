@@ -20,11 +20,10 @@ from benchmarks.sides.workload import LORA_ALPHA, LORA_R
 from homeground.base import hardware
 from homeground.pipeline.planning import Work, paths_of
 from homeground.pipeline.workbench import CACHE_MB
-from homeground.policy import LoraSettings, Policy, load_policy
-from homeground.policy.quantize import Quantization
+from homeground.policy import Policy
 from homeground.recipe import Recipe
 from homeground.rollouts import DirectSource, Sampler
-from homeground.training import SftConfig, train_grpo_steps, train_sft
+from homeground.training import SftConfig, train_grpo, train_sft
 
 IMPORTED = ("bitsandbytes", "lightning", "transformers.models.llama.modeling_llama")
 
@@ -59,6 +58,7 @@ class Case:
         """What `homeground plan` is given."""
         model = {
             "name": self.model,
+            "device": "cpu",
             "quantization": self.quantization,
             "compute_dtype": self.dtype,
             "gradient_checkpointing": self.checkpointing,
@@ -91,13 +91,7 @@ def main() -> None:
         importlib.import_module(name)
     hardware.matmul_rates("cpu")
     memory = PeakAboveModel()
-    policy = load_policy(
-        case.model,
-        quantization=Quantization(case.quantization),
-        dtype=torch.bfloat16 if case.dtype == "bf16" else torch.float32,
-        lora=LoraSettings(r=LORA_R, alpha=LORA_ALPHA),
-        checkpointing=case.checkpointing,
-    )
+    policy = Policy.load(case.recipe().model)
     with tempfile.TemporaryDirectory() as folder:
         (_sft if case.stage == "sft" else _rl)(policy, case, Path(folder))
     options.out.write_text(json.dumps({"peak_mb": memory.peak_mb(), "imported_mb": memory.loaded_mb}))
@@ -121,7 +115,7 @@ def _rl(policy: Policy, case: Case, folder: Path) -> None:
     with Sampler(policy, rows=8, cache_mb=CACHE_MB) as sampler:
         limit = rl.max_query_tokens + rl.max_answer_tokens
         source = DirectSource(policy, sampler, lambda _, completion: float(len(completion)), max_tokens=limit)
-        train_grpo_steps(policy, sampler, source, prompts, settings, folder, lambda _: None)
+        train_grpo(policy, prompts, source=source, config=settings, folder=folder, quiet=True)
 
 
 if __name__ == "__main__":

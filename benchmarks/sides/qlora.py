@@ -16,11 +16,8 @@ from benchmarks.sides.docstrings import docstring_split
 from benchmarks.sides.epoch import judge_of, train_epoch
 from benchmarks.sides.workload import LORA_R, MODEL
 from homeground.base.hardware import usable_cores
-from homeground.base.weights import resolve_model
-from homeground.policy import LoraSettings, load_policy
+from homeground.policy import LoraConfig, ModelConfig, Policy, Quantization
 from homeground.policy.base_model import load_base
-from homeground.policy.originals import Originals
-from homeground.policy.quantize import Quantization
 from homeground.policy.quantize_report import quantization_report
 
 HELD_OUT, BATCH, LEARNING_RATE = 64, 8, 5e-4
@@ -61,8 +58,8 @@ def main() -> None:
 
 def held_out_loss(base: Quantization, run: Run, seed: int) -> dict[str, Any]:
     """Loss on functions of other modules before and after one epoch, nats a token, in bf16."""
-    lora = LoraSettings(r=run.rank, alpha=2 * run.rank)
-    policy = load_policy(MODEL, quantization=base, dtype=torch.bfloat16, lora=lora, seed=seed)
+    lora = LoraConfig(r=run.rank, alpha=2 * run.rank)
+    policy = Policy.load(_settings(base, lora), seed=seed)
     train, heldout = docstring_split(policy.tokenizer, run.rows, HELD_OUT)
     judge = judge_of(policy, heldout)
     began = perf_counter()
@@ -73,11 +70,13 @@ def held_out_loss(base: Quantization, run: Run, seed: int) -> dict[str, Any]:
 
 def weight_error(base: Quantization) -> dict[str, Any]:
     """Relative error of the quantized weights, and bits a parameter."""
-    folder = resolve_model(MODEL)
-    model, _ = load_base(folder, quantization=base, double_quant=True, blocksize=64, dtype=torch.bfloat16, device="cpu")
-    report = quantization_report(model, Originals(folder))
+    report = quantization_report(load_base(_settings(base, LoraConfig())))
     errors = [layer.error for layer in report.packed]
     return {"error_mean": mean(errors), "error_worst": max(errors), "bits": report.bits, "layers": len(errors)}
+
+
+def _settings(base: Quantization, lora: LoraConfig) -> ModelConfig:
+    return ModelConfig(name=MODEL, device="cpu", quantization=base, compute_dtype="bf16", lora=lora)
 
 
 if __name__ == "__main__":

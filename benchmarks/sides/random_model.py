@@ -5,7 +5,6 @@ A large model is never whole in 16 bits: each linear layer is made, filled and p
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import cast
 
 import torch
@@ -15,8 +14,9 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from benchmarks.sides.workload import LORA_ALPHA, LORA_R
-from homeground.policy import Policy, attention
-from homeground.policy.quantize import Quantization, keep_trainable
+from homeground.policy import Policy, Quantization, attention
+from homeground.policy.originals import LoadedWeights
+from homeground.policy.quantize import keep_trainable
 from homeground.policy.shells import lora_layers
 
 
@@ -59,6 +59,7 @@ def random_policy(
     base = random_base(config, device, quantization, attention.IMPLEMENTATION)
     if checkpointing:
         base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    originals = LoadedWeights(base)
     torch.manual_seed(0)
     lora = LoraConfig(r=LORA_R, lora_alpha=LORA_ALPHA, target_modules="all-linear", task_type="CAUSAL_LM")
     peft = get_peft_model(base, lora)
@@ -68,7 +69,7 @@ def random_policy(
     # transformers checkpoints only in training mode; these models have no dropout that the mode would switch on.
     peft.train(checkpointing)
     nowhere = cast(PreTrainedTokenizerBase, None)
-    return Policy("random", Path(), peft, nowhere, torch.bfloat16, quantization)
+    return Policy("random", peft, nowhere, torch.bfloat16, quantization, originals)
 
 
 def _packed(layer: nn.Linear, device: str, generator: torch.Generator) -> nn.Module:

@@ -87,8 +87,12 @@ def print_table(rows: Sequence[dict[str, Any]]) -> None:
     if not rows:
         print("nothing measured yet")
         return
-    cells = [list(COLUMNS), *([_text(r[c]) for c in COLUMNS] for r in rows)]
-    widths = [max(len(line[c]) for line in cells) for c in range(len(COLUMNS))]
+    print_aligned([list(COLUMNS), *([_text(r[c]) for c in COLUMNS] for r in rows)])
+
+
+def print_aligned(cells: Sequence[Sequence[str]]) -> None:
+    """Lines of cells, each column as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for line in cells:
         print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
 

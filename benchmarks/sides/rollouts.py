@@ -42,7 +42,6 @@ from homeground.rollouts import (
     Trajectory,
 )
 from homeground.rollouts.gateway import RolloutState
-from homeground.training.batch import usable_rollouts
 
 CALLS, WARM_UP = 200, 20
 PROMPT_WORDS, ANSWER_TOKENS = 150, 32
@@ -192,8 +191,6 @@ class Tally:
     def add(self, trajectories: Sequence[Trajectory], policy: Policy, wanted: int) -> None:
         """Take a step's rollouts."""
         self.lost += wanted - len(trajectories)
-        # The trainer's own reading of them refuses one that comes twice.
-        usable_rollouts(trajectories)
         for t in trajectories:
             self.doubled += t.rollout_id in self.names
             self.names.add(t.rollout_id)
@@ -348,7 +345,7 @@ def agent_script() -> Iterator[Path]:
 def main() -> None:
     """One part, in a process of its own."""
     from benchmarks.plan import random_model
-    from homeground.policy import LoraSettings, load_policy
+    from homeground.policy import LoraConfig, ModelConfig, Policy
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--part", choices=("overhead-1", "overhead-8", "crowd", "faults"), required=True)
@@ -357,7 +354,8 @@ def main() -> None:
     # A model server that is killed says so on stderr.
     threading.excepthook = lambda _: None
     with tempfile.TemporaryDirectory() as folder:
-        policy = load_policy(random_model("small", Path(folder)), lora=LoraSettings(r=4, alpha=8))
+        name = str(random_model("small", Path(folder)))
+        policy = Policy.load(ModelConfig(name=name, device="cpu", lora=LoraConfig(r=4, alpha=8)))
         match options.part:
             case "crowd":
                 found = crowd(policy)

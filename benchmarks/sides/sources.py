@@ -49,8 +49,9 @@ class SampledSource:
             self.collected += _trajectories(task, index, turns)
         return self.collected
 
-    def published(self) -> None:
-        """Nothing to tell anybody."""
+    def publish(self) -> int:
+        """See :class:`homeground.rollouts.source.Source`."""
+        return self._sampler.publish()
 
 
 class WrittenSource:
@@ -78,8 +79,9 @@ class WrittenSource:
             self.collected += _trajectories(task, index, turns)
         return self.collected
 
-    def published(self) -> None:
-        """Nothing to tell anybody."""
+    def publish(self) -> int:
+        """Nothing samples from the new weights."""
+        return 0
 
 
 def _turn(done: Generation) -> Turn:

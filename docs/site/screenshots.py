@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.serve.page_server import browsing, serving
 
-from homeground.base.workspace import open_workspace
+from homeground.runs.workspace import open_workspace
 
 PICTURES = Path(__file__).resolve().parents[1] / "pictures"
 ASKED = "how are the losses of a step normalised?"

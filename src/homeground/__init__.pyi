@@ -2,7 +2,8 @@ from .base.reward import Reward as Reward
 from .evaluate import evaluate_policy as evaluate_policy
 from .index import Index as Index
 from .index import IndexConfig as IndexConfig
-from .policy import LoraSettings as LoraSettings
+from .policy import LoraConfig as LoraConfig
+from .policy import ModelConfig as ModelConfig
 from .policy import Policy as Policy
 from .training import DpoConfig as DpoConfig
 from .training import GrpoConfig as GrpoConfig

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from homeground.base.fulldisk import full_disk
-from homeground.base.steplog import append_jsonl
+from homeground.runs.steplog import append_jsonl
 
 
 @pytest.fixture

@@ -3,15 +3,14 @@
 import asyncio
 import json
 import socket
-import threading
 import time
 from http.client import HTTPConnection
 
 import pytest
-import uvicorn
+from tests.servers import listening
 
 from homeground.base import http_guard
-from homeground.base.http_guard import BoundedHttp, HttpGuard, bearer
+from homeground.base.http_guard import HttpGuard, bearer
 
 KEY = "a-key-for-tests-only"
 GOOD = (b"authorization", f"Bearer {KEY}".encode())
@@ -221,22 +220,15 @@ def test_more_posts_than_may_wait_are_refused_and_streams_do_not_count():
 
 
 @pytest.fixture
-def listening():
+def guarded():
     app = Echo()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(HttpGuard(app, KEY, refusal), http=BoundedHttp, log_level="warning", lifespan="off")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield listener.getsockname(), app
-        server.should_exit = True
-        thread.join(20)
+    with listening(HttpGuard(app, KEY, refusal)) as root:
+        host, port = root.removeprefix("http://").split(":")
+        yield (host, int(port)), app
 
 
-def test_a_client_that_sends_90_mb_before_it_reads_is_answered(listening):
-    address, app = listening
+def test_a_client_that_sends_90_mb_before_it_reads_is_answered(guarded):
+    address, app = guarded
     for key, status in (("x", 401), (KEY, 413)):
         for chunked in (False, True):
             client = HTTPConnection(*address, timeout=20)
@@ -255,8 +247,8 @@ def test_a_client_that_sends_90_mb_before_it_reads_is_answered(listening):
     b"GET /" + b"x" * 60_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
     b"GET /%00%ff%ed%a0%80/v1/x HTTP/1.1\r\nHost: x\r\n\r\n",
 ])  # fmt: skip
-def test_over_a_socket_a_caller_without_the_key_is_answered_at_once(listening, head):
-    address, app = listening
+def test_over_a_socket_a_caller_without_the_key_is_answered_at_once(guarded, head):
+    address, app = guarded
     with socket.create_connection(address, timeout=10) as client:
         client.sendall(head)
         said = client.recv(65536)
@@ -276,8 +268,8 @@ def send_often(client, piece):
     (b"POST /v1/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5;", b"a" * 65536),
     (b"POST /v1/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n[\r\n0\r\n", b"X-A: b\r\n" * 8192),
 ])  # fmt: skip
-def test_heads_and_trailers_without_an_end_are_cut_off(listening, head, more):
-    address, app = listening
+def test_heads_and_trailers_without_an_end_are_cut_off(guarded, head, more):
+    address, app = guarded
     with socket.create_connection(address, timeout=10) as client:
         client.sendall(head)
         # Far more than what the sockets' own buffers hold.
@@ -290,9 +282,9 @@ def test_heads_and_trailers_without_an_end_are_cut_off(listening, head, more):
     b"", b"GET /v1/x HTTP/1.1\r\n", b"POST /v1/x HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n",
     b"GET /v1/x HTTP/1.1\r\nHost: x\r\n\r\nGET /v1/x HT",
 ])  # fmt: skip
-def test_who_dawdles_with_a_head_or_the_rest_of_a_refused_body_is_cut_off(listening, before, monkeypatch):
+def test_who_dawdles_with_a_head_or_the_rest_of_a_refused_body_is_cut_off(guarded, before, monkeypatch):
     monkeypatch.setattr(http_guard, "HEAD_S", 0.3)
-    address, _ = listening
+    address, _ = guarded
     with socket.create_connection(address, timeout=0.05) as client:
         client.sendall(before)
         began, ended = time.monotonic(), False

@@ -11,8 +11,8 @@ from benchmarks import gpu
 from benchmarks.sides import card_sft
 from benchmarks.sides.random_model import random_policy
 from benchmarks.sides.workload import Delivery, Setting
-from homeground.policy import TokenForest, TokenPath
-from homeground.policy.quantize import Quantization, four_bit_layers
+from homeground.policy import Quantization, TokenForest, TokenPath
+from homeground.policy.quantize import four_bit_layers
 
 TINY = {"vocab_size": 128, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3,
         "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256}  # fmt: skip

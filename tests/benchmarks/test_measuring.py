@@ -1,6 +1,7 @@
 """What the numbers of the benchmarks rest on: memory, operations, claims."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -118,10 +119,10 @@ def test_both_agent_settings_use_one_measurement_of_ours():
 
 
 def test_a_part_measures_only_what_it_is_asked_for():
-    everything = [key for key, _, _ in grpo.plan([s.name for s in SETTINGS], ours=True, peer=True, steps=None)]
+    everything = [key for key, *_ in grpo.plan([s.name for s in SETTINGS], ours=True, peer=True, steps=None)]
     # Six peers, four different works of ours.
     assert len(everything) == len(set(everything)) == 10
-    assert [key for key, _, _ in grpo.plan(["agent vs row a turn"], ours=True, peer=False, steps=1)] == ["agent: ours"]
+    assert [key for key, *_ in grpo.plan(["agent vs row a turn"], ours=True, peer=False, steps=1)] == ["agent: ours"]
 
 
 def test_parts_are_merged(tmp_path, monkeypatch):
@@ -138,6 +139,27 @@ def test_a_child_that_fails_or_takes_too_long_is_no_measurement(capfd):
     assert "No module named" in capfd.readouterr().err
     assert children.run("benchmarks.sides.sampling", "--prompts", 1, limit_s=0.5) is None
     assert "stopped after 0 s" in capfd.readouterr().err
+
+
+def test_a_bench_keeps_what_it_measured_and_fails_when_one_process_fails(tmp_path, monkeypatch, capsys):
+    (tmp_path / "toy_side.py").write_text(
+        "import json, sys\nopen(sys.argv[-1], 'w').write(json.dumps({'seconds': 2.0, 'asked': sys.argv[1]}))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    plan = [
+        children.Child("a", "toy_side", ("--fast",), {"predicted": 1.0}),
+        children.Child("b", "toy_side.of_no_such_name"),
+    ]
+    rows = [results.smaller("toy", "time", "s", 2.0, 1.0, "peer", None)]
+    with pytest.raises(SystemExit) as stop:
+        children.run_bench(
+            "toy", plan, lambda measured: rows, limit_s=60, report=lambda measured: print(list(measured))
+        )
+    assert stop.value.code == 1
+    (measured,) = results.read_measurements("toy").values()
+    assert (measured["seconds"], measured["asked"], measured["predicted"]) == (2.0, "--fast", 1.0)
+    assert capsys.readouterr().out.startswith("['a']\nsetting")
 
 
 @pytest.mark.parametrize("written", [True, False])

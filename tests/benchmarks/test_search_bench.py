@@ -22,7 +22,7 @@ SINGLE = {"dense": 0.4, "lexical": 0.3, "rrf 60": 0.41, "osgrep": 0.42, "semble"
 
 
 def test_every_part_is_run_after_what_it_needs():
-    keys = [key for key, _, _ in search.plan(search.PARTS, search.CORPORA, 10, 5)]
+    keys = [key for key, *_ in search.plan(search.PARTS, search.CORPORA, 10, 5)]
     assert keys.index("ours: stdlib") < keys.index("fp32: pydantic") < keys.index("tuned: stdlib")
     assert keys.index("tune") < keys.index("tuned: stdlib")
     assert len(keys) == len(set(keys))
@@ -48,7 +48,7 @@ def test_a_tuned_stage_is_compared_over_the_questions_that_both_were_asked():
 def test_semble_s_own_model_is_measured_only_where_it_is(monkeypatch):
     def models(cached):
         monkeypatch.setattr(search, "try_to_load_from_cache", lambda *_: cached)
-        return [key for key, _, _ in search.plan(["semble"], ["rich"], 10, 5)]
+        return [key for key, *_ in search.plan(["semble"], ["rich"], 10, 5)]
 
     assert models(None) == ["semble, minilm: rich"]
     assert models("config.json") == ["semble, minilm: rich", "semble, own: rich"]

@@ -103,7 +103,7 @@ def example_rollouts(tasks: int = 5) -> list[dict[str, object]]:
 def example_group(
     step: int, number: int, rewards: list[float], *, text: str = "search: join threads"
 ) -> dict[str, object]:
-    """A group of training as `homeground.base.rolloutlog` keeps it; the spread of rewards shrinks with its number."""
+    """A group of training as `homeground.runs.rolloutlog` keeps it; the spread of rewards shrinks with its number."""
     mean = sum(rewards) / len(rewards)
     std = (sum((r - mean) ** 2 for r in rewards) / len(rewards)) ** 0.5 or 1.0
     turn = {

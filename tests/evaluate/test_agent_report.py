@@ -52,9 +52,9 @@ def written(tmp_path):
 def test_it_says_what_changed_with_every_answer_before_and_after(written):
     page = written()
     text = page.text
-    assert text.index("GRPO improved reward by +0.500 [0.300, 0.700]") < text.index("Before and after")
+    assert text.index("GRPO improved reward by +0.500 [+0.300, +0.700]") < text.index("Before and after")
     assert "before 2 0.250 [0.100, 0.400]" in text
-    assert "after minus before 2 +0.500 [0.300, 0.700] ▲" in text
+    assert "after minus before 2 +0.500 [+0.300, +0.700] ▲" in text
     for said in (
         "2 + 2?",
         "no idea",

@@ -8,7 +8,7 @@ import torch
 from homeground.base.errors import HomegroundError, UsageError
 from homeground.evaluate.harness import compare_harness, harness_metrics, load_tasks, run_tasks
 from homeground.evaluate.text import nats_of
-from homeground.policy import LoraSettings, TokenPath
+from homeground.policy import LoraConfig, TokenPath
 from homeground.training.random_state import random_state
 
 from ..policy import tiny
@@ -50,7 +50,7 @@ def _own_cache(tmp_path, monkeypatch):
 def test_the_harness_scores_the_policy_itself_adapter_included(
     llama, tmp_path, dtype, quantization, targets, tolerance
 ):
-    how = {"dtype": dtype, "quantization": quantization, "lora": LoraSettings(r=4, alpha=8, targets=targets)}
+    how = {"dtype": dtype, "quantization": quantization, "lora": LoraConfig(r=4, alpha=8, targets=targets)}
     policy = tiny.policy_of(llama, **how)
     loaded = load_tasks([str(write_task(tmp_path, **ROLLING))], limit=100)
     bits = run_tasks(policy, loaded).values["colours/bits_per_byte"]

@@ -3,12 +3,13 @@ from html.parser import HTMLParser
 
 import pytest
 
-from homeground.base.rolloutlog import RolloutLog
-from homeground.base.workspace import RunFolder
 from homeground.evaluate.metrics import STAGE_NAMES
 from homeground.evaluate.report import duration, render_report, write_report
+from homeground.evaluate.stats import format_interval
 from homeground.evaluate.tried import tried
 from homeground.evaluate.verdict import verdict
+from homeground.runs.rolloutlog import RolloutLog
+from homeground.runs.workspace import RunFolder
 
 from .example_run import HEADER, example_group, example_metrics, example_rollouts, example_steps
 
@@ -83,9 +84,10 @@ def test_text_written_by_a_model_cannot_become_markup():
 
 def test_both_tables_show_value_and_interval_of_every_stage():
     text = page().text
-    for measured in [*example_metrics()["stages"].values(), *example_metrics()["paired"].values()]:
-        for interval in measured.values():
-            assert f"{interval['value']:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]" in text
+    metrics = example_metrics()
+    for signed, group in ((False, metrics["stages"]), (True, metrics["paired"])):
+        for interval in (one for measured in group.values() for one in measured.values()):
+            assert format_interval(interval, signed=signed) in text
 
 
 def test_five_tasks_are_shown_with_their_stages_side_by_side():

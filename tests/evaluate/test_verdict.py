@@ -1,6 +1,7 @@
 import copy
 
-from homeground.evaluate.verdict import cell, in_words, pair_rows, stage_rows, verdict
+from homeground.evaluate.stats import format_interval
+from homeground.evaluate.verdict import in_words, pair_rows, stage_rows, verdict
 
 from .example_run import example_metrics
 
@@ -18,7 +19,7 @@ def changed(**rl_sft):
 def test_a_gain_is_claimed_when_the_whole_interval_is_above_zero():
     assert (
         in_words("GRPO", "SFT", "reward", interval(0.071, 0.036, 0.105))
-        == "GRPO improved reward by +0.071 [0.036, 0.105] over SFT on 160 held-out tasks."
+        == "GRPO improved reward by +0.071 [+0.036, +0.105] over SFT on 160 held-out tasks."
     )
 
 
@@ -54,7 +55,7 @@ def test_a_gain_in_form_alone_is_said_to_be_that():
 
 def test_a_gain_beyond_form_names_the_metric():
     sentences = verdict(changed(success=interval(0.01, -0.02, 0.04), reciprocal_rank=interval(0.05, 0.02, 0.08)))
-    assert sentences[1] == "The gain is not only better-formed calls: reciprocal rank +0.050 [0.020, 0.080]."
+    assert sentences[1] == "The gain is not only better-formed calls: reciprocal rank +0.050 [+0.020, +0.080]."
 
 
 def test_a_script_that_earns_more_is_not_hidden():
@@ -79,5 +80,5 @@ def test_tables_have_a_row_for_each_stage_and_pair():
 
 
 def test_a_cell_shows_value_and_interval():
-    assert cell(interval(0.358, 0.31, 0.407)) == "0.358 [0.310, 0.407]"
-    assert cell(interval(0.071, 0.036, 0.105), signed=True) == "+0.071 [0.036, 0.105]"
+    assert format_interval(interval(0.358, 0.31, 0.407)) == "0.358 [0.310, 0.407]"
+    assert format_interval(interval(0.071, 0.036, 0.105), signed=True) == "+0.071 [+0.036, +0.105]"

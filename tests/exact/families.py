@@ -32,7 +32,7 @@ from transformers import (
     StableLmConfig,
 )
 
-from homeground.policy import LoraSettings, Strategy
+from homeground.policy import LoraConfig, Strategy
 
 TOKENS = {"vocab_size": 266, "bos_token_id": 263, "eos_token_id": 264, "pad_token_id": 262}
 WIDTH = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "initializer_range": 0.1}
@@ -44,7 +44,8 @@ DELTA = {
     "num_hidden_layers": 3,
 }  # fmt: skip
 MAMBA = {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_expand": 1, "mamba_d_state": 8, "mamba_chunk_size": 4}
-PROJECTIONS = LoraSettings(r=4, alpha=8, targets=["q_proj", "v_proj", "in_proj", "down_proj"])
+SMALL = LoraConfig(r=4, alpha=8)
+PROJECTIONS = LoraConfig(r=4, alpha=8, targets=["q_proj", "v_proj", "in_proj", "down_proj"])
 """PEFT refuses the other layers of models with Mamba blocks."""
 
 
@@ -52,7 +53,7 @@ PROJECTIONS = LoraSettings(r=4, alpha=8, targets=["q_proj", "v_proj", "in_proj",
 class Family:
     config: PretrainedConfig
     strategy: Strategy = Strategy.FOREST
-    lora: LoraSettings | None = None
+    lora: LoraConfig = SMALL
 
 
 FAMILIES = {

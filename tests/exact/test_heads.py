@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig as PeftLora
+from peft import get_peft_model
 from transformers import AutoModelForCausalLM
 
-from homeground.policy import LoraSettings, TokenForest, row_logprobs
+from homeground.policy import LoraConfig, TokenForest, row_logprobs
 
 from ..policy import tiny
 from .rows import assert_equal_rows, gradient, relative, weighted
@@ -22,7 +23,7 @@ def folder(request, tmp_path):
 @pytest.mark.parametrize("quantization", ["none", "nf4"])
 def test_a_low_rank_adapter_on_the_head(folder, quantization):
     policy = tiny.policy_of(
-        folder, quantization=quantization, lora=LoraSettings(r=4, alpha=8, targets=["q_proj", "lm_head"])
+        folder, quantization=quantization, lora=LoraConfig(r=4, alpha=8, targets=["q_proj", "lm_head"])
     )
     adapted = {name.split(".lora_")[0].split(".")[-1] for name in policy.trainable()}
     assert adapted == {"q_proj", "lm_head"}
@@ -36,7 +37,7 @@ def whole_head(folder, tmp_path):
     """The folder of an adapter that holds a whole head of its own."""
     base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     torch.manual_seed(5)
-    peft = get_peft_model(base, LoraConfig(r=4, target_modules=["q_proj"], modules_to_save=["lm_head"]))
+    peft = get_peft_model(base, PeftLora(r=4, target_modules=["q_proj"], modules_to_save=["lm_head"]))
     with torch.no_grad():
         peft.base_model.model.lm_head.modules_to_save["default"].weight.add_(torch.randn(266, 64) * 0.1)
     peft.save_pretrained(tmp_path / "adapter")

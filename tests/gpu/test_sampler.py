@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUD
 
 def policy_of(folder, config, dtype=torch.float32):
     targets = ["q_proj", "v_proj", "o_proj"] if "oss" in str(folder) else "all-linear"
-    lora = tiny.LoraSettings(r=4, alpha=8, targets=targets)
+    lora = tiny.LoraConfig(r=4, alpha=8, targets=targets)
     return tiny.policy_of(tiny.build(folder, config), dtype=dtype, lora=lora, device="cuda")
 
 

@@ -7,8 +7,8 @@ from transformers import MistralConfig
 from benchmarks import gpu
 from benchmarks.sides.random_model import random_policy
 from benchmarks.sides.workload import Delivery, Setting
-from homeground.policy import TokenForest, row_logprobs
-from homeground.policy.quantize import Quantization, four_bit_layers
+from homeground.policy import Quantization, TokenForest, row_logprobs
+from homeground.policy.quantize import four_bit_layers
 
 from ..policy import tiny
 

@@ -173,50 +173,12 @@ def test_an_agent_that_posts_no_reward_is_told_where_one_may_come_from(run, ligh
     )
 
 
-def test_traces_and_past_successes_join_the_groups(run, own, recipe, tmp_path):
-    traces = [
-        {
-            "task": {"letter": letter},
-            "messages": [
-                {"role": "user", "content": f"Write {letter}"},
-                {"role": "assistant", "content": letter},
-            ],
-            "reward": 0.5,
-        }
-        for letter in "abcdefghijklmnop"
-    ]
-    (tmp_path / "traces.jsonl").write_text("\n".join(map(json.dumps, traces)))
-    settings = recipe.read_text() + "  # with help\n"
-    added = "rl: {luffy: {traces: traces.jsonl}, exgrpo: {share: 0.5, start: 0, success: 0.01}, steps: 3,"
-    (tmp_path / "helped.yaml").write_text(settings.replace("rl: {steps: 2,", added))
-    code, out, err = run(*own, "--recipe", tmp_path / "helped.yaml", "--run", "helped", "--json")
-    assert code == 0, err
-    steps = [
-        json.loads(line)
-        for line in Path(json.loads(out)["adapter"]).with_name("metrics.jsonl").read_text().splitlines()
-    ]
-    assert [step["rollouts_expert"] for step in steps] == [2, 2, 2]
-    assert "tasks_replayable" in steps[-1]
-    code, out, err = run("rollouts", "helped", "--json")
-    assert code == 0, err
-    assert '"origin": "expert"' in out
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ("luffy: {traces: gone.jsonl}", "the traces cannot be read"),
-        ("luffy: {traces: tasks.jsonl}", "this line is no expert's trace"),
-        ("luffy: {traces: scripted}", "conversations of the look-up agent that ships"),
-        ("asynchronous: true, importance_cap: 2.0", "sampler and trainer would share the CPU"),
-    ],
-)
-def test_help_that_cannot_be_had_is_refused_before_anything_is_measured(run, own, recipe, tmp_path, settings, message):
-    text = recipe.read_text().replace("rl: {", "rl: {" + settings + ", ").replace("{name:", "{device: cpu, name:")
-    (tmp_path / "helped.yaml").write_text(text)
-    code, _, err = run(*own, "--recipe", tmp_path / "helped.yaml", "--run", "refused")
-    assert code in {1, 2}
-    assert message in " ".join(err.split())
+def test_what_the_device_cannot_do_is_refused_before_anything_is_measured(run, own, recipe, tmp_path):
+    text = recipe.read_text().replace("rl: {", "rl: {asynchronous: true, importance_cap: 2.0, ")
+    (tmp_path / "ahead.yaml").write_text(text.replace("{name:", "{device: cpu, name:"))
+    code, _, err = run(*own, "--recipe", tmp_path / "ahead.yaml", "--run", "refused")
+    assert code == 1
+    assert "sampler and trainer would share the CPU" in " ".join(err.split())
     assert not (tmp_path / ".homeground" / "runs" / "refused" / "evaluations").exists()
 
 

@@ -9,12 +9,12 @@ from safetensors.torch import load_file
 from homeground import train_sft
 from homeground.base.files import read_jsonl
 from homeground.base.progress import Progress
-from homeground.base.workspace import RunFolder
 from homeground.cli import main
 from homeground.data import read_examples
 from homeground.pipeline.sft_data import sft_data
 from homeground.pipeline.workbench import policy_of
 from homeground.recipe import load_recipe
+from homeground.runs.workspace import RunFolder
 from homeground.training import rendering
 
 from ..policy.conftest import llama

@@ -1,10 +1,10 @@
 import pytest
 
 from homeground.agents import AgentConfig
-from homeground.base.workspace import open_workspace
 from homeground.data import DataConfig, SourceConfig
 from homeground.pipeline.learned import Learned, learned, roles
 from homeground.recipe import Recipe
+from homeground.runs.workspace import open_workspace
 
 OWN = Recipe(data=DataConfig(sources=(SourceConfig(source="rows.jsonl"),)))
 CALCULATOR = Recipe(agent=AgentConfig(code="calculator.py:agent", tasks="tasks.jsonl"))
@@ -19,7 +19,7 @@ def workspace(tmp_path):
 def made(workspace, monkeypatch):
     """Makes a run that has finished some stages; the later it is made, the newer it is."""
     clock = iter(range(1000))
-    monkeypatch.setattr("homeground.base.workspace.time.time", lambda: float(next(clock)))
+    monkeypatch.setattr("homeground.runs.workspace.time.time", lambda: float(next(clock)))
 
     def make(name, *stages, recipe=None, adapter=True):
         run = workspace.run(name).create()

@@ -4,13 +4,12 @@ import pytest
 
 from homeground.agents import AgentConfig
 from homeground.base.errors import RecipeError, UsageError
-from homeground.base.memory import PeakMemory
 from homeground.base.progress import Progress
-from homeground.base.workspace import open_workspace
 from homeground.pipeline import agent_run
 from homeground.pipeline.own_agent import own_agent
 from homeground.pipeline.workbench import Workbench
 from homeground.recipe import Recipe, load_recipe
+from homeground.runs.workspace import open_workspace
 
 
 @pytest.fixture
@@ -79,11 +78,8 @@ def test_look_up_tasks_that_an_interruption_left_half_made_are_made_again(tmp_pa
     recipe = Recipe(agent=section(("one.py:reward", 1.0), tasks="lookup"))
     made = []
     monkeypatch.setattr(agent_run.stages, "make_tasks", made.append)
-    with (
-        Workbench(recipe, workspace, workspace.run("mine").create(), Progress(quiet=True)) as bench,
-        PeakMemory() as memory,
-    ):
+    with Workbench(recipe, workspace, workspace.run("mine").create(), Progress(quiet=True)) as bench:
         bench.tasks_file.write_text("{}\n")
-        agent_run._index(bench, memory)
-        agent_run._index(bench, memory)
+        agent_run._index(bench)
+        agent_run._index(bench)
     assert len(made) == 1

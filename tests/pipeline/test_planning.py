@@ -10,9 +10,10 @@ import torch
 from homeground.base.errors import HomegroundError, UsageError
 from homeground.base.sizes import Target, target
 from homeground.cli import main
-from homeground.pipeline.planning import LOOKUP_HITS, Work, config_of, planned, storage_of
+from homeground.pipeline.planning import LOOKUP_HITS, Work, config_of, planned, settings_on
 from homeground.pipeline.remedies import plan_stage
 from homeground.pipeline.workbench import CACHE_MB
+from homeground.policy.base_model import dtype_of
 from homeground.recipe import Recipe
 from homeground.rollouts.cache import CacheNode
 from homeground.rollouts.heads import HeadShape
@@ -60,7 +61,7 @@ def test_rl_needs_more_than_its_update(recipe):
 def test_keys_and_values_are_what_the_sampler_takes(recipe):
     planned_mb = planned(recipe, "rl", ROOMY, None).items["keys and values"]
     config = config_of(recipe)
-    dtype = storage_of(recipe, ROOMY).dtype
+    dtype = dtype_of(settings_on(ROOMY, recipe.model).compute_dtype)
     size = config.hidden_size // config.num_attention_heads
     shape = (config.num_hidden_layers, config.num_key_value_heads, size, size)
     tails = Tails(HeadShape(*shape, dtype, torch.device("meta")), 1 << 40)

@@ -4,12 +4,12 @@ import pytest
 
 from homeground.base.errors import HomegroundError
 from homeground.base.progress import Progress
-from homeground.base.workspace import RunFolder, Workspace
 from homeground.pipeline import replay
 from homeground.pipeline.workbench import Workbench
 from homeground.recipe import load_recipe
 from homeground.rollouts import Generation
 from homeground.rollouts.engine import FinishReason
+from homeground.runs.workspace import RunFolder, Workspace
 
 from ..policy import tiny
 from ..policy.conftest import llama

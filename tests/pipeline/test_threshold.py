@@ -3,9 +3,9 @@ import json
 import pytest
 
 from homeground.base.progress import Progress
-from homeground.base.workspace import open_workspace
 from homeground.index import Index, SentenceEmbedder
 from homeground.pipeline.threshold import LEAST, fit_least_confidence, least_confidence
+from homeground.runs.workspace import open_workspace
 from tests.corpus.village import write_village
 from tests.index.fake import FAKED, fake_embedding
 

@@ -9,9 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from homeground.base.errors import HomegroundError
-from homeground.policy import LoraSettings
+from homeground.policy import LoraConfig
 from homeground.policy.export.weights import MergedWeights
-from homeground.policy.quantize import Quantization
 from homeground.policy.shared_base import SharedBase
 
 from . import tiny
@@ -43,7 +42,7 @@ def retensor(adapter, edit):
 
 DOORS = {
     "train": lambda base, adapter: tiny.policy_of(base, adapter=adapter, shaken=False),
-    "serve": lambda base, adapter: SharedBase(str(base), quantization=Quantization.NONE).policy(adapter),
+    "serve": lambda base, adapter: SharedBase(tiny.settings_of(base)).policy(adapter),
     "export": lambda base, adapter: MergedWeights(base, adapter),
 }
 
@@ -224,7 +223,7 @@ def test_values_that_would_change_every_answer_are_refused(llama, adapter, setti
 
 def test_a_pattern_gives_the_layers_that_peft_would_find(llama, tmp_path):
     targets = ["model.layers.0.self_attn.q_proj", "model.layers.1.mlp.up_proj"]
-    policy = tiny.policy_of(llama, lora=LoraSettings(r=4, targets=targets))
+    policy = tiny.policy_of(llama, lora=LoraConfig(r=4, targets=targets))
     policy.save_adapter(tmp_path / "adapter")
     change(tmp_path / "adapter", target_modules=r"model\.layers\.(0\.self_attn\.q|1\.mlp\.up)_proj")
     again = tiny.policy_of(llama, adapter=tmp_path / "adapter", shaken=False)

@@ -5,13 +5,15 @@ import shutil
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig as PeftLora
+from peft import PeftModel, get_peft_model
+from pydantic import ValidationError
 from transformers import AutoModelForCausalLM
 
-from homeground.base.errors import HomegroundError, UsageError
-from homeground.policy import AdapterWarning, LoraSettings, TokenForest
+from homeground.base.errors import HomegroundError
+from homeground.policy import AdapterWarning, LoraConfig, ModelConfig, TokenForest
 from homeground.policy.fused import dora_factors_of
-from homeground.policy.originals import Originals, same_base
+from homeground.policy.originals import WeightFiles, same_base
 from homeground.policy.quantize import dequantized
 from homeground.policy.shells import lora_layers, publish, sampler_shell, share_inputs
 from homeground.policy.start import largest
@@ -53,43 +55,46 @@ def kinds(policy):
     ],
 )
 def test_a_strategy_names_layers_by_what_they_are_part_of(llama, targets, expected):
-    policy = tiny.policy_of(llama, lora=LoraSettings(r=2, targets=targets))
+    policy = tiny.policy_of(llama, lora=LoraConfig(r=2, targets=targets))
     assert kinds(policy) == expected
     assert len(lora_layers(policy.model)) == 2 * len(expected)
 
 
 def test_a_layer_may_be_named_alone_and_among_packed_ones(llama):
-    policy = tiny.policy_of(llama, quantization="nf4", lora=LoraSettings(r=2, targets=["layers.1.mlp.up_proj"]))
+    policy = tiny.policy_of(llama, quantization="nf4", lora=LoraConfig(r=2, targets=["layers.1.mlp.up_proj"]))
     assert list(lora_layers(policy.model)) == ["model.layers.1.mlp.up_proj"]
 
 
 @pytest.mark.parametrize("targets", [["q_proj", "query"], "query", [], ["proj"]])
 def test_a_target_that_matches_nothing_lists_the_layers_that_exist(llama, targets):
     with pytest.raises(HomegroundError) as caught:
-        tiny.policy_of(llama, lora=LoraSettings(targets=targets))
+        tiny.policy_of(llama, lora=LoraConfig(targets=targets))
     assert caught.value.where == "model.lora.targets"
     assert "attention+mlp" in caught.value.hint
     assert "q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, lm_head" in caught.value.hint
 
 
 @pytest.mark.parametrize(
-    ("lora", "quantization", "message", "hint"),
+    ("lora", "quantization", "message"),
     [
-        (LoraSettings(r=0), "none", "rank 0 has nothing to train", "8 to 64"),
-        (LoraSettings(init="magic"), "none", "no start 'magic'", "pissa"),
-        (LoraSettings(init="loftq"), "none", "this base is not quantized", "nf4"),
-        (LoraSettings(init="pissa", dora=True), "none", "cannot be saved", "dora to false"),
-        (LoraSettings(dora=True, dropout=0.1), "nf4", "unpacks some of them wrongly", "dropout to 0"),
+        ({"r": 0}, "none", "greater than or equal to 1"),
+        ({"init": "magic"}, "none", "'default', 'pissa' or 'loftq'"),
+        ({"init": "loftq"}, "none", "this base is not quantized: set quantization to nf4"),
+        ({"init": "pissa", "dora": True}, "none", "cannot be saved .*: set dora to false"),
+        ({"dora": True, "dropout": 0.1}, "nf4", "unpacks some of them wrongly: set lora.dropout to 0"),
     ],
 )
-def test_settings_that_cannot_be_trained_are_refused(llama, lora, quantization, message, hint):
-    with pytest.raises(UsageError, match=message) as caught:
-        tiny.policy_of(llama, lora=lora, quantization=quantization)
-    assert hint in caught.value.hint
+def test_settings_that_cannot_be_trained_are_refused(lora, quantization, message):
+    with pytest.raises(ValidationError, match=message):
+        ModelConfig(lora=LoraConfig(**lora), quantization=quantization)
+
+
+def test_the_former_name_of_modules_to_save_is_an_alias():
+    assert LoraConfig.model_validate({"trained_whole": ["norm"]}) == LoraConfig(modules_to_save=("norm",))
 
 
 def test_rslora_scales_by_the_root_of_the_rank(llama):
-    policy = tiny.policy_of(llama, lora=LoraSettings(r=16, alpha=8, rslora=True))
+    policy = tiny.policy_of(llama, lora=LoraConfig(r=16, alpha=8, rslora=True))
     assert {layer.scaling["default"] for layer in lora_layers(policy.model).values()} == {2.0}
 
 
@@ -105,7 +110,7 @@ def test_the_largest_directions_are_the_best_low_rank_weight():
 
 @pytest.mark.parametrize("rslora", [False, True])
 def test_a_pissa_adapter_begins_as_the_model_and_is_saved_for_the_original_base(llama, tmp_path, rslora):
-    policy = tiny.policy_of(llama, lora=LoraSettings(r=4, alpha=8, init="pissa", rslora=rslora), shaken=False)
+    policy = tiny.policy_of(llama, lora=LoraConfig(r=4, alpha=8, init="pissa", rslora=rslora), shaken=False)
     original = dict(bare(llama).named_modules())
     for name, layer in lora_layers(policy.model).items():
         assert (layer.get_base_layer().weight - original[name].weight).norm() > 0.1 * original[name].weight.norm()
@@ -122,7 +127,7 @@ def test_a_pissa_adapter_begins_as_the_model_and_is_saved_for_the_original_base(
 @pytest.mark.parametrize("init", ["pissa", "loftq"])
 @pytest.mark.parametrize("kind", ["nf4", "int8"])
 def test_training_goes_on_from_a_saved_start_with_the_same_numbers(llama, tmp_path, init, kind):
-    lora = LoraSettings(r=4, alpha=8, init=init)
+    lora = LoraConfig(r=4, alpha=8, init=init)
     policy = train(tiny.policy_of(llama, quantization=kind, lora=lora, shaken=False))
     policy.save_adapter(tmp_path / "adapter")
     again = tiny.policy_of(llama, quantization=kind, adapter=tmp_path / "adapter", shaken=False)
@@ -145,11 +150,11 @@ def test_a_start_brings_a_quantized_model_nearer_to_the_original(llama, init):
             total += float((found - modules[name].weight).norm() / modules[name].weight.norm())
         return total
 
-    assert distance(LoraSettings(r=16, init=init)) < 0.95 * distance(LoraSettings(r=16))
+    assert distance(LoraConfig(r=16, init=init)) < 0.95 * distance(LoraConfig(r=16))
 
 
 def test_the_seed_decides_a_start_and_a_resumed_run_finds_its_base(llama):
-    first, again = (tiny.policy_of(llama, lora=LoraSettings(r=4, init="pissa"), shaken=False) for _ in range(2))
+    first, again = (tiny.policy_of(llama, lora=LoraConfig(r=4, init="pissa"), shaken=False) for _ in range(2))
     assert first.base_fingerprint() == again.base_fingerprint()
     assert all(torch.equal(t, again.adapter_state()[n]) for n, t in first.adapter_state().items())
 
@@ -157,7 +162,7 @@ def test_the_seed_decides_a_start_and_a_resumed_run_finds_its_base(llama):
 @pytest.mark.parametrize("quantization", ["none", "nf4", "int8"])
 def test_dora_equals_peft_s_own_code_in_training_and_in_the_sampler(tmp_path, quantization):
     folder = tiny.build(tmp_path / "biased", tiny.llama_config(attention_bias=True))
-    policy = tiny.policy_of(folder, quantization=quantization, lora=LoraSettings(r=4, alpha=8, dora=True))
+    policy = tiny.policy_of(folder, quantization=quantization, lora=LoraConfig(r=4, alpha=8, dora=True))
     with torch.no_grad():
         for name, parameter in policy.model.named_parameters():
             if "magnitude" in name:
@@ -190,7 +195,7 @@ def test_dora_equals_peft_s_own_code_in_training_and_in_the_sampler(tmp_path, qu
 
 
 def test_a_fresh_dora_adapter_changes_nothing_and_a_trained_one_loads_in_plain_peft(llama, tmp_path):
-    policy = tiny.policy_of(llama, lora=LoraSettings(r=4, dora=True), shaken=False)
+    policy = tiny.policy_of(llama, lora=LoraConfig(r=4, dora=True), shaken=False)
     torch.testing.assert_close(tiny.plain(policy)(IDS).logits, bare(llama)(IDS).logits, rtol=1e-5, atol=1e-5)
     train(policy).save_adapter(tmp_path / "adapter")
     elsewhere = PeftModel.from_pretrained(bare(llama), tmp_path / "adapter")
@@ -205,7 +210,7 @@ def untied(tmp_path_factory):
 
 
 def test_modules_may_be_trained_whole_and_are_saved_with_the_adapter(untied, tmp_path):
-    lora = LoraSettings(r=4, targets="attention", trained_whole=["lm_head", "embed_tokens", "norm"])
+    lora = LoraConfig(r=4, targets="attention", modules_to_save=["lm_head", "embed_tokens", "norm"])
     policy = tiny.policy_of(untied, quantization="nf4", lora=lora)
     whole = {n: p.detach().clone() for n, p in policy.trainable().items() if "lora_" not in n}
     assert len(whole) == 3
@@ -230,10 +235,10 @@ def test_modules_may_be_trained_whole_and_are_saved_with_the_adapter(untied, tmp
     ],
 )
 def test_a_module_that_cannot_be_trained_whole_is_refused(llama, names, message, hint):
-    lora = LoraSettings(r=4, targets=["q_proj"], trained_whole=names)
+    lora = LoraConfig(r=4, targets=["q_proj"], modules_to_save=names)
     with pytest.raises(HomegroundError, match=message) as caught:
         tiny.policy_of(llama, quantization="nf4", lora=lora)
-    assert caught.value.where == "model.lora.trained_whole"
+    assert caught.value.where == "model.lora.modules_to_save"
     assert hint in caught.value.hint
 
 
@@ -253,12 +258,12 @@ def test_a_base_is_known_again_quantized_or_stored_in_half_precision(llama, tmp_
         half = tmp_path / str(dtype)
         shutil.copytree(llama, half)
         bare(llama).to(dtype).save_pretrained(half)
-        assert same_base(Originals(llama).sample(), Originals(half).sample())
+        assert same_base(WeightFiles(llama).sample(), WeightFiles(half).sample())
         tiny.policy_of(half, adapter=tmp_path / "adapter")
 
 
 def test_an_adapter_made_elsewhere_loads_with_a_warning(llama, tmp_path):
-    made = get_peft_model(bare(llama), LoraConfig(r=3, target_modules=["q_proj"], init_lora_weights=False))
+    made = get_peft_model(bare(llama), PeftLora(r=3, target_modules=["q_proj"], init_lora_weights=False))
     made.save_pretrained(tmp_path / "adapter")
     with pytest.warns(AdapterWarning, match="taken on trust"):
         policy = tiny.policy_of(llama, adapter=tmp_path / "adapter", shaken=False)
@@ -267,6 +272,6 @@ def test_an_adapter_made_elsewhere_loads_with_a_warning(llama, tmp_path):
 
 def test_weights_under_other_names_say_so(llama, tmp_path):
     with pytest.raises(HomegroundError, match="names are not those of the model"):
-        Originals(llama).weight("transformer.h.0.attn")
+        WeightFiles(llama).weight("transformer.h.0.attn")
     with pytest.raises(HomegroundError, match=r"no model\*\.safetensors"):
-        Originals(tmp_path).sample()
+        WeightFiles(tmp_path).sample()

@@ -4,11 +4,10 @@ import pytest
 import torch
 from transformers import Gemma3TextConfig, MistralConfig, Qwen2Config, StableLmConfig
 
-from homeground.policy import TokenForest, TokenPath
+from homeground.policy import LoraConfig, TokenForest, TokenPath
 from homeground.policy.budget import NoPlanError, step_of
 from homeground.policy.logprobs import body
 from homeground.policy.shells import lora_layers
-from homeground.policy.unloaded import Storage
 
 from . import tiny
 
@@ -16,8 +15,8 @@ DEEP = tiny.llama_config(num_hidden_layers=5, hidden_size=128, intermediate_size
 PATHS = [TokenPath([i, *range(60)], range(1, 61)) for i in range(100, 103)]
 
 
-def storage(**changes):
-    return Storage(**({"quantization": "none", "dtype": torch.float32, "rank": 4} | changes))
+def settings(targets="all-linear", **changes):
+    return tiny.settings_of("unused", lora=LoraConfig(r=4, targets=targets), **changes)
 
 
 def load(tmp_path, config=DEEP, **more):
@@ -46,8 +45,8 @@ def saved_bytes(policy, paths):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_what_is_kept_is_what_autograd_keeps(tmp_path, dtype, checkpointing):
-    policy = load(tmp_path, dtype=dtype, checkpointing=checkpointing)
-    step = step_of(DEEP, storage(dtype=dtype, checkpointing=checkpointing), PATHS, cuda=False)
+    policy = load(tmp_path, dtype=dtype, gradient_checkpointing=checkpointing)
+    step = step_of(DEEP, settings(dtype=dtype, gradient_checkpointing=checkpointing), PATHS, cuda=False)
     found = saved_bytes(policy, PATHS)
     # Beside what is saved live the last hidden states, the forest's masks and the rotary table.
     assert found <= step.kept <= found + 8 * 128 * 183 * 2 + 2 * 183 * 183 * 4
@@ -56,7 +55,7 @@ def test_what_is_kept_is_what_autograd_keeps(tmp_path, dtype, checkpointing):
 @pytest.mark.parametrize("quantization", ["none", "nf4"])
 def test_weights_and_adapter_are_those_of_the_loaded_policy(tmp_path, quantization):
     policy = load(tmp_path, quantization=quantization, dtype=torch.bfloat16)
-    step = step_of(DEEP, storage(quantization=quantization, dtype=torch.bfloat16), PATHS, cuda=False)
+    step = step_of(DEEP, settings(quantization=quantization, dtype=torch.bfloat16), PATHS, cuda=False)
     frozen = [p for p in policy.peft.parameters() if not p.requires_grad]
     held = sum(p.nbytes for p in frozen)
     for parameter in frozen:
@@ -72,7 +71,7 @@ def test_weights_and_adapter_are_those_of_the_loaded_policy(tmp_path, quantizati
 
 
 def test_operations_are_two_for_each_weight_and_token():
-    step = step_of(DEEP, storage(), PATHS, cuda=False)
+    step = step_of(DEEP, settings(), PATHS, cuda=False)
     tokens = sum(len(p.ids) for p in PATHS)
     weights = 5 * (2 * 128 * 128 + 2 * 128 * 64 + 3 * 128 * 256)
     head = 180 * 128 * DEEP.vocab_size
@@ -83,7 +82,7 @@ def test_operations_are_two_for_each_weight_and_token():
 
 
 def test_checkpointing_keeps_less_and_computes_more():
-    plain, saved = (step_of(DEEP, storage(checkpointing=on), PATHS, cuda=False) for on in (False, True))
+    plain, saved = (step_of(DEEP, settings(gradient_checkpointing=on), PATHS, cuda=False) for on in (False, True))
     assert saved.kept < 0.4 * plain.kept
     assert saved.backward > 1.2 * plain.backward
     assert saved.weights == plain.weights
@@ -103,20 +102,20 @@ SMALL = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 4, "n
     ids=lambda value: getattr(value, "model_type", str(value)),
 )
 def test_families_can_be_counted_on_both_devices(config, quantization, cuda):
-    step = step_of(config, storage(quantization=quantization, dtype=torch.bfloat16), PATHS, cuda=cuda)
+    step = step_of(config, settings(quantization=quantization, dtype=torch.bfloat16), PATHS, cuda=cuda)
     assert step.kept > 0
     assert step.weights < step.plain
     assert (step.heap == 0) == cuda
 
 
 def test_only_some_layers_with_an_adapter_can_be_counted():
-    every = step_of(DEEP, storage(quantization="nf4"), PATHS, cuda=False)
-    some = step_of(DEEP, storage(quantization="nf4", targets=("q_proj", "v_proj")), PATHS, cuda=False)
+    every = step_of(DEEP, settings(quantization="nf4"), PATHS, cuda=False)
+    some = step_of(DEEP, settings(quantization="nf4", targets=("q_proj", "v_proj")), PATHS, cuda=False)
     assert some.adapter < every.adapter
     assert some.unpacked == every.unpacked
 
 
 def test_a_family_that_cannot_be_counted_says_so():
     with pytest.raises(NoPlanError, match="no memory plan for models of the type 'stablelm'") as error:
-        step_of(StableLmConfig(**SMALL), storage(), PATHS, cuda=False)
+        step_of(StableLmConfig(**SMALL), settings(), PATHS, cuda=False)
     assert "the longest batch is tried before the first step" in str(error.value)

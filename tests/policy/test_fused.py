@@ -2,13 +2,13 @@ import copy
 
 import pytest
 import torch
-from peft import LoraConfig
+from peft import LoraConfig as PeftLora
 from torch import nn
 from transformers.models.cohere.modeling_cohere import CohereAttention
 from transformers.models.gemma3.modeling_gemma3 import Gemma3Attention
 from transformers.models.llama.modeling_llama import LlamaAttention
 
-from homeground.policy import LoraSettings, TokenForest
+from homeground.policy import LoraConfig, TokenForest
 from homeground.policy.fused import (
     Fused,
     FusedAttention,
@@ -36,6 +36,16 @@ def test_a_llama_is_fused_wherever_something_can_be(policy):
     kinds = [type(m).__mro__[1] for m in policy.model.modules() if isinstance(m, Fused)]
     assert {kind: kinds.count(kind) for kind in kinds} == {FusedLora: 14, FusedNorm: 5, FusedMlp: 2, FusedAttention: 2}
     assert all(factors_of(layer) is not None for layer in lora_layers(policy.model).values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_switch_keeps_every_module_in_its_own_class(llama, dtype):
+    policy = tiny.policy_of(llama, dtype=dtype, fused_layers=False)
+    assert not any(isinstance(module, Fused) for module in policy.model.modules())
+    fused = tiny.policy_of(llama, dtype=dtype)
+    assert policy.strategy == fused.strategy == "forest"
+    tolerance = 1e-5 if dtype is torch.float32 else 0.1
+    torch.testing.assert_close(policy.logprobs(FOREST), fused.logprobs(FOREST), rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("quantization", ["none", "nf4"])
@@ -66,7 +76,7 @@ def test_a_fused_layer_keeps_less_for_the_backward_pass(llama):
 
 
 def test_dropout_dora_and_trained_gains_stay_with_their_own_code(llama):
-    policy = tiny.policy_of(llama, lora=LoraSettings(r=4, alpha=8, dropout=0.5))
+    policy = tiny.policy_of(llama, lora=LoraConfig(r=4, alpha=8, dropout=0.5))
     layer = next(iter(lora_layers(policy.model).values()))
     assert factors_of(layer) is not None
     policy.drop_out(True)
@@ -76,7 +86,7 @@ def test_dropout_dora_and_trained_gains_stay_with_their_own_code(llama):
     assert not torch.equal(first, policy.logprobs(FOREST)), "nothing was dropped"
 
     dora = tiny.policy_of(llama)
-    dora.peft.add_adapter("other", LoraConfig(r=2, target_modules="all-linear", use_dora=True))
+    dora.peft.add_adapter("other", PeftLora(r=2, target_modules="all-linear", use_dora=True))
     dora.peft.set_adapter("other")
     assert all(factors_of(layer) is None for layer in lora_layers(dora.model).values())
 

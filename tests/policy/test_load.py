@@ -7,8 +7,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from homeground.base.errors import HomegroundError
-from homeground.policy import LoraSettings, TokenForest, load_policy
-from homeground.policy.quantize import Quantization
+from homeground.policy import LoraConfig, TokenForest
 
 from . import tiny
 
@@ -16,7 +15,7 @@ FOREST = TokenForest.build(tiny.random_paths(0))
 
 
 def load(folder, **more):
-    return load_policy(str(folder), quantization=Quantization.NONE, dtype=torch.float32, **more)
+    return tiny.policy_of(folder, shaken=False, **more)
 
 
 def test_a_fresh_adapter_changes_nothing_yet(llama):
@@ -41,7 +40,7 @@ def test_only_the_adapter_is_trainable_and_it_is_in_float32(llama):
 
 
 def test_lora_settings_shape_the_adapter(llama):
-    policy = load(llama, lora=LoraSettings(r=2, alpha=6, targets=["q_proj"]))
+    policy = load(llama, lora=LoraConfig(r=2, alpha=6, targets=["q_proj"]))
     assert {n.split(".")[-2] for n in policy.adapter_state()} == {"lora_A", "lora_B"}
     assert all("q_proj" in n and 2 in t.shape for n, t in policy.adapter_state().items())
     config = policy.peft.peft_config["default"]

@@ -3,8 +3,8 @@ import torch
 from bitsandbytes.nn import Linear4bit
 from torch import nn
 
-from homeground.policy import TokenForest
-from homeground.policy.quantize import Quantization, dequantized, four_bit_layers, quantization_config
+from homeground.policy import ModelConfig, TokenForest
+from homeground.policy.quantize import dequantized, four_bit_layers, quantization_config
 from homeground.rollouts import Sampler
 
 from . import tiny
@@ -131,7 +131,7 @@ def test_gradients_through_four_bit_layers_equal_those_through_the_dequantized_w
 
 def test_a_plain_base_has_no_four_bit_layer_and_no_quantization(policy):
     assert four_bit_layers(policy.model) == {}
-    assert quantization_config(Quantization.NONE, torch.float32, double_quant=True) is None
+    assert quantization_config(ModelConfig(quantization="none"), torch.float32) is None
     linear = nn.Linear(3, 2)
     assert dequantized(linear) is linear.weight
 

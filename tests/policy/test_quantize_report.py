@@ -10,8 +10,8 @@ from scipy.stats import norm
 
 from homeground.cli import main
 from homeground.policy.base_model import load_base
-from homeground.policy.originals import Originals
-from homeground.policy.quantize import Quantization, dequantized, quantized_layers
+from homeground.policy.originals import WeightFiles
+from homeground.policy.quantize import dequantized, quantized_layers
 from homeground.policy.quantize_report import quantization_report
 
 from ..pipeline.test_documents import SCHEMAS
@@ -69,8 +69,8 @@ def wide(tmp_path_factory):
 
 
 def report(folder, kind, **more):
-    base, _ = load_base(folder, quantization=Quantization(kind), dtype=torch.float32, **more)
-    return base, quantization_report(base, Originals(folder))
+    base = load_base(tiny.settings_of(folder, quantization=kind, **more))
+    return base.model, quantization_report(base)
 
 
 def test_the_codebook_is_that_of_quantiles():
@@ -80,7 +80,7 @@ def test_the_codebook_is_that_of_quantiles():
 
 def test_nf4_with_double_quantization_is_the_paper_s(wide):
     base, _ = report(wide, "nf4")
-    originals = Originals(wide)
+    originals = WeightFiles(wide)
     for name, layer in quantized_layers(base).items():
         expected = qlora_by_definition(originals.weight(name))
         found = dequantized(layer)

@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from homeground.base.errors import HomegroundError
-from homeground.policy import LoraSettings
-from homeground.policy.quantize import Quantization
+from homeground.policy import LoraConfig
 from homeground.policy.shared_base import SharedBase
 from homeground.rollouts import Sampler, SamplingParams
 
@@ -14,7 +13,7 @@ PROMPT = [70, 71, 72, 73]
 
 
 def shared(folder, quantization="none", dtype=torch.float32):
-    return SharedBase(str(folder), quantization=Quantization(quantization), dtype=dtype)
+    return SharedBase(tiny.settings_of(folder, quantization=quantization, dtype=dtype))
 
 
 def said(policy):
@@ -69,7 +68,7 @@ def test_the_bases_tensors_are_held_once(llama, tmp_path, quantization):
 
 
 def test_an_adapter_that_moved_its_base_gets_a_base_of_its_own(llama, tmp_path):
-    trained = tiny.policy_of(llama, lora=LoraSettings(r=4, alpha=8, init="pissa"))
+    trained = tiny.policy_of(llama, lora=LoraConfig(r=4, alpha=8, init="pissa"))
     trained.save_adapter(tmp_path / "pissa")
     base = shared(llama)
     before = said(base.policy())

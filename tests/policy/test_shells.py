@@ -1,8 +1,9 @@
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig as PeftLora
+from peft import get_peft_model
 
-from homeground.policy import LoraSettings, TokenForest
+from homeground.policy import LoraConfig, TokenForest
 from homeground.policy.quantize import dequantized, four_bit_layers
 from homeground.policy.shells import FEW_ROWS, SamplerLinear, lora_layers, publish, sampler_shell, share_inputs
 from homeground.training import Kl, kl_estimate
@@ -101,7 +102,7 @@ def test_a_sampler_shell_shares_the_storage_of_a_plain_base(policy):
 
 @pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "v_proj"]])
 def test_a_sampler_shell_of_a_four_bit_base_holds_the_dequantized_numbers(llama, targets):
-    policy = tiny.policy_of(llama, quantization="nf4", lora=LoraSettings(r=4, alpha=8, targets=targets))
+    policy = tiny.policy_of(llama, quantization="nf4", lora=LoraConfig(r=4, alpha=8, targets=targets))
     shell = sampler_shell(policy.model, policy.dtype)
     assert four_bit_layers(shell) == {}
     for name, layer in four_bit_layers(policy.model).items():
@@ -158,7 +159,7 @@ def test_few_rows_are_multiplied_the_other_way_round_to_the_same_result(tmp_path
 
 @pytest.mark.parametrize("dora", [False, True])
 def test_two_adapters_are_refused(policy, dora):
-    policy.peft.add_adapter("other", LoraConfig(r=2, target_modules="all-linear", use_dora=dora))
+    policy.peft.add_adapter("other", PeftLora(r=2, target_modules="all-linear", use_dora=dora))
     with pytest.raises(NotImplementedError, match="exactly one plain LoRA adapter"):
         sampler_shell(policy.model, policy.dtype)
 
@@ -217,7 +218,7 @@ def test_a_shell_may_share_the_four_bit_weights_themselves(llama):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_head_that_is_trained_whole_is_published_too(tmp_path, dtype):
     policy = tiny.policy_of(tiny.build(tmp_path / "model", tiny.llama_config(tie_word_embeddings=False)), dtype=dtype)
-    wrapped = LoraConfig(r=4, target_modules=["q_proj"], modules_to_save=["lm_head"])
+    wrapped = PeftLora(r=4, target_modules=["q_proj"], modules_to_save=["lm_head"])
     policy.peft = get_peft_model(policy.peft.unload(), wrapped).eval()
     for parameter in policy.trainable().values():
         parameter.data = parameter.data.float()

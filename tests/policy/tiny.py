@@ -7,9 +7,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
-from homeground.policy import LoraSettings, TokenPath, load_policy
+from homeground.policy import LoraConfig, ModelConfig, Policy, TokenPath
 from homeground.policy.fused import Fused
-from homeground.policy.quantize import Quantization
 
 CHATML = (
     "{% for m in messages %}"
@@ -69,16 +68,20 @@ def build(folder: Path, config, seed=0):
     return folder
 
 
-def policy_of(folder, *, dtype=torch.float32, quantization="none", double_quant=True, shaken=True, lora=None, **more):
-    """Load a policy; ``shaken`` gives its adapter values that matter (a fresh one adds exactly zero)."""
-    policy = load_policy(
-        str(folder),
-        quantization=Quantization(quantization),
-        double_quant=double_quant,
-        dtype=dtype,
-        lora=lora or LoraSettings(r=4, alpha=8),
-        **more,
+SMALL_LORA = LoraConfig(r=4, alpha=8)
+
+
+def settings_of(folder, *, dtype=torch.float32, quantization="none", device="cpu", lora=SMALL_LORA, **more):
+    """Settings of a model in a folder."""
+    number = {torch.float32: "fp32", torch.bfloat16: "bf16"}[dtype]
+    return ModelConfig(
+        name=str(folder), compute_dtype=number, quantization=quantization, device=device, lora=lora, **more
     )
+
+
+def policy_of(folder, *, shaken=True, seed=0, **more):
+    """Load a policy; ``shaken`` gives its adapter values that matter (a fresh one adds exactly zero)."""
+    policy = Policy.load(settings_of(folder, **more), seed=seed)
     if shaken:
         shake(policy)
     return policy

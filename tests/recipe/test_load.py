@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from homeground.base.errors import RecipeError
 from homeground.recipe import Recipe, bundled_recipes, commented_yaml, load_recipe
+from homeground.recipe.load import _REMOVED
 from homeground.recipe.reference import fields_below, section_of, summary
 from homeground.recipe.yaml_text import dump, parse
 
@@ -112,6 +113,17 @@ def test_a_removed_key_that_was_changed_is_told_what_took_its_place(refused):
     error, file = refused("rl:\n  source: direct")
     assert error.message == "'rl.source' is no longer a setting: rollouts always run through the gateway"
     assert (error.where, error.hint) == (f"{file}:2", "remove it; only its former default, gateway, is ignored")
+
+
+def test_a_removed_section_is_ignored_at_its_defaults(tmp_path, refused, monkeypatch):
+    was = {"mode": None, "inner": {"rate": 0.1}}
+    monkeypatch.setitem(_REMOVED, ("rl", "gone"), (was, "it moved to the examples"))
+    for value in ("", "{}", "{mode: null}", "{inner: {rate: 0.1}, mode: null}"):
+        (tmp_path / "old.yaml").write_text(f"rl:\n  gone: {value}\n  steps: 3")
+        assert load_recipe(tmp_path / "old.yaml").rl.steps == 3
+    error, _ = refused("rl: {gone: {inner: {rate: 0.2}}}")
+    assert error.message == "'rl.gone' is no longer a setting: it moved to the examples"
+    assert error.hint == "remove it; only its former default, {mode: null, inner: {rate: 0.1}}, is ignored"
 
 
 def test_former_names_of_keys_are_told_of(refused):
@@ -322,7 +334,21 @@ def test_an_override_of_any_size_is_a_recipe_error(refused):
     assert "not a number of" in refused("seed: 1", {"seed": 10**5000})[0].message
 
 
+def test_asynchronous_rollouts_want_their_correction(refused):
+    error, _ = refused("rl: {asynchronous: true}")
+    assert "one step off-policy: set importance_cap above 0" in error.message
+
+
 def test_openvino_names_the_backend_that_took_its_place(refused):
     error, file = refused("index:\n  embedder: all-minilm-l6-v2\n  backend: openvino\n")
     assert error.where == f"{file}:3"
     assert "'index.backend': OpenVINO is no longer a backend: set it to onnx" in error.message
+
+
+def test_former_sections_for_off_policy_rollouts_are_ignored_at_their_defaults_and_name_the_example(refused, tmp_path):
+    file = tmp_path / "former.yaml"
+    file.write_text("rl:\n  luffy: {traces: null, per_group: 1, gamma: 0.1}\n  exgrpo: {share: 0.0, start: 0.35}\n")
+    assert load_recipe(file) == load_recipe()
+    error, _ = refused("rl:\n  exgrpo: {share: 0.5}\n")
+    assert "'rl.exgrpo' is no longer a setting: rollouts from elsewhere join the groups in Python" in error.message
+    assert "examples/off_policy.py" in error.message

@@ -281,17 +281,16 @@ def test_it_works_where_an_event_loop_runs_already(served):
 def test_a_reward_function_needs_nothing_that_speaks_http(llama):
     script = f"""
         import sys
-        blocked = ["httpx", "openai", "fastapi", "uvicorn", "starlette", "agentlightning", "chromadb", "pydantic",
+        blocked = ["httpx", "openai", "fastapi", "uvicorn", "starlette", "agentlightning", "chromadb",
                    "sentence_transformers", "psutil"]
         for name in blocked:
             sys.modules[name] = None
         import torch
         torch.set_num_threads(1)
-        from homeground.policy import LoraSettings, load_policy
-        from homeground.policy.quantize import Quantization
+        from homeground.policy import LoraConfig, ModelConfig, Policy
         from homeground.rollouts import DirectSource, Sampler
-        lora = LoraSettings(r=4)
-        policy = load_policy({str(llama)!r}, quantization=Quantization.NONE, dtype=torch.float32, lora=lora)
+        settings = ModelConfig(name={str(llama)!r}, quantization="none", compute_dtype="fp32", lora=LoraConfig(r=4))
+        policy = Policy.load(settings)
         with Sampler(policy, rows=2, cache_mb=1) as sampler:
             source = DirectSource(policy, sampler, lambda p, c: 1.0)
             assert len(source.collect(["a"], 2, step=0)[1].turns) == 1

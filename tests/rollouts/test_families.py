@@ -69,7 +69,7 @@ TARGETS = {"gpt-oss": ["q_proj", "v_proj", "o_proj"], "qwen3-next": ["q_proj", "
 def policy_of(tmp_path):
     def make(name, config):
         folder = tiny.build(tmp_path / name, config())
-        lora = tiny.LoraSettings(r=4, alpha=8, targets=TARGETS.get(name, "all-linear"))
+        lora = tiny.LoraConfig(r=4, alpha=8, targets=TARGETS.get(name, "all-linear"))
         policy = tiny.policy_of(folder, lora=lora)
         with torch.no_grad():
             for parameter_name, parameter in policy.model.named_parameters():

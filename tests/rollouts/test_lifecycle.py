@@ -4,11 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homeground.base.errors import HomegroundError
 from homeground.rollouts import Failure, Trajectory, Turn
 from homeground.rollouts.client import Identity
 from homeground.rollouts.lifecycle import MOVES, SCORED, Attempt, State, counters
-from homeground.training.batch import usable_rollouts
 
 FINAL = {State.SUCCEEDED, State.FAILED, State.LOST}
 
@@ -77,10 +75,3 @@ def test_counters_count():
         "retried_calls": 2,
         "lost_attempts": 1,
     }
-
-
-def test_no_rollout_is_trained_twice():
-    rollout = Trajectory("7-0-1-abcd", 0, [Turn([1], [2], [-0.5], "stop", 0)], 1.0)
-    with pytest.raises(HomegroundError, match="a rollout would be trained twice") as caught:
-        usable_rollouts([rollout, rollout])
-    assert caught.value.where == "rollout 7-0-1-abcd"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from homeground.policy import TokenForest, chat, load_policy, row_logprobs
+from homeground.policy import ModelConfig, Policy, TokenForest, chat, row_logprobs
 from homeground.policy.quantize import four_bit_layers
 from homeground.rollouts import Sampler, SamplingParams, Turn, sampled_paths
 
@@ -14,7 +14,7 @@ QUESTIONS = ["What is the capital of France? Answer with one word.", "Name a col
 
 @pytest.fixture(scope="module")
 def policy(smollm):
-    return tiny.shake(load_policy(str(smollm)), std=0.005)
+    return tiny.shake(Policy.load(ModelConfig(name=str(smollm), device="cpu")), std=0.005)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_it_still_knows_the_capital_of_france(policy, sampler):
 
 
 def test_forest_and_sampler_are_as_close_to_float32_as_plain_bf16_rows(smollm, policy, generations, forest):
-    exact = tiny.shake(load_policy(str(smollm), dtype=torch.float32), std=0.005)
+    exact = tiny.shake(Policy.load(ModelConfig(name=str(smollm), device="cpu", compute_dtype="fp32")), std=0.005)
     with torch.no_grad():
         truth = row_logprobs(tiny.plain(exact, "sdpa"), forest)
         torch.testing.assert_close(exact.logprobs(TokenForest.build(forest)), truth, rtol=1e-4, atol=1e-4)

@@ -104,8 +104,7 @@ def test_turns_carry_the_version_of_the_weights_that_sampled_them(llama):
         GatewaySource(gateway, server, two_turns) as source,
     ):
         before = source.collect(["a"], 2, step=0)
-        sampler.publish()
-        source.published()
+        assert source.publish() == 1
         after = source.collect(["a"], 2, step=1)
     assert {turn.weights_version for t in before for turn in t.turns} == {0}
     assert {turn.weights_version for t in after for turn in t.turns} == {1}
@@ -273,7 +272,7 @@ def test_a_gateway_that_dies_between_steps_is_restarted_and_knows_the_version(se
     with Gateway() as gateway, GatewaySource(gateway, served.server, asks_once) as source:
         os.kill(gateway.process_id, signal.SIGKILL)
         os.waitid(os.P_PID, gateway.process_id, os.WEXITED | os.WNOWAIT)
-        source.published()
+        source.publish()
         with pytest.warns(UserWarning, match="has died"):
             (one, two) = source.collect(["a"], 2, step=0)
     assert one.error is two.error is None

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,13 +14,14 @@ from typing import Any
 import pytest
 
 from homeground.base.files import atomic_write_jsonl
-from homeground.base.rolloutlog import RolloutLog
-from homeground.base.workspace import Workspace, open_workspace
 from homeground.evaluate import write_metrics
 from homeground.index import Index
 from homeground.recipe import load_recipe
+from homeground.runs.rolloutlog import RolloutLog
+from homeground.runs.workspace import Workspace, open_workspace
 from tests.corpus.village import write_village
 from tests.evaluate.example_run import example_group, example_metrics, example_steps
+from tests.servers import command_server
 
 HOSTILE = "<img src=x onerror=alert(1)>.py"
 """A file name, and the text of that file, which would run if it became markup."""
@@ -108,15 +106,9 @@ def write_model(workspace: Workspace, folder: Path) -> None:
 @contextmanager
 def serving(workspace: Workspace, run: str = "mine") -> Iterator[dict[str, str]]:
     """`homeground serve` over a run, a process of its own; gives what it announced."""
-    command = [sys.executable, "-m", "homeground", "serve", "--port", "0", "--json", "--run", run]
     environment = {**os.environ, "HOMEGROUND_HOME": str(workspace.path)}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        try:
-            yield json.loads(server.stdout.readline())
-        finally:
-            server.terminate()
-            server.wait(timeout=30)
+    with command_server("serve", "--run", run, env=environment) as (event, _):
+        yield event
 
 
 @dataclass

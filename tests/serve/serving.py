@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,16 +9,15 @@ from pathlib import Path
 
 import httpx
 import openai
-import uvicorn
 
-from homeground.base.http_guard import BoundedHttp
-from homeground.base.workspace import Workspace, open_workspace
 from homeground.index import Index
 from homeground.pipeline.serving import Serving
 from homeground.recipe import Recipe, load_recipe
+from homeground.runs.workspace import Workspace, open_workspace
 from homeground.serve.app import create_app
 from tests.corpus.village import write_village
 from tests.policy import tiny
+from tests.servers import listening
 
 TOKEN = "a-token-for-tests-only"
 CONTEXT = 1024
@@ -68,15 +64,5 @@ class Server:
 @contextmanager
 def running(serving: Serving) -> Iterator[Server]:
     """Serve in a thread, on a free port."""
-    with serving, socket.create_server(("127.0.0.1", 0)) as listener:
-        app = create_app(serving, TOKEN)
-        server = uvicorn.Server(uvicorn.Config(app, http=BoundedHttp, log_level="warning", lifespan="off"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.01)
-        yield Server(f"http://127.0.0.1:{listener.getsockname()[1]}", serving)
-        server.should_exit = True
-        thread.join(30)
-        assert not thread.is_alive(), "the server did not end"
+    with serving, listening(create_app(serving, TOKEN)) as root:
+        yield Server(root, serving)

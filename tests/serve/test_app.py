@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import httpx
 import openai
 import pytest
 
+from tests.servers import command_server
 from tests.small_demo import SmallDemo, environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -18,14 +16,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def served(small_demo: SmallDemo) -> Iterator[dict[str, str]]:
-    command = [sys.executable, "-m", "homeground", "serve", "--port", "0", "--json", "--run", "demo"]
-    server = subprocess.Popen(command, env=environment(small_demo.home), stdout=subprocess.PIPE, text=True)
-    assert server.stdout is not None
-    try:
-        yield json.loads(server.stdout.readline())
-    finally:
-        server.terminate()
-        assert server.wait(timeout=30) == 130
+    with command_server("serve", "--run", "demo", env=environment(small_demo.home)) as (event, _):
+        yield event
 
 
 def test_search_and_chat_answer_with_the_key(served: dict[str, str]) -> None:

@@ -1,26 +1,22 @@
 """The official client against a real process over a real index."""
 
 import asyncio
-import json
 import os
-import socket
-import subprocess
 import sys
-import threading
-import time
+from contextlib import asynccontextmanager
 
 import httpx
 import httpx2
 import pytest
-import uvicorn
 from mcp import Client, StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
 from homeground.base.http_guard import MOST_BODY
-from homeground.base.workspace import open_workspace
 from homeground.index import Index, Tools
+from homeground.runs.workspace import open_workspace
 from homeground.serve.mcp_server import create_http_app, create_mcp_server
 from tests.corpus.village import write_village
+from tests.servers import command_server, listening
 
 KEY = "a-key-for-tests-only"
 TOOLS = {"search", "read", "symbols", "trace", "skeleton"}
@@ -40,6 +36,16 @@ def stdio(place):
     return stdio_client(
         StdioServerParameters(command=sys.executable, args=["-m", "homeground", "mcp"], cwd=place, env=dict(os.environ))
     )
+
+
+@asynccontextmanager
+async def http_client(event):
+    """The official client of what `mcp --http` announced."""
+    async with (
+        httpx2.AsyncClient(headers={"Authorization": f"Bearer {event['key']}"}) as http,
+        Client(streamable_http_client(event["url"], http_client=http)) as client,
+    ):
+        yield client
 
 
 async def ask(client, tool, **arguments):
@@ -217,16 +223,8 @@ def test_wrong_arguments_are_told_in_a_sentence(call, tool, arguments, words):
 @pytest.fixture(scope="module")
 def over_http(place):
     tools = Tools(Index.open(open_workspace(place / ".homeground").index))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        app = create_http_app(tools, KEY, waiting=3)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
-        server.should_exit = True
-        thread.join(20)
+    with listening(create_http_app(tools, KEY, waiting=3), lifespan="on") as root:
+        yield f"{root}/mcp"
 
 
 @pytest.mark.parametrize(("headers", "content", "status"), [
@@ -248,36 +246,26 @@ def test_over_http_the_guards_are_those_of_serve(over_http, headers, content, st
 
 
 def test_over_http_with_the_token_and_not_without(place):
-    command = [sys.executable, "-m", "homeground", "mcp", "--http", "--port", "0", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=place, text=True) as child:
-        try:
-            assert child.stdout is not None
-            event = json.loads(child.stdout.readline())
-            assert event["url"].startswith("http://127.0.0.1:")
+    with command_server("mcp", "--http", cwd=place) as (event, _):
+        assert event["url"].startswith("http://127.0.0.1:")
 
-            async def session():
-                async with httpx2.AsyncClient() as plain:
-                    for headers in ({}, {"Authorization": "Bearer wrong"}):
-                        refused = await plain.post(event["url"], json={}, headers=headers)
-                        assert refused.status_code == 401
-                    odd = await plain.post(
-                        event["url"],
-                        json={},
-                        headers={"Authorization": f"bearer {event['key']}", "Host": "evil.example"},
-                    )
-                    assert odd.status_code in (403, 421)
-                async with (
-                    httpx2.AsyncClient(headers={"Authorization": f"Bearer {event['key']}"}) as http,
-                    Client(streamable_http_client(event["url"], http_client=http)) as client,
-                ):
-                    return await ask(client, "symbols", pattern="Oven")
+        async def session():
+            async with httpx2.AsyncClient() as plain:
+                for headers in ({}, {"Authorization": "Bearer wrong"}):
+                    refused = await plain.post(event["url"], json={}, headers=headers)
+                    assert refused.status_code == 401
+                odd = await plain.post(
+                    event["url"],
+                    json={},
+                    headers={"Authorization": f"bearer {event['key']}", "Host": "evil.example"},
+                )
+                assert odd.status_code in (403, 421)
+            async with http_client(event) as client:
+                return await ask(client, "symbols", pattern="Oven")
 
-            failed, found = asyncio.run(session())
-            assert not failed
-            assert found["symbols"][0]["symbol"] == "Oven"
-        finally:
-            child.terminate()
-            child.communicate(timeout=20)
+        failed, found = asyncio.run(session())
+        assert not failed
+        assert found["symbols"][0]["symbol"] == "Oven"
 
 
 async def _everything(client):
@@ -330,20 +318,10 @@ def test_every_tool_sees_what_was_indexed_last(tmp_path):
 def test_every_tool_sees_what_was_indexed_last_over_http(tmp_path):
     folder = write_village(tmp_path)
     Index.build(open_workspace(folder / ".homeground").index, [folder])[0].close()
-    command = [sys.executable, "-m", "homeground", "mcp", "--http", "--port", "0", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder, text=True) as child:
-        try:
-            assert child.stdout is not None
-            event = json.loads(child.stdout.readline())
+    with command_server("mcp", "--http", cwd=folder) as (event, _):
 
-            async def session():
-                async with (
-                    httpx2.AsyncClient(headers={"Authorization": f"Bearer {event['key']}"}) as http,
-                    Client(streamable_http_client(event["url"], http_client=http)) as client,
-                ):
-                    await _across_runs(client, folder)
+        async def session():
+            async with http_client(event) as client:
+                await _across_runs(client, folder)
 
-            asyncio.run(session())
-        finally:
-            child.terminate()
-            child.communicate(timeout=20)
+        asyncio.run(session())

@@ -11,9 +11,9 @@ from starlette.testclient import TestClient
 
 from homeground.base.errors import HomegroundError, UsageError
 from homeground.base.files import append_jsonl, atomic_write_json, atomic_write_jsonl
-from homeground.base.workspace import Workspace, open_workspace
 from homeground.corpus import Skip
 from homeground.index import Index
+from homeground.runs.workspace import Workspace, open_workspace
 from homeground.serve.page import page_routes
 from homeground.serve.page.indexed import WHY
 from tests.corpus.village import write_village

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
+import contextlib
 
 import pytest
-import uvicorn
 import yaml
 from fastapi import FastAPI
 from playwright.sync_api import expect
@@ -16,19 +13,20 @@ from homeground.agents.events import Cited, Done, Sources, Step, Text
 from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_jsonl
 from homeground.base.http_guard import HttpGuard
-from homeground.base.rolloutlog import RolloutLog
-from homeground.base.workspace import open_workspace
 from homeground.evaluate import write_metrics
 from homeground.evaluate.agent_report import write_agent_report
 from homeground.evaluate.report import write_report
 from homeground.index import Index, Tools
 from homeground.recipe import load_recipe
+from homeground.runs.rolloutlog import RolloutLog
+from homeground.runs.workspace import open_workspace
 from homeground.serve.app import OPEN_PATHS, explain_errors, refusal
 from homeground.serve.page import page_routes
 from homeground.serve.retrieval import retrieval_routes
 from tests.evaluate.example_run import example_group, example_metrics, example_rollouts, example_steps
 from tests.evaluate.test_agent_report import RESULTS
 from tests.serve.page_server import Visit, browsing
+from tests.servers import listening
 
 pytestmark = pytest.mark.timeout(120)
 KEY = "a-key-for-tests-only"
@@ -132,22 +130,13 @@ def workspace(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(workspace):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        index = Index.open(workspace.index)
+    with contextlib.closing(Index.open(workspace.index)) as index:
         app = FastAPI()
         explain_errors(app)
         app.include_router(retrieval_routes(Stub(index)))
         app.include_router(page_routes(workspace, index, {PLANTED: Answers(index)}, place))
-        guarded = HttpGuard(app, KEY, refusal, OPEN_PATHS)
-        server = uvicorn.Server(uvicorn.Config(guarded, log_level="warning", lifespan="off"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/#key={KEY}"
-        server.should_exit = True
-        thread.join(20)
-        index.close()
+        with listening(HttpGuard(app, KEY, refusal, OPEN_PATHS)) as root:
+            yield f"{root}/#key={KEY}"
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ def place(tmp_path_factory):
     adapter_of(model, folder / "mine", 1)
     fields = {"name": str(model), "quantization": "none", "compute_dtype": "fp32", "device": "cpu"}
     (folder / "tiny.yaml").write_text(yaml.safe_dump({"model": fields}))
-    from homeground.base.workspace import open_workspace
+    from homeground.runs.workspace import open_workspace
 
     open_workspace(folder / ".homeground")
     return folder

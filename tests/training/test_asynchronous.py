@@ -11,6 +11,7 @@ from homeground.training.checkpoints import newest_checkpoint
 from homeground.training.grpo import GrpoModule
 from homeground.training.loop import fit
 from homeground.training.losses import policy_loss
+from homeground.training.task_stream import TaskStream
 
 from ..policy import tiny
 from .test_grpo import TASKS, Replay, settings, train
@@ -23,7 +24,7 @@ def varied(prompt, text):
 
 
 def train_ahead(policy, sampler, source, folder, *, log=None, module=GrpoModule, **changes):
-    """`train_grpo_steps` without its refusal."""
+    """`train_grpo` without its refusal."""
     steps = []
 
     def keep(step):
@@ -32,7 +33,9 @@ def train_ahead(policy, sampler, source, folder, *, log=None, module=GrpoModule,
             log(step)
 
     rl = settings(**({"asynchronous": True, "importance_cap": 2.0} | changes))
-    trained = module(policy, sampler, source, TASKS, rl, keep, seed=1)
+    if isinstance(source, Replay):
+        source.sampler = sampler
+    trained = module(policy, TaskStream(TASKS, seed=1), source, rl, keep)
     fit(trained, steps=rl.steps, checkpoints=folder, every=rl.checkpoint_every)
     return steps
 
@@ -93,9 +96,9 @@ def test_weights_are_published_only_when_no_rollout_is_in_flight(policy, sampler
             in_flight.remove(step)
             return found
 
-        def published(self):
+        def publish(self):
             assert not in_flight
-            super().published()
+            return super().publish()
 
     train_ahead(policy, sampler, Source(), tmp_path, steps=3)
 

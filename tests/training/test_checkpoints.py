@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from homeground.base.errors import HomegroundError
-from homeground.policy import LoraSettings
+from homeground.policy import LoraConfig
 from homeground.rollouts import Sampler
 from homeground.training import SftConfig
 from homeground.training.checkpoints import adapter_at, checkpoint_step, is_whole, newest_checkpoint
@@ -24,7 +24,7 @@ from .test_grpo import Replay
 from .test_grpo import train as train_grpo
 
 EXAMPLES = tiny.random_paths(0, roots=4, depth=1)
-DROPOUT = LoraSettings(r=4, alpha=8, dropout=0.3)
+DROPOUT = LoraConfig(r=4, alpha=8, dropout=0.3)
 
 
 def train(policy, folder, *, epochs=3, every=2, log=None):
@@ -152,7 +152,7 @@ def test_reinforcement_learning_stops_and_goes_on_the_same_way(llama, tmp_path):
     whole, straight = run(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "broken", signals_at(3, signal.SIGTERM))
-    assert checkpoint_step(newest_checkpoint(tmp_path / "broken")) == 3
+    assert checkpoint_step(newest_checkpoint(tmp_path / "broken" / "checkpoints" / "rl")) == 3
     resumed, rest = run(tmp_path / "broken")
     assert rest == straight[3:]
     assert_equal(resumed, whole)

@@ -5,7 +5,7 @@ import torch
 
 from homeground.base.errors import HomegroundError
 from homeground.policy import TokenPath, row_logprobs
-from homeground.rollouts import DirectSource, Sampler, Trajectory, Turn, sampled_paths
+from homeground.rollouts import DirectSource, Sampler, Trajectory, TrajectoryGroup, Turn, sampled_paths
 from homeground.training import (
     GrpoConfig,
     Kl,
@@ -13,8 +13,9 @@ from homeground.training import (
     LossValue,
     Overlong,
     Scale,
+    TaskStream,
     policy_loss,
-    train_grpo_steps,
+    train_grpo,
 )
 from homeground.training.checkpoints import checkpoint_step, newest_checkpoint
 from homeground.training.grpo import GrpoModule
@@ -62,16 +63,18 @@ class Replay:
         self.max_tokens = limit
         self.asked = []
         self.publications = 0
+        self.sampler = None
 
     def collect(self, tasks, group_size, step):
         self.asked.append((step, list(tasks), self.publications))
         return [self.make(task, i, step, sibling) for i, task in enumerate(tasks) for sibling in range(group_size)]
 
-    def published(self):
+    def publish(self):
         self.publications += 1
+        return self.sampler.publish() if self.sampler else self.publications
 
 
-def train(policy, sampler, source, folder, *, log=None, tasks=TASKS, log_rollouts=None, experts=None, **changes):
+def train(policy, sampler, source, folder, *, log=None, tasks=TASKS, **changes):
     steps = []
 
     def keep(step):
@@ -79,19 +82,22 @@ def train(policy, sampler, source, folder, *, log=None, tasks=TASKS, log_rollout
         if log is not None:
             log(step)
 
-    train_grpo_steps(
-        policy,
-        sampler,
-        source,
-        tasks,
-        settings(**changes),
-        folder,
-        keep,
-        log_rollouts=log_rollouts,
-        experts=experts,
-        seed=1,
+    if isinstance(source, Replay):
+        source.sampler = sampler
+    config = settings(**changes)
+    train_grpo(
+        policy, tasks, source=source, config=config, folder=folder, resume=True, on_step=keep, quiet=True, seed=1
     )
     return steps
+
+
+def checkpoints(folder):
+    return folder / "checkpoints" / "rl"
+
+
+def groups_of(trajectories):
+    tasks = dict.fromkeys(t.task for t in trajectories)
+    return [TrajectoryGroup(task, TASKS[task], [t for t in trajectories if t.task == task]) for task in tasks]
 
 
 class Gradients(GrpoModule):
@@ -108,11 +114,13 @@ class Gradients(GrpoModule):
         return {}
 
 
-def gradient_of(policy, sampler, trajectories, run=None, limit=20, **changes):
-    module = Gradients(policy, sampler, Replay(limit=limit), TASKS, settings(**changes), lambda step: None, seed=1)
+def gradient_of(policy, sampler, trajectories, limit=20, **changes):
+    source = Replay(limit=limit)
+    source.sampler = sampler
+    module = Gradients(policy, TaskStream(TASKS), source, settings(**changes), lambda step: None)
     # A reference that differs, so that the KL term has a gradient.
     tiny.shake(policy, seed=77)
-    module.advantages = run(module) if run else module.train_on(trajectories)
+    module.advantages_PG, module.metrics = module.train_on(groups_of(trajectories))
     return module
 
 
@@ -206,7 +214,7 @@ def test_a_history_that_was_not_continued_is_trained_as_rows_of_its_own(policy, 
     module = gradient_of(policy, sampler, trajectories, kl_coef=0.3)
     expected = by_the_book(policy, reference, trajectories, temperature=1.0, beta=0.3, scale=Scale.STD)
     assert (module.gradient - expected).norm() / expected.norm() < 1e-4
-    assert module._metrics["new_paths"] == 1
+    assert module.metrics["new_paths"] == 1
 
 
 @pytest.mark.parametrize("kl_coef", [0.0, 0.3])
@@ -299,7 +307,7 @@ def test_a_resumed_run_ends_bit_equal(llama, tmp_path, quantization):
     whole, straight, source = run(tmp_path / "whole")
     _, none, _ = run(tmp_path / "broken", interrupt)
     assert none is None
-    assert checkpoint_step(newest_checkpoint(tmp_path / "broken")) == 4
+    assert checkpoint_step(newest_checkpoint(checkpoints(tmp_path / "broken"))) == 4
     resumed, rest, again = run(tmp_path / "broken")
     assert [s["step"] for s in rest] == [5, 6]
     assert [tasks for _, tasks, _ in again.asked] == [tasks for _, tasks, _ in source.asked[4:]]
@@ -333,10 +341,29 @@ def test_a_reward_that_is_not_finite_stops_the_run_before_it_does_harm(policy, s
     assert all(torch.equal(t, before[n]) for n, t in policy.adapter_state().items())
 
 
-def test_fewer_tasks_than_a_step_takes_are_refused(policy, sampler, tmp_path):
-    with pytest.raises(HomegroundError, match="1 tasks are fewer than the 2 of one step") as caught:
-        train(policy, sampler, Replay(), tmp_path, tasks=["a"])
-    assert "rl.tasks_per_step" in caught.value.hint
+def test_of_fewer_tasks_than_a_step_takes_it_takes_all(policy, sampler, tmp_path):
+    source = Replay()
+    steps = train(policy, sampler, source, tmp_path, steps=2, tasks=["a"])
+    assert [step["rollouts"] for step in steps] == [3, 3]
+
+
+def test_a_rollout_that_comes_twice_is_refused(policy, sampler, tmp_path):
+    source = Replay(lambda task, i, step, sibling: recorded(task, i, step, 0))
+    with pytest.raises(HomegroundError, match="a rollout would be trained twice") as caught:
+        train(policy, sampler, source, tmp_path)
+    assert caught.value.where == "rollout 0-0-0"
+
+
+def test_a_trajectory_s_paths_are_found_once(policy, sampler, tmp_path, monkeypatch):
+    calls = []
+
+    def counted(turns):
+        calls.append(turns)
+        return sampled_paths(turns)
+
+    monkeypatch.setattr("homeground.rollouts.trajectory.sampled_paths", counted)
+    train(policy, sampler, Replay(), tmp_path, steps=2, updates_per_step=2)
+    assert len(calls) == 2 * 6
 
 
 def test_k1_is_taken_from_the_reward_and_leaves_the_loss(policy, sampler):
@@ -432,7 +459,7 @@ def test_further_updates_hold_on_to_the_old_log_probabilities(policy, sampler, t
         assert torch.equal(ratios[first], torch.ones(len(ratios[first])))
         assert all(bool((r - 1).abs().max() > 1e-4) for r in ratios[first + 1 : first + 3])
     assert [published for _, _, published in source.asked] == [1, 2], "rollouts see only what a step ended with"
-    assert checkpoint_step(newest_checkpoint(tmp_path)) == 6
+    assert checkpoint_step(newest_checkpoint(checkpoints(tmp_path))) == 6
 
 
 def test_rollouts_cut_at_the_limit_can_be_left_out_of_the_loss(policy, sampler):
@@ -521,4 +548,4 @@ def test_without_a_kl_no_reference_is_made(policy, sampler, tmp_path):
 @pytest.mark.parametrize("changes", [{"overlong": "soft"}, {"objective": "dr_grpo"}])
 def test_what_measures_by_the_longest_response_needs_it(policy, sampler, changes):
     with pytest.raises(ValueError, match="the source must have max_tokens"):
-        GrpoModule(policy, sampler, Replay(limit=None), TASKS, settings(**changes), lambda step: None)
+        GrpoModule(policy, TaskStream(TASKS), Replay(limit=None), settings(**changes), lambda step: None)

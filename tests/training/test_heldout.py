@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from homeground.policy import LoraSettings, TokenPath, row_logprobs
+from homeground.policy import LoraConfig, TokenPath, row_logprobs
 from homeground.rollouts import Sampler
 from homeground.training import SftConfig, train_sft
 from homeground.training.checkpoints import checkpoint_step
@@ -43,7 +43,7 @@ def curve(steps):
 
 
 def test_the_held_out_loss_is_the_mean_over_all_trained_tokens_without_dropout(llama):
-    policy = tiny.policy_of(llama, lora=LoraSettings(r=4, alpha=8, dropout=0.5))
+    policy = tiny.policy_of(llama, lora=LoraConfig(r=4, alpha=8, dropout=0.5))
     with torch.no_grad():
         expected = -row_logprobs(tiny.plain(policy), OTHERS).mean()
     for forest_tokens in (1, 4096):
@@ -54,7 +54,7 @@ def test_the_held_out_loss_is_the_mean_over_all_trained_tokens_without_dropout(l
 
 def test_looking_at_a_run_does_not_change_it(llama, tmp_path):
     def run(folder, **more):
-        policy = tiny.policy_of(llama, lora=LoraSettings(r=4, alpha=8, dropout=0.3))
+        policy = tiny.policy_of(llama, lora=LoraConfig(r=4, alpha=8, dropout=0.3))
         return train(policy, tmp_path / folder, **more)[0]
 
     looked_at, alone = run("looked-at", every=1), run("alone", heldout=())

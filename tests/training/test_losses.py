@@ -1,11 +1,22 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homeground.training import OBJECTIVES, GrpoConfig, Kl, Loss, LossTerms, StepCounts, kl_estimate, policy_loss
+from homeground.training import (
+    OBJECTIVES,
+    GrpoConfig,
+    Kl,
+    Loss,
+    LossTerms,
+    LossValue,
+    StepCounts,
+    kl_estimate,
+    policy_loss,
+)
 
 from .documented import documented
 
@@ -26,6 +37,7 @@ def terms(seed=0, **changes):
         "advantage": random()[torch.tensor(ROLLOUT)],
         "weight": random().abs(),
         "rollout": torch.tensor(ROLLOUT),
+        "off_policy": torch.zeros(N, dtype=torch.bool),
     }
     return LossTerms(**(fields | changes))
 
@@ -34,7 +46,8 @@ def one_term(ratio, advantage):
     """A single token with a given ratio; its old log-probability is 0."""
     one = torch.ones(1, dtype=torch.float64)
     logprobs = torch.tensor([math.log(ratio)], dtype=torch.float64, requires_grad=True)
-    return logprobs, LossTerms(0 * one, 0 * one, None, advantage * one, one, torch.zeros(1, dtype=torch.long))
+    rollout = torch.zeros(1, dtype=torch.long)
+    return logprobs, LossTerms(0 * one, 0 * one, None, advantage * one, one, rollout, rollout.bool())
 
 
 def by_hand(logprobs, t, objective):
@@ -165,7 +178,7 @@ def test_enumerated_over_a_vocabulary_the_loss_has_the_gradient_of_the_expected_
     advantage = torch.tensor([1.0, -0.5, 0.2, 0.0, -2.0], dtype=torch.float64)
     policy = torch.log_softmax(logits, -1)
     old = policy.detach()
-    t = LossTerms(old, old, None, advantage, old.exp(), torch.arange(5))
+    t = LossTerms(old, old, None, advantage, old.exp(), torch.arange(5), torch.zeros(5, dtype=torch.bool))
     policy_loss(policy, t, GrpoConfig()).loss.backward()
     twin, _ = tiny_policies()
     (-(torch.softmax(twin, -1) * advantage).sum()).backward()
@@ -202,7 +215,7 @@ def test_the_clip_s_two_sides_are_set_apart():
 def test_at_the_first_step_the_ratio_is_one_and_the_gradient_is_not_zero(loss):
     t = terms(0)
     logprobs = t.old.clone().requires_grad_(True)
-    same = LossTerms(t.old, t.old, t.old, t.advantage, t.weight, t.rollout)
+    same = replace(t, sampled=t.old, reference=t.old)
     value = policy_loss(logprobs, same, GrpoConfig(objective=loss, kl_coef=0.5))
     value.loss.backward()
     assert torch.equal(value.ratio, torch.ones(N, dtype=torch.float64))
@@ -215,7 +228,7 @@ def test_at_the_first_step_the_ratio_is_one_and_the_gradient_is_not_zero(loss):
 def test_importance_weights_correct_for_the_sampler_and_are_truncated():
     logprobs, t = one_term(1.0, 1.0)
     for sampled, expected in ((math.log(0.5), 2.0), (math.log(0.1), 3.0), (math.log(2.0 / 3), 1.5)):
-        there = LossTerms(t.old, torch.tensor([sampled], dtype=torch.float64), None, t.advantage, t.weight, t.rollout)
+        there = replace(t, sampled=torch.tensor([sampled], dtype=torch.float64))
         for cap, gain in ((3.0, expected), (0.0, 1.0)):
             value = policy_loss(logprobs.detach(), there, GrpoConfig(importance_cap=cap))
             assert float(value.loss) == pytest.approx(-gain)
@@ -228,8 +241,10 @@ def test_splitting_a_step_between_rollouts_adds_up(seed, objective):
     whole = policy_loss(logprobs, t, objective)
     parts = []
     for s in (slice(0, 3), slice(3, 6)):
-        rollout = t.rollout[s] - t.rollout[s].min()
-        part = LossTerms(t.old[s], t.sampled[s], t.reference[s], t.advantage[s], t.weight[s], rollout)
+        chosen = torch.zeros(N, dtype=torch.bool)
+        chosen[s] = True
+        part = t.where(chosen)
+        part = replace(part, rollout=part.rollout - part.rollout.min())
         parts.append(policy_loss(logprobs[s], part, objective))
     for name in ("loss", "kl", "clipped"):
         torch.testing.assert_close(sum(getattr(p, name) for p in parts), getattr(whole, name))
@@ -258,13 +273,17 @@ def test_cispo_of_the_docs_is_the_paper_s_equation():
     assert by_token(StepCounts(tokens=3, rollouts=2, step_tokens=8)) == 1 / 8
 
 
-def test_a_loss_function_sees_the_policy_s_own_terms_alone():
+def test_the_kl_is_that_of_the_policy_s_own_terms_and_a_loss_function_sees_which_they_are():
     seen = []
 
     def watching(logprobs, t):
-        seen.append((len(logprobs), t.gamma, t.rollout.tolist(), t.reference.tolist()))
-        return OBJECTIVES[Loss.GRPO][0](logprobs, t)
+        seen.append(t.off_policy.tolist())
+        return LossValue(torch.zeros((), dtype=torch.float64), logprobs, torch.zeros(()))
 
-    t = terms(1, gamma=torch.tensor([0, 0, 0, 0.1, 0.1, 0], dtype=torch.float64))
-    policy_loss(t.old, t, GrpoConfig(objective=(watching, lambda counts: 1.0)))
-    assert seen == [(4, None, [0, 0, 0, 2], t.reference[[0, 1, 2, 5]].tolist())]
+    off_policy = torch.tensor([False, False, False, True, True, False])
+    t = terms(1, off_policy=off_policy)
+    value = policy_loss(t.old, t, GrpoConfig(objective=(watching, lambda counts: 1.0), kl_coef=0.5))
+    assert seen == [off_policy.tolist()]
+    estimate = kl_estimate(t.old, t.reference, Kl.K3) * ~off_policy
+    assert float(value.kl) == pytest.approx(float(estimate.sum()))
+    assert float(value.loss) == pytest.approx(0.5 * float((t.weight * estimate).sum()))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from homeground.base.errors import HomegroundError
-from homeground.policy import LoraSettings
+from homeground.policy import LoraConfig
 from homeground.training import SftConfig
 from homeground.training.checkpoints import checkpoint_step, newest_checkpoint
 
@@ -65,9 +65,11 @@ def test_a_longer_run_goes_on_where_a_shorter_one_ended(llama, tmp_path):
 
 def test_a_half_written_checkpoint_is_never_taken(llama, tmp_path):
     train(tiny.policy_of(llama), tmp_path, epochs=2)
-    (tmp_path / "step-000099.ckpt.part").write_bytes(b"half")
+    leftover = tmp_path / ".step-000099.ckpt.a1b2c3"
+    leftover.write_bytes(b"half")
     assert checkpoint_step(newest_checkpoint(tmp_path)) == 4
     assert [s["step"] for s in train(tiny.policy_of(llama), tmp_path, epochs=3)] == [5, 6]
+    assert not leftover.exists()
 
 
 def test_an_interrupted_write_leaves_the_checkpoint_before_it(llama, tmp_path, monkeypatch):
@@ -85,7 +87,7 @@ def test_an_interrupted_write_leaves_the_checkpoint_before_it(llama, tmp_path, m
     with pytest.raises(OSError, match="No space left"):
         train(tiny.policy_of(llama), tmp_path)
     assert checkpoint_step(newest_checkpoint(tmp_path)) == 2
-    assert [f.name for f in sorted(tmp_path.iterdir())] == ["step-000002.ckpt", "step-000004.ckpt.part"]
+    assert [f.name for f in sorted(tmp_path.iterdir())] == ["step-000002.ckpt"]
 
 
 def test_the_random_state_goes_on(llama, tmp_path):
@@ -108,7 +110,7 @@ def test_a_checkpoint_of_another_base_is_refused(llama, tmp_path, change):
     assert "recipe that the run was started with" in caught.value.hint
 
 
-@pytest.mark.parametrize("lora", [LoraSettings(r=2, alpha=8), LoraSettings(r=4, alpha=8, targets=["q_proj"])])
+@pytest.mark.parametrize("lora", [LoraConfig(r=2, alpha=8), LoraConfig(r=4, alpha=8, targets=["q_proj"])])
 def test_a_checkpoint_of_another_adapter_is_refused(llama, tmp_path, lora):
     train(tiny.policy_of(llama), tmp_path, epochs=1)
     with pytest.raises(HomegroundError, match="another adapter than this recipe's") as caught:

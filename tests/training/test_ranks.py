@@ -9,13 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from homeground.base.errors import HomegroundError, UsageError
-from homeground.rollouts import Sampler
-from homeground.training import Loss, SftConfig, train_sft
+from homeground.training import Loss, SftConfig, TaskStream, train_sft
 from homeground.training.processes import processes
 from homeground.training.ranks import rank, share_of_rank
 
 from ..policy import tiny
-from .test_grpo import TASKS, Gradients, Replay, settings, step_of
+from .test_grpo import TASKS, Gradients, Replay, groups_of, settings, step_of
 
 EXAMPLES = tiny.random_paths(0, roots=7, depth=1)
 HELDOUT = EXAMPLES[:3]  # so that the last step is the best
@@ -31,10 +30,9 @@ class Stepping(Gradients):
 
 def gradient(llama, trajectories, loss):
     policy = tiny.policy_of(llama)
-    with Sampler(policy, rows=2, cache_mb=1) as sampler:
-        module = Stepping(policy, sampler, Replay(), TASKS, settings(loss=loss), lambda step: None)
-        tiny.shake(policy, seed=77)
-        module.train_on(trajectories)
+    module = Stepping(policy, TaskStream(TASKS), Replay(), settings(loss=loss), lambda step: None)
+    tiny.shake(policy, seed=77)
+    module.train_on(groups_of(trajectories))
     return module.gradient
 
 

@@ -1,8 +1,9 @@
 from dataclasses import dataclass
 
 import pytest
+import torch
 
-from homeground.rollouts import Trajectory, Turn
+from homeground.rollouts import Trajectory, TrajectoryGroup, Turn
 from homeground.training.rollout_records import TEXT_KEPT, group_records, task_words
 
 from ..policy import tiny
@@ -18,9 +19,10 @@ def turn(prompt, wrote):
     return Turn(ids(prompt), ids(wrote), [-1.0] * len(ids(wrote)), "stop", 3)
 
 
-def records(*turns, reward=0.5, advantages=(), error=None):
+def records(*turns, reward=0.5, advantage=0.0, error=None):
     trajectory = Trajectory("0-0-0", 0, turns, reward, {"form": 0.5, "odd": float("nan")}, error=error)
-    (group,) = group_records(TOKENIZER, [trajectory], [{"question": "why?"}], dict(advantages), 4)
+    groups = [TrajectoryGroup(7, {"question": "why?"}, [trajectory])]
+    (group,) = group_records(TOKENIZER, groups, torch.tensor([[advantage, 0.0]]), 4)
     assert (group["step"], group["group"], group["task"]) == (4, 0, "why?")
     (rollout,) = group["rollouts"]
     return rollout
@@ -32,7 +34,7 @@ def test_a_turn_that_goes_on_shows_only_what_is_new():
         turn(first, "search<|im_end|>"),
         turn(f"{first}search<|im_end|>\n<|im_start|>user\nhits", "answer<|im_end|>"),
         turn("another prompt", "x"),
-        advantages={"0-0-0": -1.5}.items(),
+        advantage=-1.5,
     )
     assert [t["read"] for t in rollout["turns"]] == [first, "\n<|im_start|>user\nhits", "another prompt"]
     assert [t["wrote"] for t in rollout["turns"]] == ["search<|im_end|>", "answer<|im_end|>", "x"]

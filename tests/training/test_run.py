@@ -6,9 +6,8 @@ import pytest
 import torch
 
 import homeground
-from homeground import GrpoConfig, Policy, train_grpo
+from homeground import GrpoConfig, train_grpo
 from homeground.base.errors import UsageError
-from homeground.policy import LoraSettings
 
 from ..exact.families import FAMILIES
 from ..policy import tiny
@@ -26,7 +25,7 @@ def vowels(prompt, completion):
 @pytest.fixture
 def fresh(llama):
     def make():
-        return Policy.load(str(llama), dtype=torch.float32, lora=LoraSettings(r=4, alpha=8), device="cpu")
+        return tiny.policy_of(llama, shaken=False)
 
     return make
 
@@ -39,7 +38,7 @@ def test_prompts_and_a_reward_are_all_it_takes(fresh, tmp_path):
     assert all(step["logprob_gap"] < 1e-4 for step in run.history)
     after = policy.adapter_state()
     assert any(not torch.equal(before[n], after[n]) for n in before)
-    saved = Policy.load(policy.name, dtype=torch.float32, adapter=run.adapter, device="cpu").adapter_state()
+    saved = tiny.policy_of(policy.name, shaken=False, adapter=run.adapter).adapter_state()
     assert all(torch.equal(saved[n], after[n]) for n in after)
     rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     assert rows == run.history
@@ -50,7 +49,7 @@ def test_prompts_and_a_reward_are_all_it_takes(fresh, tmp_path):
 def test_models_without_the_attention_interface_or_linear_layers_train(name, tmp_path):
     """Their positions end before ``forest_tokens``, which the rehearsal must heed."""
     folder = tiny.build(tmp_path / "model", FAMILIES[name].config)
-    policy = Policy.load(str(folder), dtype=torch.float32, lora=LoraSettings(r=4, alpha=8), device="cpu")
+    policy = tiny.policy_of(folder, shaken=False)
     run = train_grpo(policy, PROMPTS, vowels, folder=tmp_path / "run", **SMALL)
     assert all(step["logprob_gap"] < 1e-3 for step in run.history)
     assert run.history[-1]["weight_change"] > 0
@@ -138,8 +137,8 @@ def test_mistakes_get_an_answer(policy, arguments, message):
     assert caught.value.hint
 
 
-def test_no_prompts_get_an_answer(policy):
-    with pytest.raises(UsageError, match="no prompts"):
+def test_no_tasks_get_an_answer(policy):
+    with pytest.raises(UsageError, match="no tasks"):
         train_grpo(policy, [], vowels)
 
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from homeground.base.errors import HomegroundError
-from homeground.policy import LoraSettings, TokenForest, TokenPath, chat, render, row_logprobs
+from homeground.policy import LoraConfig, TokenForest, TokenPath, chat, render, row_logprobs
 from homeground.rollouts import Sampler, SamplingParams
 from homeground.training import SftConfig
 from homeground.training.checkpoints import checkpoint_step, newest_checkpoint
@@ -108,7 +108,7 @@ def test_steps_count_the_smaller_last_batch():
 @pytest.mark.parametrize(("quantization", "dropout"), [("none", 0.0), ("nf4", 0.0), ("none", 0.3)])
 def test_a_resumed_run_ends_bit_equal(llama, tmp_path, quantization, dropout):
     def fresh():
-        lora = LoraSettings(r=4, alpha=8, dropout=dropout)
+        lora = LoraConfig(r=4, alpha=8, dropout=dropout)
         return tiny.policy_of(llama, quantization=quantization, lora=lora)
 
     whole = fresh()
@@ -138,7 +138,7 @@ def test_a_finished_run_is_not_done_again(llama, tmp_path):
 
 def test_dropout_of_the_adapter_is_on_while_training_and_off_afterwards(llama, tmp_path):
     def first_loss(dropout):
-        policy = tiny.policy_of(llama, lora=LoraSettings(r=4, alpha=8, dropout=dropout))
+        policy = tiny.policy_of(llama, lora=LoraConfig(r=4, alpha=8, dropout=dropout))
         forest = TokenForest.build(EXAMPLES)
         before = policy.logprobs(forest)
         steps = train(policy, tmp_path / str(dropout), epochs=1, batch_size=7, learning_rate=1e-30)

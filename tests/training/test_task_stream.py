@@ -2,13 +2,19 @@ import json
 
 import pytest
 
+from homeground.rollouts import Trajectory, TrajectoryGroup, Turn
 from homeground.training.task_stream import CurriculumConfig, TaskStream
 
 NEVER, ALWAYS, MIXED = [0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.0, 1.0, 0.0]
 
 
 def stream(count=5, seed=1, **curriculum):
-    return TaskStream(count, seed, CurriculumConfig(**curriculum))
+    return TaskStream(range(count), seed, CurriculumConfig(**curriculum))
+
+
+def group(task, rewards):
+    turn = Turn([1], [2], [-0.5], "stop", 0)
+    return TrajectoryGroup(task, task, [Trajectory(f"{task}-{n}", 0, [turn], r) for n, r in enumerate(rewards)])
 
 
 def run(tasks, steps, rewards):
@@ -17,7 +23,7 @@ def run(tasks, steps, rewards):
     for _ in range(steps):
         for task in tasks.draw(2):
             drawn.append(task)
-            tasks.saw(task, rewards(task))
+            tasks.saw(group(task, rewards(task)))
     return drawn
 
 
@@ -41,7 +47,8 @@ def test_tasks_that_never_or_always_succeed_are_sampled_less():
     drawn = run(tasks, 200, lambda task: rewards.get(task, MIXED))
     counts = [drawn.count(task) for task in range(5)]
     assert all(0 < counts[task] < 0.3 * counts[other] for task in (0, 1) for other in (2, 3, 4))
-    assert tasks.describe() == {"tasks_always": 1, "tasks_never": 1}
+    counts = tasks.describe()
+    assert (counts["tasks_always"], counts["tasks_never"]) == (1, 1)
     assert tasks.skipped > 0
 
 
@@ -49,7 +56,7 @@ def test_a_task_with_signal_again_comes_as_often_as_before():
     tasks = stream(rate=0.01, floor=0.01)
     run(tasks, 20, lambda task: NEVER if task < 3 else MIXED)
     for task in range(3):
-        tasks.saw(task, MIXED)
+        tasks.saw(group(task, MIXED))
     before = tasks.skipped
     assert sorted(tasks.draw(5 * 4))[:4] == [0] * 4
     assert tasks.skipped == before
@@ -64,7 +71,7 @@ def test_a_single_reward_says_nothing():
     tasks = stream(rate=0.01, floor=0.01)
     run(tasks, 20, lambda task: [0.0])
     assert tasks.skipped == 0
-    assert tasks.describe() == {"tasks_always": 0, "tasks_never": 0}
+    assert tasks.describe() == {"tasks_always": 0, "tasks_never": 0, "tasks_skipped": 0}
 
 
 @pytest.mark.parametrize("at", [1, 17, 60])

@@ -9,8 +9,8 @@ import pytest
 from homeground import SftConfig, train_sft
 from homeground.base.errors import HomegroundError, UsageError
 from homeground.base.files import read_jsonl
-from homeground.base.workspace import RunFolder
 from homeground.policy import TokenPath
+from homeground.runs.workspace import RunFolder
 from homeground.training import example_of
 from homeground.training.rendering import render_rows
 

@@ -14,53 +14,60 @@ from homeground.data.passages import PASSAGE_LINES, PASSAGES
 class AnswerConfig(Config):
     """Limits of answers from the index."""
 
-    passages: int = Field(default=PASSAGES, ge=1, description="passages that the model is shown, at most")
-    passage_lines: int = Field(default=PASSAGE_LINES, ge=1, description="lines of a passage that it is shown, at most")
-    max_tokens: int = Field(default=256, ge=1, description="of an answer")
+    passages: int = Field(default=PASSAGES, ge=1, description="largest number of passages in the prompt")
+    passage_lines: int = Field(default=PASSAGE_LINES, ge=1, description="largest number of lines of each passage")
+    max_tokens: int = Field(default=256, ge=1, description="longest answer, in tokens")
 
 
 class RewardConfig(Config):
     """One term of the reward."""
 
-    reward: str = Field(min_length=1, description="FILE.py:NAME of a function of (task, answer)")
-    weight: float = Field(default=1.0, description="what its number is multiplied by before the terms are added")
+    reward: str = Field(
+        min_length=1, description="reward function of (task, answer), as FILE.py:NAME; several rewards are added"
+    )
+    weight: float = Field(default=1.0, description="factor of this term in the sum of all rewards")
 
 
 class AgentConfig(Config):
-    """An agent of your own. Files are looked up from the current folder."""
+    """An agent of your own, for `homeground rl run`. Paths are relative to the current folder."""
 
-    code: str | None = Field(default=None, description="FILE.py:NAME of the agent; null: none")
+    code: str | None = Field(default=None, description="the agent, as FILE.py:NAME")
     tasks: str | None = Field(
-        default=None, description="a file of JSON lines, one task each, or 'lookup': those of `homeground tasks`"
+        default=None,
+        description="tasks to train on: a file with one JSON task a line, or 'lookup' for those of `homeground tasks`",
     )
-    heldout: str | None = Field(default=None, description="a file of tasks to measure on; null holds out a share")
+    heldout: str | None = Field(
+        default=None, description="file of the tasks to measure on; null holds out a share of the tasks"
+    )
     heldout_share: float = Field(
-        default=0.25, gt=0, lt=1, description="share of the tasks to measure on; their content decides which"
+        default=0.25, gt=0, lt=1, description="share of the tasks to hold out; a hash of the content chooses"
     )
     rewards: Annotated[tuple[RewardConfig, ...], Strict(False)] = Field(
-        default=(), description="what the answers are worth, each with its weight"
+        default=(), description="terms of the reward; none are needed where an agent in a process posts its own reward"
     )
     search: bool = Field(
         default=False,
-        description="give the agent a search of the index: the argument `search` inline, HOMEGROUND_SEARCH_URL and "
-        "HOMEGROUND_SEARCH_KEY in a process",
+        description="let the agent search the index: inline through its argument `search`, in a process through "
+        "HOMEGROUND_SEARCH_URL and HOMEGROUND_SEARCH_KEY",
     )
     runner: Runner = Field(
         default="inline",
-        description="inline: an async function of (task, client) in this process; process: a function of (task) in "
-        "one of its own, which finds the model in OPENAI_BASE_URL",
+        description="inline: the agent is an async function of (task, client) in this process; process: it is a "
+        "function of (task) in a process of its own, which reaches the model at OPENAI_BASE_URL",
     )
-    python: str | None = Field(default=None, description="interpreter of the process; null: the one that runs this")
+    python: str | None = Field(
+        default=None, description="Python interpreter of the agent's process; null takes the current one"
+    )
     env: dict[str, str] = Field(
         default={},
-        description="of the process, NAME: text, input.FIELD of the task, or env.NAME of the trainer's",
+        description="environment of the agent's process: text, input.FIELD of the task, or env.NAME of this process",
     )
     max_tokens: int = Field(
         default=64,
         ge=1,
-        description="longest turn it asks for: what rl.objective dr_grpo and rl.overlong soft measure by",
+        description="longest turn, in tokens; rl.objective dr_grpo and rl.overlong soft use it as their limit",
     )
-    concurrency: int = Field(default=16, ge=1, description="rollouts that run at once")
+    concurrency: int = Field(default=16, ge=1, description="number of rollouts that run at the same time")
 
     @model_validator(mode="after")
     def _read_settings(self) -> Self:

@@ -1,1 +1,1 @@
-"""What every room stands on: errors, recipes, workspaces, weights, the hardware probe, progress and memory."""
+"""What every package stands on: errors, files, hardware, weights, progress and memory; nothing that knows of runs."""

@@ -8,14 +8,14 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Generator, Iterable
+from collections.abc import Buffer, Generator, Iterable
 from pathlib import Path
 from typing import Any, cast
 
 from homeground.base.errors import HomegroundError
 
 
-def atomic_write_bytes(path: Path, data: bytes) -> None:
+def atomic_write_bytes(path: Path, data: Buffer) -> None:
     """Write `data` to `path` so that a reader sees the old file or the new one, never a part.
 
     The parent folder is created. The bytes are on disk (fsync) before the name changes.

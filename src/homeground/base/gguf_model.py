@@ -12,12 +12,12 @@ needed. What GGUF changed, and this undoes:
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from homeground.base.errors import HomegroundError
+from homeground.base.files import atomic_write_json
 from homeground.base.gguf_bounds import check_bounds
 
 if TYPE_CHECKING:
@@ -81,10 +81,10 @@ def _convert(reader: gguf.GGUFReader, file: Path, folder: Path) -> None:
     tokenizer, tokenizer_config = _tokenizer(reader, file)
     _write_weights(reader, config, folder / "model.safetensors", file)
     special = {key: config[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    _write_json(folder / "config.json", config)
-    _write_json(folder / "generation_config.json", special)
+    atomic_write_json(folder / "config.json", config)
+    atomic_write_json(folder / "generation_config.json", special)
     tokenizer.save(str(folder / "tokenizer.json"))
-    _write_json(folder / "tokenizer_config.json", tokenizer_config)
+    atomic_write_json(folder / "tokenizer_config.json", tokenizer_config)
     template = _field(reader, "tokenizer.chat_template")
     if template is not None:
         (folder / "chat_template.jinja").write_text(str(template), encoding="utf-8")
@@ -258,7 +258,3 @@ def _cannot(file: Path, what: str) -> HomegroundError:
         where=str(file),
         hint="give the model's safetensors release instead: a local folder or a hub id",
     )
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

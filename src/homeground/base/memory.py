@@ -20,17 +20,13 @@ class PeakMemory:
 
     Example:
         with PeakMemory() as memory:
-            build_index()
-            index_mb = memory.mark()
             train()
-        print(index_mb, memory.peak_mb)
+        print(memory.peak_mb)
     """
 
     def __init__(self) -> None:
         self.peak_mb = 0.0
-        self._since_mark = 0.0
         self._resident = 0.0
-        self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="peak-memory", daemon=True)
 
@@ -46,14 +42,6 @@ class PeakMemory:
         self._thread.join()
         self._sample()
 
-    def mark(self) -> float:
-        """The peak since the last mark (or the start) in MB, and start a new one."""
-        self._sample()
-        with self._lock:
-            peak, self._since_mark = self._since_mark, 0.0
-            self._resident = 0.0
-        return peak
-
     def _run(self) -> None:
         while not self._stop.wait(INTERVAL_S):
             self._sample()
@@ -64,11 +52,8 @@ class PeakMemory:
         resident = _tree_sum(_rss)
         if resident < 1.01 * self._resident:
             return
-        used = tree_memory_mb()
-        with self._lock:
-            self._resident = max(self._resident, resident)
-            self.peak_mb = max(self.peak_mb, used)
-            self._since_mark = max(self._since_mark, used)
+        self._resident = max(self._resident, resident)
+        self.peak_mb = max(self.peak_mb, tree_memory_mb())
 
 
 def tree_memory_mb() -> float:

@@ -14,13 +14,12 @@ import importlib.metadata
 import os
 import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from homeground.base.errors import HomegroundError
-from homeground.base.files import atomic_write_json, read_json
+from homeground.base.files import atomic_write_json, read_json, staged_folder
 from homeground.base.gguf_model import CONVERTER, convert_gguf
 from homeground.base.model_files import check_model_folder
 
@@ -217,18 +216,12 @@ def _converted(name: str, file: Path, key: str, check: bool = False) -> Path:
 
 
 def _convert_whole(file: Path, folder: Path) -> None:
-    """Convert into a temporary folder and rename it: a folder that exists is complete. The lock is held."""
-    prefix = f".{folder.name}.part-"
-    for leftover in folder.parent.glob(f"{prefix}*"):
+    """A folder that exists is complete; what a killed conversion left is removed. The lock is held."""
+    for leftover in folder.parent.glob(f".{folder.name}-*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    part = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
-    try:
-        convert_gguf(file, part)
-        atomic_write_json(part / _CHECKSUMS, {path.name: _sha256(path) for path in sorted(part.iterdir())})
-        part.rename(folder)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
+    with staged_folder(folder) as staging:
+        convert_gguf(file, staging)
+        atomic_write_json(staging / _CHECKSUMS, {path.name: _sha256(path) for path in sorted(staging.iterdir())})
 
 
 def _cache_folder(name: str, key: str) -> Path:

@@ -24,41 +24,45 @@ from homeground.base.errors import HomegroundError, RunInterruptedError
 from homeground.base.fulldisk import full_disk
 from homeground.base.terminal import json_line, printable_lines
 from homeground.cli import (  # each module of verbs adds its own to the app, in this order
+    ask,
+    chat,
     data,
+    evaluate,
     export,
     find,
+    init,
     machine,
-    measure,
+    mcp,
     plan,
     rl,
     rollouts,
     runs,
     search,
     serve,
-    start,
-    talk,
     train,
-    use,
+    tune,
 )
 from homeground.cli.verb import app, is_resumable
 
 __all__ = [
+    "ask",
+    "chat",
     "data",
+    "evaluate",
     "export",
     "find",
+    "init",
     "machine",
     "main",
-    "measure",
+    "mcp",
     "plan",
     "rl",
     "rollouts",
     "runs",
     "search",
     "serve",
-    "start",
-    "talk",
     "train",
-    "use",
+    "tune",
 ]
 
 _HOME = Path(__file__).resolve().parents[1]

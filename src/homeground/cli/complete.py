@@ -13,8 +13,8 @@ from homeground.base.terminal import printable
 def run_completion(context: typer.Context, incomplete: str) -> list[str]:
     """Runs of the workspace that the command line names, or of the current folder's."""
     from homeground.base.errors import HomegroundError
-    from homeground.base.run_list import run_names
-    from homeground.base.workspace import open_workspace
+    from homeground.runs.run_list import run_names
+    from homeground.runs.workspace import open_workspace
 
     home = context.params.get("home")
     try:

@@ -50,9 +50,9 @@ def make_data(
         common.show({"folder": str(folder), "kinds": wanted, "plan": words}, words)
         return
 
-    from homeground.base.workspace import RunFolder
     from homeground.pipeline.own_data import make_data_sets
     from homeground.pipeline.workbench import Workbench
+    from homeground.runs.workspace import RunFolder
 
     with common.progress() as progress, Workbench(recipe, workspace, RunFolder(workspace.tasks), progress) as bench:
         report = make_data_sets(bench, kinds or (), folder, train=train, heldout=heldout)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from homeground.base.errors import UsageError
-from homeground.cli.lines import NAME, NUMBER, QUIET, Paths, Styled, numbered, place, print_lines
+from homeground.cli.printed_lines import NAME, NUMBER, QUIET, ShownPaths, Styled, numbered, place, print_lines
 from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def symbols(
     elif files:
         _print_files((one.path for one in found.symbols), tools.index)
     else:
-        shown = _Shown(tools.index)
+        shown = ShownPaths(tools.index)
         print_lines(
             [*place(shown(one.path), one.line), (one.symbol, NAME), (f": {one.signature}", "")] for one in found.symbols
         )
@@ -114,7 +114,7 @@ def trace(
     elif files:
         _print_files((one.path for one in [*found.callers, *found.callees]), tools.index)
     else:
-        print_lines(_trace_lines(found, _Shown(tools.index)))
+        print_lines(_trace_lines(found, ShownPaths(tools.index)))
         if found.truncated:
             common.tell("more calls than are shown")
 
@@ -179,21 +179,7 @@ def _tell(common: Common, warnings: Iterable[str]) -> None:
         common.tell(Text(f"warning: {warning}"))
 
 
-class _Shown:
-    """Paths of the index as a person would open them."""
-
-    def __init__(self, index: Index) -> None:
-        self._index = index
-        self._here = Paths()
-        self._known: dict[str, str] = {}
-
-    def __call__(self, path: str) -> str:
-        if path not in self._known:
-            self._known[path] = self._here.shown(self._index.resolve(path))
-        return self._known[path]
-
-
-def _trace_lines(found: Trace, shown: _Shown) -> Iterator[list[Styled]]:
+def _trace_lines(found: Trace, shown: ShownPaths) -> Iterator[list[Styled]]:
     of = found.symbol
     yield [*place(shown(of.path), of.line), (of.symbol, NAME), (f": {of.signature}", "")]
     for title, ends in (("callers", found.callers), ("callees", found.callees)):
@@ -210,12 +196,12 @@ def _trace_lines(found: Trace, shown: _Shown) -> Iterator[list[Styled]]:
 
 
 def _print_files(paths: Iterable[str], index: Index) -> None:
-    shown = _Shown(index)
+    shown = ShownPaths(index)
     print_lines([(name, "")] for name in dict.fromkeys(map(shown, paths)))
 
 
 def _hit_lines(found: Found, index: Index, most: int, explain: bool) -> Iterator[list[Styled]]:
-    shown = _Shown(index)
+    shown = ShownPaths(index)
     for number, hit in enumerate(found.hits):
         if number and most > 1:
             yield [("--", QUIET)]

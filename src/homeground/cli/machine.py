@@ -117,32 +117,16 @@ def _fetch(common: Common) -> None:
 
 
 def _show_quantization(common: Common, name: str | None) -> None:
-    from homeground.base.weights import resolve_model
-
     model = common.load_recipe(model={"name": name}).model
     if common.dry_run:
         common.show({"model": model.name, "plan": model.quantization}, f"would quantize {model.name} in memory")
         return
     with common.progress() as progress:
         bar = progress.bar(f"quantizing {model.name}")
-        import torch
-
-        from homeground.base.hardware import found_device
         from homeground.policy.base_model import load_base
-        from homeground.policy.originals import Originals
-        from homeground.policy.quantize import Quantization
         from homeground.policy.quantize_report import quantization_report
 
-        folder = resolve_model(model.name)
-        base, _ = load_base(
-            folder,
-            quantization=Quantization(model.quantization),
-            double_quant=model.double_quant,
-            blocksize=model.blocksize,
-            dtype=torch.float32 if model.compute_dtype == "fp32" else torch.bfloat16,
-            device=found_device(model.device),
-        )
-        found = quantization_report(base, Originals(folder))
+        found = quantization_report(load_base(model))
         bar.done(f"{len(found.packed)} layers at {found.bits:.3f} bits a parameter")
     kinds = [
         [kind, str(row["layers"]), row["storage"], f"{row['parameters'] / 1e6:.2f}", f"{row['bits']:.3f}",

@@ -17,9 +17,9 @@ from homeground.cli.verb import Common, verb
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from homeground.base.workspace import RunFolder, Workspace
     from homeground.evaluate.stats import Interval
     from homeground.recipe import Recipe
+    from homeground.runs.workspace import RunFolder, Workspace
 
 
 class RlKind(StrEnum):
@@ -137,7 +137,7 @@ def _recipe_and_run(common: Common, section: dict[str, Any], resume: bool) -> tu
 
 
 def _interrupted(workspace: Workspace) -> str:
-    from homeground.base.workspace import RunFolder
+    from homeground.runs.workspace import RunFolder
 
     runs = [RunFolder(folder) for folder in workspace.runs.glob("*")] if workspace.runs.is_dir() else []
     open_ = [run for run in runs if run.recipe.is_file() and "rl" not in run.finished()]
@@ -165,19 +165,22 @@ def _table(results: dict[str, Any]) -> Table:
     """Reward and its parts on held-out tasks: before, after, and the paired difference."""
     from rich.table import Table
 
+    from homeground.evaluate.stats import format_interval
+
     made = Table("", "before", "after", "difference", title="held-out tasks, greedy, mean [95% interval]")
     made.title_justify = "left"
     stages = results["stages"]
     for name, difference in results["paired"].items():
-        made.add_row(
-            name, _interval(stages["before"][name]), _interval(stages["after"][name]), _interval(difference, "+")
-        )
+        both = (format_interval(stages[moment][name]) for moment in ("before", "after"))
+        made.add_row(name, *both, format_interval(difference, signed=True))
     return made
 
 
 def _words(results: dict[str, Any]) -> list[str]:
+    from homeground.evaluate.stats import format_interval
+
     difference: Interval = results["paired"]["reward"]
-    told = _interval(difference, "+")
+    told = format_interval(difference, signed=True)
     if difference["low"] > 0:
         words = f"the reward rose by {told}"
     elif difference["high"] < 0:
@@ -190,8 +193,3 @@ def _words(results: dict[str, Any]) -> list[str]:
         f"{words}, over {difference['n']} held-out tasks, paired",
         f"seed {results['seed']}; {results['train_tasks']} train tasks; {spent}; {sum(seconds.values()):.0f} s in all",
     ]
-
-
-def _interval(found: Interval, sign: str = "") -> str:
-    form = f"{sign}.3f"
-    return f"{found['value']:{form}} [{found['low']:{form}}, {found['high']:{form}}]"

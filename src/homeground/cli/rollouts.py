@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from homeground.base.errors import HomegroundError, UsageError
-from homeground.base.rolloutlog import Group, best_and_worst, logged_steps, read_rollouts, spread
 from homeground.base.terminal import printable_lines
-from homeground.base.workspace import RunFolder
 from homeground.cli.complete import run_completion
 from homeground.cli.verb import Common, verb
+from homeground.runs.rolloutlog import GroupRecord, RolloutRecord, best_and_worst, logged_steps, read_rollouts, spread
+from homeground.runs.workspace import RunFolder
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -88,7 +88,7 @@ def _run(common: Common, name: str | None) -> RunFolder:
     return max(kept, key=lambda run: (run.path / "rollouts").stat().st_mtime)
 
 
-def _group(groups: list[Group], number: int | None) -> Group:
+def _group(groups: list[GroupRecord], number: int | None) -> GroupRecord:
     if number is None:
         return max(groups, key=spread)
     found = next((g for g in groups if g["group"] == number), None)
@@ -101,7 +101,7 @@ def _group(groups: list[Group], number: int | None) -> Group:
     return found
 
 
-def _rollout(groups: list[Group], chosen: Group, wanted: str) -> dict[str, Any]:
+def _rollout(groups: list[GroupRecord], chosen: GroupRecord, wanted: str) -> RolloutRecord:
     everyone = [r for g in groups for r in g["rollouts"]]
     if found := [r for r in everyone if r["id"] == wanted]:
         return found[0]
@@ -116,7 +116,13 @@ def _rollout(groups: list[Group], chosen: Group, wanted: str) -> dict[str, Any]:
 
 
 def _for_people(
-    run: str, steps: list[int], groups: list[Group], chosen: Group, one: dict[str, Any] | None, *, alone: bool
+    run: str,
+    steps: list[int],
+    groups: list[GroupRecord],
+    chosen: GroupRecord,
+    one: RolloutRecord | None,
+    *,
+    alone: bool,
 ) -> list[RenderableType]:
     from rich.text import Text
 
@@ -141,7 +147,7 @@ def _listed(steps: list[int]) -> str:
     return f"{', '.join(map(str, steps[:3]))} ... {', '.join(map(str, steps[-3:]))} ({len(steps)})"
 
 
-def _overview(groups: list[Group]) -> Table:
+def _overview(groups: list[GroupRecord]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
@@ -154,7 +160,7 @@ def _overview(groups: list[Group]) -> Table:
     return table
 
 
-def _reward(rollout: dict[str, Any]) -> Text:
+def _reward(rollout: RolloutRecord) -> Text:
     from rich.text import Text
 
     if rollout["reward"] is None:
@@ -162,7 +168,7 @@ def _reward(rollout: dict[str, Any]) -> Text:
     return Text(f"{rollout['reward']:.2f}", style=_colour(rollout["advantage"]))
 
 
-def _side_by_side(group: Group) -> RenderableType:
+def _side_by_side(group: GroupRecord) -> RenderableType:
     import shutil
     import sys
 
@@ -189,7 +195,7 @@ def _side_by_side(group: Group) -> RenderableType:
     return table
 
 
-def _turns(rollout: dict[str, Any], *, whole: bool) -> list[Text]:
+def _turns(rollout: RolloutRecord, *, whole: bool) -> list[Text]:
     """A rollout, turn by turn: what it read in grey, what it wrote in the colour of its advantage."""
     from rich.text import Text
 
@@ -212,7 +218,8 @@ def _turns(rollout: dict[str, Any], *, whole: bool) -> list[Text]:
         facts = f"turn {number}: read {turn['prompt_tokens']} tokens, wrote {turn['tokens']}, ended by "
         facts += f"{turn['finish_reason']}, weights {turn['weights_version']}"
         facts += ", a new path" if turn["new_path"] else ""
-        facts += f", {turn['malformed_calls']} malformed tool calls" if turn.get("malformed_calls") else ""
+        malformed = turn.get("malformed_calls", 0)
+        facts += f", {malformed} malformed tool calls" if malformed else ""
         read = turn["read"]
         if not whole and len(read) > _READ_SHOWN:
             read = f"{read[: _READ_SHOWN // 2]}\n[...]\n{read[-_READ_SHOWN // 2 :]}"
@@ -228,7 +235,7 @@ def _turns(rollout: dict[str, Any], *, whole: bool) -> list[Text]:
     return [*lines, Text("")]
 
 
-def _tokens(rollout: dict[str, Any]) -> int:
+def _tokens(rollout: RolloutRecord) -> int:
     return sum(turn["tokens"] for turn in rollout["turns"])
 
 

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from homeground.base.reclaim import Reclaimable
-    from homeground.base.run_list import RunSummary
-    from homeground.base.workspace import RunFolder
     from homeground.pipeline.run_comparison import Comparison
+    from homeground.runs.reclaim import Reclaimable
+    from homeground.runs.run_list import RunSummary
+    from homeground.runs.workspace import RunFolder
 
 
 class RunsKind(StrEnum):
@@ -45,7 +45,7 @@ def runs(
     yes: Yes = False,
 ) -> None:
     """List the runs of this workspace, compare some of them, or remove them."""
-    from homeground.base.run_list import named_runs, run_summaries
+    from homeground.runs.run_list import named_runs, run_summaries
 
     workspace = common.workspace(create=False)
     given = [*(names or []), *([common.run] if common.run else [])]
@@ -69,7 +69,7 @@ def clean(
     yes: Yes = False,
 ) -> None:
     """Free disk: checkpoints of finished stages and what is made again when needed. Adapters and results stay."""
-    from homeground.base.reclaim import free, reclaimable
+    from homeground.runs.reclaim import free, reclaimable
 
     found = reclaimable(common.workspace(create=False), models=models)
     todo = [one for one in found if not one.used_by]
@@ -99,7 +99,7 @@ def _compare(common: Common, chosen: list[RunFolder]) -> None:
 
 
 def _remove(common: Common, chosen: list[RunFolder], yes: bool) -> None:
-    from homeground.base.run_list import folder_bytes, users_of
+    from homeground.runs.run_list import folder_bytes, users_of
 
     if not chosen:
         raise UsageError(
@@ -154,12 +154,15 @@ def _list_table(found: Sequence[RunSummary]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    from homeground.evaluate.stats import format_interval
+
     table = Table("run", "model", "finished", "last step", "held-out reward", "size", "changed")
     for one in found:
         last = f"{one.unfinished} {one.steps[one.unfinished]}, not finished" if one.unfinished else ""
         when = datetime.fromtimestamp(one.changed).strftime("%Y-%m-%d %H:%M")
         done = " ".join(stage for stage in one.finished if not stage.startswith("eval"))
-        cells = [one.name, one.model or "", done, last, _interval(one.heldout.get("reward")), _size(one.bytes), when]
+        reward = format_interval(one.heldout["reward"]) if one.heldout else ""
+        cells = [one.name, one.model or "", done, last, reward, _size(one.bytes), when]
         table.add_row(*map(Text, cells))
     return table
 
@@ -168,17 +171,22 @@ def _comparison(found: Comparison) -> list[RenderableType]:
     from rich.table import Table
     from rich.text import Text
 
+    from homeground.evaluate.stats import format_interval
+
     names = [one.name for one in found.runs]
     reached = Table("held-out tasks", *names, title="mean [95% interval]", title_justify="left")
     metrics = dict.fromkeys(metric for one in found.runs for metric in one.heldout)
     for metric in metrics:
-        reached.add_row(metric.replace("_", " "), *(_interval(one.heldout.get(metric)) for one in found.runs))
+        reached.add_row(
+            metric.replace("_", " "),
+            *(format_interval(one.heldout[metric]) if metric in one.heldout else "" for one in found.runs),
+        )
     for pair, differences in found.paired.items():
         reached.add_section()
         for metric, difference in differences.items():
             later = found.runs.index(next(one for one in found.runs if pair == f"{one.name}-{names[0]}"))
             cells = [""] * len(names)
-            cells[later] = _interval(difference, "+")
+            cells[later] = format_interval(difference, signed=True)
             reached.add_row(f"{metric.replace('_', ' ')}, paired with {names[0]}", *cells)
     settings = Table("setting", *names, title="what their recipes say differently", title_justify="left")
     for key, values in found.settings.items():
@@ -201,13 +209,6 @@ def _clean_table(found: Sequence[Reclaimable]) -> Table:
 
 def _item(one: Reclaimable) -> dict[str, Any]:
     return {"path": str(one.path), "what": one.what, "bytes": one.bytes, "used_by": list(one.used_by)}
-
-
-def _interval(found: Any, sign: str = "") -> str:
-    if not found:
-        return ""
-    form = f"{sign}.3f"
-    return f"{found['value']:{form}} [{found['low']:{form}}, {found['high']:{form}}]"
 
 
 def _size(size: float) -> str:

@@ -12,8 +12,8 @@ from homeground.base.errors import HomegroundError, UsageError
 from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
-    from homeground.base.workspace import RunFolder, Workspace
     from homeground.pipeline.serving import Adapter
+    from homeground.runs.workspace import RunFolder, Workspace
 
 
 @verb(example="homeground serve --port 8642")
@@ -73,7 +73,7 @@ def serve(
 
 def _workspace(common: Common) -> Workspace:
     """Open the workspace; unless it is named, it may be missing: the base model needs none."""
-    from homeground.base.workspace import open_workspace
+    from homeground.runs.workspace import open_workspace
 
     workspace = open_workspace(common.home, create=False, pretend=common.home is None)
     if not workspace.path.is_dir():

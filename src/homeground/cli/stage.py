@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from homeground.base.errors import RunInterruptedError, UsageError
-from homeground.base.workspace import RunFolder
 from homeground.cli.verb import Common
+from homeground.runs.workspace import RunFolder
 
 if TYPE_CHECKING:
+    from homeground.evaluate import Metrics
     from homeground.pipeline.workbench import Workbench
     from homeground.recipe import Recipe
 
@@ -33,22 +34,28 @@ def open_stage(
         HomegroundError: another process writes to the run.
         RunInterruptedError: Ctrl-C.
     """
-    from homeground.base.memory import PeakMemory
-    from homeground.pipeline.demo import timed
-    from homeground.pipeline.workbench import Workbench
-
-    with (
-        started(run, recipe, stage, resume),
-        common.progress() as progress,
-        Workbench(recipe, common.workspace(create=False), run, progress) as bench,
-        PeakMemory() as memory,
-        timed(run, stage, memory),
-    ):
-        bench.start_from(adapter)
+    with started(run, recipe, stage, resume), timed_workbench(common, recipe, run, stage, adapter) as bench:
         try:
             yield bench
         except KeyboardInterrupt:
             raise RunInterruptedError(run.name) from None
+
+
+@contextlib.contextmanager
+def timed_workbench(
+    common: Common, recipe: Recipe, run: RunFolder, stage: str, adapter: Path | None
+) -> Generator[Workbench]:
+    """Open a workbench for one stage of a run that is locked already, and record the stage when it has finished."""
+    from homeground.pipeline.workbench import Workbench
+    from homeground.runs.stage_timer import timed
+
+    with (
+        common.progress() as progress,
+        Workbench(recipe, common.workspace(create=False), run, progress) as bench,
+        timed(run, stage),
+    ):
+        bench.start_from(adapter)
+        yield bench
 
 
 @contextlib.contextmanager
@@ -111,3 +118,26 @@ def trained(run: RunFolder) -> dict[str, Any]:
         "metrics": str(run.metrics_jsonl),
         "steps": read_jsonl(run.metrics_jsonl),
     }
+
+
+def show_results(common: Common, run: RunFolder, metrics: Metrics, last: str) -> None:
+    """Print the metrics of a run on the look-up agent."""
+    from rich.table import Table
+
+    from homeground.evaluate import pair_rows, stage_rows, verdict
+
+    def table(title: str, rows: Callable[[Any], list[list[str]]]) -> Table:
+        heads, *body = rows(metrics)
+        made = Table(*heads, title=title, title_justify="left")
+        for row in body:
+            made.add_row(*row)
+        return made
+
+    common.show(
+        {"path": str(run.metrics), "report": str(run.report), "metrics": metrics},
+        table("held-out tasks, greedy, mean [95% interval]", stage_rows),
+        table("paired differences over the same tasks", pair_rows),
+        *verdict(metrics),
+        f"report: {run.report}",
+        last,
+    )

@@ -3,38 +3,32 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from homeground.base.errors import RunInterruptedError, UsageError
-from homeground.base.workspace import RunFolder
-from homeground.cli import measure, texts
+from homeground.base.errors import RunInterruptedError
 from homeground.cli.data import data_table
 from homeground.cli.option import RecipeOption
-from homeground.cli.stage import Force, Resume, free_name, open_stage, recipe_of, refuse_to_lose, show_plan, trained
+from homeground.cli.stage import (
+    Force,
+    Resume,
+    free_name,
+    open_stage,
+    refuse_to_lose,
+    show_results,
+    trained,
+)
 from homeground.cli.verb import Common, verb
+from homeground.runs.workspace import RunFolder
 
 if TYPE_CHECKING:
-    from homeground.base.workspace import Workspace
-    from homeground.evaluate import Metrics
     from homeground.pipeline.sft_data import SftData
-    from homeground.pipeline.stages import EvalStage
     from homeground.recipe import Recipe
+    from homeground.runs.workspace import Workspace
 
 _REJECTED_SHOWN = 10
-
-
-class EvalKind(StrEnum):
-    """What can be evaluated."""
-
-    AGENT = "agent"
-    DATA = "data"
-    GENERAL = "general"
-    SEARCH = "search"
 
 
 @verb(example="homeground demo", resumable=True)
@@ -68,7 +62,7 @@ def demo(common: Common, resume: Resume = False, force: Force = False) -> None:
             metrics = run_demo(bench, resume=resume)
         except KeyboardInterrupt:
             raise RunInterruptedError(run.name) from None
-    _show_results(common, run, metrics, 'try: homeground ask --agent "how are daemon threads joined at exit?"')
+    show_results(common, run, metrics, 'try: homeground ask --agent "how are daemon threads joined at exit?"')
 
 
 @verb(example="homeground sft --run mine", resumable=True)
@@ -129,72 +123,6 @@ def _prepared(common: Common, recipe: Recipe, workspace: Workspace, run: RunFold
     return made
 
 
-@verb(example="homeground eval agent --run mine", name="eval")
-def evaluate(
-    common: Common,
-    kind: Annotated[EvalKind, typer.Argument(help="What to evaluate.")] = EvalKind.AGENT,
-    again: Annotated[bool, typer.Option("--again", help="Evaluate stages that were evaluated before, too.")] = False,
-    data: Annotated[
-        str | None, typer.Option(help="With 'data': held-out rows, as `homeground data` writes them.")
-    ] = None,
-    tasks: Annotated[str | None, RecipeOption("sft.probe_tasks", note="With 'general', separated by commas: ")] = None,
-) -> None:
-    """Measure a run before and after, or the search of this workspace, with 95% intervals.
-
-    agent: held-out tasks. data: rows of text. general: what fine-tuning makes a model forget. search: queries that the
-    indexed corpus itself asks and answers.
-    """
-    if tasks is not None and kind is not EvalKind.GENERAL:
-        raise UsageError(
-            f"--tasks says nothing about an evaluation of {kind}",
-            where=f"homeground eval {kind}",
-            hint="measure them with: homeground eval general --tasks hellaswag,arc_easy",
-        )
-    if kind is EvalKind.SEARCH:
-        measure.evaluate_search(common)
-        return
-    run = common.trained_run("sft")
-    recipe = common.load_recipe(recipe_of(run))
-    if kind is EvalKind.AGENT and recipe.agent.code is not None:
-        raise UsageError(
-            f"the run '{run.name}' is of an agent of its own, which `rl run` has measured itself",
-            where=str(run.path / "results.json"),
-            hint=f"to train it again, with another name: homeground rl run --recipe {run.recipe} --run NAME",
-        )
-    if kind is not EvalKind.AGENT:
-        texts.evaluate(common, run, recipe, data if kind is EvalKind.DATA else None, general=kind is EvalKind.GENERAL)
-        return
-
-    from homeground.base.memory import PeakMemory
-    from homeground.pipeline import finetune, stages
-    from homeground.pipeline.demo import timed
-    from homeground.pipeline.measured import write_results
-    from homeground.pipeline.workbench import Workbench
-
-    adapters: dict[EvalStage, Path | None] = {"scripted": None, "base": None, "sft": finetune.sft_adapter(run)}
-    if "rl" in run.finished():
-        adapters["rl"] = run.adapter
-    todo: dict[EvalStage, Path | None] = {
-        stage: path for stage, path in adapters.items() if again or not stages.evaluation_file(run, stage).is_file()
-    }
-    if common.dry_run:
-        show_plan(common, run, f"would evaluate {', '.join(todo) or 'nothing new'}, into {run.metrics}")
-        return
-    for stage, adapter in todo.items():
-        with (
-            run.locked(),
-            common.progress() as progress,
-            Workbench(recipe, common.workspace(create=False), run, progress) as bench,
-            PeakMemory() as memory,
-            timed(run, f"eval {stage}", memory),
-        ):
-            bench.start_from(adapter)
-            stages.evaluate(bench, stage)
-    ready = "rl" in run.finished()
-    last = "chat --agent" if ready else "rl"
-    _show_results(common, run, write_results(run, recipe), f"try: homeground {last} --run {run.name}")
-
-
 def _demo_run(workspace: Workspace, name: str | None, resume: bool) -> RunFolder:
     """The run of a demo: the one named, else a new one, or with ``resume`` the newest."""
     if name is not None:
@@ -216,25 +144,3 @@ def _interrupted_run(runs: Path) -> str:
     if not unfinished:
         return free_name(runs)
     return max(unfinished, key=lambda run: run.recipe.stat().st_mtime).name
-
-
-def _show_results(common: Common, run: RunFolder, metrics: Metrics, last: str) -> None:
-    from rich.table import Table
-
-    from homeground.evaluate import pair_rows, stage_rows, verdict
-
-    def table(title: str, rows: Callable[[Any], list[list[str]]]) -> Table:
-        heads, *body = rows(metrics)
-        made = Table(*heads, title=title, title_justify="left")
-        for row in body:
-            made.add_row(*row)
-        return made
-
-    common.show(
-        {"path": str(run.metrics), "report": str(run.report), "metrics": metrics},
-        table("held-out tasks, greedy, mean [95% interval]", stage_rows),
-        table("paired differences over the same tasks", pair_rows),
-        *verdict(metrics),
-        f"report: {run.report}",
-        last,
-    )

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from homeground.base.progress import Progress
-    from homeground.base.workspace import RunFolder, Workspace
     from homeground.recipe import Recipe
+    from homeground.runs.workspace import RunFolder, Workspace
 
 app = typer.Typer(
     help="Train a small local model on your own code and docs, with every gain measured. Nothing leaves the machine.",
@@ -76,7 +76,7 @@ class Common:
 
     def workspace(self, create: bool = True) -> Workspace:
         """The workspace of `--home`; a dry run makes none, and plans as if it were there."""
-        from homeground.base.workspace import open_workspace
+        from homeground.runs.workspace import open_workspace
 
         return open_workspace(self.home, create=create, pretend=create and self.dry_run)
 

@@ -13,15 +13,20 @@ class CorpusConfig(Config):
     """Which files are read."""
 
     roots: Annotated[tuple[str, ...], Strict(False)] = Field(
-        default=(".",), min_length=1, description="folders (or files) to read"
+        default=(".",), min_length=1, description="folders and files to read"
     )
     include: Annotated[tuple[str, ...], Strict(False)] = Field(
         default=(),
-        description="patterns of what is read although a rule or its name leaves it out, as in a .gitignore; "
-        "an ignored folder is looked into if a pattern spells out the way",
+        description="patterns in .gitignore syntax of files to read although ignore rules or their names exclude them; "
+        "an ignored folder is entered only if a pattern names the path to it",
     )
     exclude: Annotated[tuple[str, ...], Strict(False)] = Field(
-        default=(), description="patterns left out, as in a .gitignore, beside those that .gitignore files name"
+        default=(),
+        description="patterns in .gitignore syntax of files to skip, in addition to those of .gitignore files",
     )
-    max_file_kb: int = Field(default=512, ge=1, description="larger files are skipped and counted")
-    max_document_kb: int = Field(default=16384, ge=1, description="the same for notebooks, HTML and PDF")
+    max_file_kb: int = Field(
+        default=512, ge=1, description="largest text file that is read, in kB; larger ones are skipped and counted"
+    )
+    max_document_kb: int = Field(
+        default=16384, ge=1, description="largest notebook, HTML or PDF file that is read, in kB"
+    )

@@ -21,23 +21,34 @@ class Mixing(StrEnum):
 class SourceConfig(Config):
     """One source of rows."""
 
-    source: str = Field(min_length=1, description="file, folder, or OWNER/NAME[:SPLIT] of the hub")
-    weight: float = Field(default=1.0, gt=0, description="its share beside the other sources' (mixing: weights)")
-    epochs: float = Field(
-        default=1.0, gt=0, description="how often each of its rows is taken; fractions take a part of them"
+    source: str = Field(
+        min_length=1, description="training rows: a file, a folder, or a data set OWNER/NAME[:SPLIT] of the hub"
     )
-    max_samples: int | None = Field(default=None, ge=1, description="rows drawn from it at most; null: all")
-    read_rows: int | None = Field(default=None, ge=1, description="rows read of it, the first ones; null: all")
+    weight: float = Field(default=1.0, gt=0, description="relative share of this source, with mixing: weights")
+    epochs: float = Field(
+        default=1.0, gt=0, description="times that each row is used; a fraction uses that share of the rows"
+    )
+    max_samples: int | None = Field(
+        default=None, ge=1, description="largest number of rows that enter the mix; null sets no limit"
+    )
+    read_rows: int | None = Field(
+        default=None, ge=1, description="number of rows to read, from the start; null reads all"
+    )
 
 
 class DuplicatesConfig(Config):
-    """Which rows count as saying the same as an earlier one."""
+    """Removal of rows that repeat an earlier one."""
 
-    exact: bool = Field(default=True, description="remove rows that repeat one but for case and spaces")
-    near: float | None = Field(
-        default=0.8, gt=0, le=1, description="remove rows whose word shingles are so similar (Jaccard); null: none"
+    exact: bool = Field(
+        default=True, description="remove rows that equal an earlier one except for case and white space"
     )
-    shingle: int = Field(default=5, ge=1, description="words in a shingle")
+    near: float | None = Field(
+        default=0.8,
+        gt=0,
+        le=1,
+        description="Jaccard similarity of word shingles that makes a row a near duplicate; null keeps all",
+    )
+    shingle: int = Field(default=5, ge=1, description="number of words in a shingle")
 
 
 EXACT_ONLY = DuplicatesConfig(near=None)
@@ -45,12 +56,15 @@ EXACT_ONLY = DuplicatesConfig(near=None)
 
 
 class HeldoutConfig(Config):
-    """Rows that are never trained on: the held-out loss is measured on them."""
+    """Rows that are never trained on; the held-out loss is measured on them."""
 
     share: float = Field(
-        default=0.0, ge=0, lt=1, description="share of the rows; their content decides, the same in every run"
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of the rows to hold out; a hash of the content chooses, so it is the same in every run",
     )
-    source: str | None = Field(default=None, description="a source of its own, instead of a share")
+    source: str | None = Field(default=None, description="source of the held-out rows, in place of a share")
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -60,22 +74,30 @@ class HeldoutConfig(Config):
 
 
 class DataConfig(Config):
-    """Sources, how they are mixed, and what is removed."""
+    """Training data: its sources, their mix, and the rows to remove."""
 
     sources: Annotated[tuple[SourceConfig, ...], Strict(False)] = Field(
-        default=(), description="what `sft` trains on; none: scripted look-ups of the train tasks"
+        default=(),
+        description="sources that `sft` trains on; without any, it trains on scripted look-ups of the train tasks",
     )
     mixing: Annotated[Mixing, Strict(False)] = Field(
-        default=Mixing.ALL, description="all: every source's epochs; weights: exact shares; temperature: sizes^(1/T)"
+        default=Mixing.ALL,
+        description="all: each source's epochs; weights: exact shares; temperature: shares by size^(1/temperature)",
     )
-    temperature: float = Field(default=2.0, ge=1, description="T: 1 keeps the sizes' shares, more evens them out")
+    temperature: float = Field(
+        default=2.0,
+        ge=1,
+        description="exponent of mixing: temperature; 1 keeps shares by size, larger values even them out",
+    )
     rows: int | None = Field(
-        default=None, ge=1, description="rows of the mix with weights or temperature; null: as many as epochs allow"
+        default=None,
+        ge=1,
+        description="rows of the mix, with mixing: weights or temperature; null takes as many as the epochs allow",
     )
     heldout: HeldoutConfig = HeldoutConfig()
     duplicates: DuplicatesConfig = DuplicatesConfig()
     decontaminate: Annotated[tuple[str, ...], Strict(False)] = Field(
-        default=(), description="evaluation sets: rows that share text with them are removed"
+        default=(), description="evaluation sets; training rows that share text with them are removed"
     )
 
     @model_validator(mode="after")

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from homeground.base.files import atomic_write_text
-from homeground.base.rolloutlog import Group
 from homeground.evaluate.report import render_page
-from homeground.evaluate.verdict import cell, in_words, mark
+from homeground.evaluate.stats import format_interval
+from homeground.evaluate.verdict import in_words, mark
+from homeground.runs.rolloutlog import GroupRecord
 
 MOMENTS = ("before", "after")
 
@@ -23,7 +24,7 @@ def write_agent_report(
     answers: Mapping[str, Sequence[Mapping[str, Any]]],
     *,
     recipe: Mapping[str, Any],
-    groups: Sequence[Group] = (),
+    groups: Sequence[GroupRecord] = (),
 ) -> None:
     """Write ``report.html`` of such a run, whole or not at all.
 
@@ -48,11 +49,11 @@ def write_agent_report(
         groups=groups,
         stage_rows=[
             ["", "tasks", *names],
-            *([moment, heldout, *(cell(stages[moment][name]) for name in names)] for moment in MOMENTS),
+            *([moment, heldout, *(format_interval(stages[moment][name]) for name in names)] for moment in MOMENTS),
         ],
         pair_rows=[
             ["difference", "tasks", *names],
-            ["after minus before", heldout, *(cell(paired[name], signed=True) for name in names)],
+            ["after minus before", heldout, *(format_interval(paired[name], signed=True) for name in names)],
         ],
         pair_marks=[[mark(paired[name]) for name in names]],
         bars=[],

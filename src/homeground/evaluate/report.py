@@ -13,12 +13,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from homeground.base.files import atomic_write_text
-from homeground.base.rolloutlog import Group
 from homeground.evaluate.charts import bars_svg, curve_svg
 from homeground.evaluate.curves import CURVES, MOVING_AVERAGE
 from homeground.evaluate.metrics import METRIC_NAMES, STAGE_NAMES, STAGES, Metrics
 from homeground.evaluate.tried import steps_tried
 from homeground.evaluate.verdict import pair_marks, pair_rows, stage_rows, verdict
+from homeground.runs.rolloutlog import GroupRecord
 
 ROLLOUTS_SHOWN = 5
 
@@ -30,7 +30,7 @@ def write_report(
     rollouts: Sequence[Mapping[str, Any]],
     *,
     recipe: Mapping[str, Any] | str | None = None,
-    groups: Sequence[Group] = (),
+    groups: Sequence[GroupRecord] = (),
 ) -> None:
     """Write `report.html`, whole or not at all; the arguments are those of `render_report`."""
     atomic_write_text(path, render_report(metrics, steps, rollouts, recipe=recipe, groups=groups))
@@ -42,7 +42,7 @@ def render_report(
     rollouts: Sequence[Mapping[str, Any]],
     *,
     recipe: Mapping[str, Any] | str | None = None,
-    groups: Sequence[Group] = (),
+    groups: Sequence[GroupRecord] = (),
 ) -> str:
     """The report as one HTML document.
 
@@ -78,7 +78,7 @@ def render_page(
     rollouts: Sequence[Mapping[str, Any]],
     *,
     recipe: Mapping[str, Any] | str | None,
-    groups: Sequence[Group],
+    groups: Sequence[GroupRecord],
     **shown: Any,
 ) -> str:
     """The page of any kind of run.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homeground.evaluate.stats import Interval, mean_interval, paired_difference
+from homeground.evaluate.stats import Interval, format_interval, mean_interval, paired_difference
 from homeground.tasks.queries import ranks_of
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def search_rows(stages: Mapping[str, ByKind], latencies: Mapping[str, Mapping[st
         for stage, found in stages.items():
             values = found[kind]
             head = values[HEADLINE]
-            cells = [f"{head['value']:.3f} [{head['low']:.3f}, {head['high']:.3f}]"]
+            cells = [format_interval(head)]
             cells += [f"{values[name]['value']:.3f}" for name in METRICS[1:]]
             time_cells = [f"{latencies[stage][name]:.0f}" for name in ("p50_ms", "p95_ms")] if kind == ALL else ["", ""]
             rows.append([kind, str(head["n"]), stage, *cells, *time_cells])

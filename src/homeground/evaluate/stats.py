@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 import numpy as np
-from scipy import stats
 
 from homeground.base.errors import HomegroundError
 from homeground.evaluate.config import RESAMPLES
@@ -25,6 +24,12 @@ class Interval(TypedDict):
     low: float
     high: float
     n: int
+
+
+def format_interval(interval: Interval, *, signed: bool = False) -> str:
+    """An interval as text: `0.358 [0.310, 0.407]`, or for a difference `+0.071 [+0.036, +0.105]`."""
+    value, low, high = (f"{interval[key]:{'+' if signed else ''}.3f}" for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
 
 
 def mean_interval(values: Sequence[float], *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
@@ -57,6 +62,8 @@ def mean_interval(values: Sequence[float], *, resamples: int = RESAMPLES, seed: 
     if n == 1 or bool((data == data[0]).all()):
         value = float(data[0])
         return {"value": value, "low": value, "high": value, "n": n}
+    from scipy import stats  # half a second that listing runs need not wait
+
     value = math.fsum(data) / n
     interval = stats.bootstrap(
         (data,),

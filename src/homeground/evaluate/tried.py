@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from homeground.base.rolloutlog import Group, best_and_worst, logged_steps, read_rollouts, spread
-from homeground.base.workspace import RunFolder
+from homeground.runs.rolloutlog import GroupRecord, RolloutRecord, best_and_worst, logged_steps, read_rollouts, spread
+from homeground.runs.workspace import RunFolder
 
 STEPS_SHOWN = 5
 """Steps of a run that the report shows: the first, the last, and some between."""
@@ -16,20 +16,20 @@ _STRONG = 1.0
 """An advantage so large is coloured strongly."""
 
 
-def tried(run: RunFolder) -> list[Group]:
+def tried(run: RunFolder) -> list[GroupRecord]:
     """The groups that a report shows of a run, step by step; none when it kept no rollouts."""
     kept = logged_steps(run)
     last = len(kept) - 1
     count = min(STEPS_SHOWN, len(kept))
     places = {round(n * last / max(1, count - 1)) for n in range(count)}
-    groups: list[Group] = []
+    groups: list[GroupRecord] = []
     for place in sorted(places):
         widest = sorted(read_rollouts(run, kept[place]), key=spread, reverse=True)[:GROUPS_SHOWN]
         groups += sorted(widest, key=lambda group: group["group"])
     return groups
 
 
-def steps_tried(groups: Sequence[Group]) -> list[dict[str, Any]]:
+def steps_tried(groups: Sequence[GroupRecord]) -> list[dict[str, Any]]:
     """Groups by step, each with its rollouts in pairs of best and worst, then the others."""
     steps: dict[int, list[dict[str, Any]]] = {}
     for group in groups:
@@ -48,7 +48,7 @@ def steps_tried(groups: Sequence[Group]) -> list[dict[str, Any]]:
     return [{"step": step, "groups": found} for step, found in steps.items()]
 
 
-def _shown(rollout: dict[str, Any], title: str) -> dict[str, Any]:
+def _shown(rollout: RolloutRecord, title: str) -> dict[str, Any]:
     return {
         **rollout,
         "title": title or rollout["id"],

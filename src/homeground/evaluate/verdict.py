@@ -1,7 +1,7 @@
 """What the numbers say, in plain words: a gain is claimed only when its paired 95% interval lies above zero."""
 
 from homeground.evaluate.metrics import METRIC_NAMES, STAGE_NAMES, Metrics, Pair, evaluated
-from homeground.evaluate.stats import Interval
+from homeground.evaluate.stats import Interval, format_interval
 
 PAIRS: tuple[tuple[Pair, str, str], ...] = (("rl-sft", "rl", "sft"), ("sft-base", "sft", "base"))
 """Paired differences as (key, later stage, earlier stage), the one that matters most first."""
@@ -26,7 +26,7 @@ def in_words(later: str, earlier: str, metric: str, difference: Interval) -> str
         metric: name of the metric.
         difference: later minus earlier, over the same tasks.
     """
-    size = f"{difference['value']:+.3f} [{difference['low']:.3f}, {difference['high']:.3f}]"
+    size = format_interval(difference, signed=True)
     tasks = f"{difference['n']} held-out task{'' if difference['n'] == 1 else 's'}"
     if shows_gain(difference):
         return f"{later} improved {metric} by {size} over {earlier} on {tasks}."
@@ -59,18 +59,14 @@ def verdict(metrics: Metrics) -> list[str]:
     return sentences
 
 
-def cell(interval: Interval, *, signed: bool = False) -> str:
-    """An interval as a table cell: `0.358 [0.310, 0.407]`, with a sign in front for a difference."""
-    value = f"{interval['value']:+.3f}" if signed else f"{interval['value']:.3f}"
-    return f"{value} [{interval['low']:.3f}, {interval['high']:.3f}]"
-
-
 def stage_rows(metrics: Metrics) -> list[list[str]]:
     """The table of stages: a heading row (stage, tasks, metrics), then a row a stage that was evaluated."""
     rows = [["stage", "tasks", *METRIC_NAMES.values()]]
     for stage in evaluated(metrics):
         measured = metrics["stages"][stage]
-        rows.append([STAGE_NAMES[stage], str(measured["reward"]["n"]), *(cell(measured[m]) for m in METRIC_NAMES)])
+        rows.append(
+            [STAGE_NAMES[stage], str(measured["reward"]["n"]), *(format_interval(measured[m]) for m in METRIC_NAMES)]
+        )
     return rows
 
 
@@ -81,7 +77,9 @@ def pair_rows(metrics: Metrics) -> list[list[str]]:
         if pair in metrics["paired"]:
             measured = metrics["paired"][pair]
             name = f"{STAGE_NAMES[later]} minus {STAGE_NAMES[earlier]}"
-            rows.append([name, str(measured["reward"]["n"]), *(cell(measured[m], signed=True) for m in METRIC_NAMES)])
+            rows.append(
+                [name, str(measured["reward"]["n"]), *(format_interval(measured[m], signed=True) for m in METRIC_NAMES)]
+            )
     return rows
 
 
@@ -101,7 +99,7 @@ def pair_marks(metrics: Metrics) -> list[list[str]]:
 def _beyond_format(differences: dict[str, Interval]) -> str:
     """Whether GRPO improved more than the form of its calls."""
     gained = [
-        f"{METRIC_NAMES[name]} {cell(differences[name], signed=True)}"
+        f"{METRIC_NAMES[name]} {format_interval(differences[name], signed=True)}"
         for name in ("success", "reciprocal_rank")
         if shows_gain(differences[name])
     ]

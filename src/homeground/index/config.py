@@ -15,35 +15,47 @@ Backend = Literal["auto", "bf16", "fp32", "onnx"]
 class ChromaConfig(Config):
     """Where Chroma runs."""
 
-    mode: Literal["embedded", "server"] = Field(default="embedded", description="in the index's folder, or on a server")
-    host: str = Field(default="127.0.0.1", description="of the server")
-    port: int = Field(default=8000, ge=1, le=65535, description="of the server")
-    ssl: bool = Field(default=False, description="speak TLS to the server")
+    mode: Literal["embedded", "server"] = Field(
+        default="embedded",
+        description="embedded: Chroma keeps its data in the index's folder; server: a Chroma server has it",
+    )
+    host: str = Field(default="127.0.0.1", description="host name or address of the Chroma server")
+    port: int = Field(default=8000, ge=1, le=65535, description="port of the Chroma server")
+    ssl: bool = Field(default=False, description="connect to the Chroma server over TLS")
     exact_below: int = Field(
-        default=200_000, ge=0, description="an embedded index of fewer chunks is searched exactly, without Chroma"
+        default=200_000,
+        ge=0,
+        description="number of chunks below which an embedded index is searched exactly, without Chroma",
     )
 
 
 class IndexConfig(Config):
     """How chunks are embedded, fused and reranked. The weights of the fusion are fitted by `make bench-search`."""
 
-    embedder: str = Field(default="all-minilm-l6-v2", description="bundled name, local folder or hub id")
-    max_tokens: int = Field(default=192, ge=16, description="tokens of a chunk that the embedder reads")
+    embedder: str = Field(
+        default="all-minilm-l6-v2", description="embedding model: a bundled name, a local folder, or an id of the hub"
+    )
+    max_tokens: int = Field(default=192, ge=16, description="tokens of a chunk that are embedded; the rest is cut off")
     dense_weight: float = Field(default=0.75, ge=0, description="weight of the embedding's score in the fusion")
     lexical_weight: float = Field(default=0.25, ge=0, description="weight of the BM25 score in the fusion")
-    exact_names: bool = Field(default=True, description="a query that is a name puts its definitions first")
+    exact_names: bool = Field(
+        default=True, description="if the query is the name of a definition, list the definition first"
+    )
     rerank: str | None = Field(
         default=None,
-        description="cross-encoder or late-interaction model that reorders the best hits; null leaves them",
+        description="cross-encoder or late-interaction model that reranks the best hits; null reranks nothing",
     )
     rerank_weight: float = Field(
-        default=0.5, ge=0, le=1, description="weight of its score beside the fused one; 1 forgets the fused one"
+        default=0.5,
+        ge=0,
+        le=1,
+        description="weight of the reranker's score; the fused score has the rest, so 1 ignores it",
     )
-    top_k: int = Field(default=10, ge=1, description="hits returned")
+    top_k: int = Field(default=10, ge=1, description="number of hits that a search returns")
     backend: Backend = Field(
         default="auto",
-        description="what embeds: torch in bf16 or fp32, or ONNX Runtime; auto: bf16 on a GPU or a processor that "
-        "multiplies in it, else ONNX Runtime, which also embeds queries",
+        description="inference backend of the embedder: torch in bf16 or fp32, or ONNX Runtime; auto: bf16 on a GPU or "
+        "a processor that multiplies in it, else ONNX Runtime, which also embeds queries",
     )
     chroma: ChromaConfig = ChromaConfig()
 

@@ -16,16 +16,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_json, atomic_write_jsonl, read_jsonl
 from homeground.base.hardware import found_device
-from homeground.base.memory import PeakMemory
-from homeground.base.workspace import RunFolder
 from homeground.corpus import CorpusConfig
 from homeground.pipeline import finetune, stages
 from homeground.pipeline.agent_source import agent_source
-from homeground.pipeline.demo import timed
-from homeground.pipeline.experts import expert_traces
 from homeground.pipeline.measured import machine, source_commit
 from homeground.pipeline.own_agent import LOOKUP, OwnAgent
 from homeground.pipeline.workbench import Workbench
+from homeground.runs.stage_timer import timed
+from homeground.runs.workspace import RunFolder
 
 if TYPE_CHECKING:
     from homeground.evaluate.stats import Interval
@@ -48,32 +46,30 @@ def train_agent(bench: Workbench, agent: OwnAgent, *, resume: bool) -> dict[str,
 
     bench.run.create()
     done = bench.run.finished() if resume else {}
-    with PeakMemory() as memory:
-        if bench.recipe.agent.tasks == LOOKUP or bench.recipe.agent.search:
-            _index(bench, memory)
-        if bench.recipe.agent.tasks == LOOKUP:
-            agent = _with_lookups(bench, agent)
-        if "rl" not in done:
-            refuse_device(bench.recipe.rl, found_device(bench.recipe.model.device))
-            agent = replace(agent, experts=expert_traces(bench, agent.train))
-        if "rl" in done:
-            bench.start_from(bench.run.adapter)
-        elif "sft" in bench.run.finished():
-            bench.start_from(finetune.sft_adapter(bench.run))
-        elif bench.recipe.data.sources:
-            with timed(bench.run, "sft", memory):
-                _cold_start(bench)
-        left = [stage for stage in STAGES if stage not in done]
-        with ExitStack() as open_:
-            source = open_.enter_context(agent_source(bench, agent)) if left else None
-            for stage in left:
-                assert source is not None
-                with timed(bench.run, stage, memory):
-                    STAGES[stage](bench, agent, source)
+    if bench.recipe.agent.tasks == LOOKUP or bench.recipe.agent.search:
+        _index(bench)
+    if bench.recipe.agent.tasks == LOOKUP:
+        agent = _with_lookups(bench, agent)
+    if "rl" not in done:
+        refuse_device(bench.recipe.rl, found_device(bench.recipe.model.device))
+    if "rl" in done:
+        bench.start_from(bench.run.adapter)
+    elif "sft" in bench.run.finished():
+        bench.start_from(finetune.sft_adapter(bench.run))
+    elif bench.recipe.data.sources:
+        with timed(bench.run, "sft"):
+            _cold_start(bench)
+    left = [stage for stage in STAGES if stage not in done]
+    with ExitStack() as open_:
+        source = open_.enter_context(agent_source(bench, agent)) if left else None
+        for stage in left:
+            assert source is not None
+            with timed(bench.run, stage):
+                STAGES[stage](bench, agent, source)
     return write_agent_results(bench, agent)
 
 
-def _index(bench: Workbench, memory: PeakMemory) -> None:
+def _index(bench: Workbench) -> None:
     """The index, and for look-ups their tasks, from the recipe's corpus where the workspace has none."""
     roots = [Path(root) for root in bench.recipe.corpus.roots]
     if bench.workspace.index.exists():
@@ -81,12 +77,12 @@ def _index(bench: Workbench, memory: PeakMemory) -> None:
         if bench.recipe.corpus.roots != CorpusConfig().roots:
             stages.refuse_other_roots(bench, roots)
     else:
-        with timed(bench.run, "index", memory):
+        with timed(bench.run, "index"):
             stages.build_index(bench, roots)
     # The run's own file may be what an interruption left of them.
     made = "tasks" in bench.run.finished() or (bench.workspace.tasks / bench.tasks_file.name).is_file()
     if bench.recipe.agent.tasks == LOOKUP and not made:
-        with timed(bench.run, "tasks", memory):
+        with timed(bench.run, "tasks"):
             stages.make_tasks(bench)
 
 
@@ -105,7 +101,7 @@ def _cold_start(bench: Workbench) -> None:
 
 
 def _reinforce(bench: Workbench, agent: OwnAgent, source: GatewaySource) -> None:
-    stages.grpo(bench, source, agent.train, agent.experts)
+    stages.grpo(bench, source, agent.train)
 
 
 def _measure(bench: Workbench, agent: OwnAgent, source: GatewaySource, moment: Moment) -> None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 
 from homeground.base.errors import HomegroundError
-from homeground.base.heap import give_back_memory
-from homeground.base.memory import PeakMemory
-from homeground.base.workspace import RunFolder
 from homeground.evaluate import Metrics
 from homeground.pipeline import finetune, stages
 from homeground.pipeline.measured import write_results
 from homeground.pipeline.workbench import Workbench
+from homeground.runs.stage_timer import timed
+from homeground.runs.workspace import RunFolder
 
 
 @dataclass(frozen=True)
@@ -43,24 +40,13 @@ def run_demo(bench: Workbench, *, resume: bool) -> Metrics:
     run.recipe.write_text(bench.recipe.to_yaml())
     done = run.finished()
     bench.start_from(_starting_adapter(run))
-    with PeakMemory() as memory:
-        for stage in _stages(bench):
-            if stage.name in done:
-                bench.progress.line(f"{stage.name}: finished before")
-                continue
-            with timed(run, stage.name, memory):
-                stage.work()
+    for stage in _stages(bench):
+        if stage.name in done:
+            bench.progress.line(f"{stage.name}: finished before")
+            continue
+        with timed(run, stage.name):
+            stage.work()
     return write_results(run, bench.recipe)
-
-
-@contextmanager
-def timed(run: RunFolder, stage: str, memory: PeakMemory) -> Generator[None]:
-    """Record a stage as finished with its seconds and its peak memory, unless it raises."""
-    give_back_memory()
-    memory.mark()
-    began = perf_counter()
-    yield
-    run.finish(stage, seconds=round(perf_counter() - began, 2), peak_memory_mb=round(memory.mark()))
 
 
 def _stages(bench: Workbench) -> list[Stage]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from homeground.pipeline.planning import Plan, config_of, paths_of, storage_of
+from homeground.pipeline.planning import Plan, config_of, paths_of, settings_on
 from homeground.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ def estimate(recipe: Recipe, plan: Plan, config: PretrainedConfig | None = None)
     from homeground.policy.budget import step_of
     from homeground.policy.pace import seconds_of
 
-    config, storage = config or config_of(recipe), storage_of(recipe, plan.device)
+    config, settings = config or config_of(recipe), settings_on(plan.device, recipe.model)
     length = min(PROBE_TOKENS, plan.forest)
     paths = paths_of([(length, length - 1)], config.vocab_size)
-    _, seconds = seconds_of(config, storage, paths, "cuda" if plan.device.cuda else "cpu")
-    step = step_of(config, storage, paths, cuda=plan.device.cuda)
+    _, seconds = seconds_of(config, settings, paths, "cuda" if plan.device.cuda else "cpu")
+    step = step_of(config, settings, paths, cuda=plan.device.cuda)
     rate = (step.forward + step.backward) / seconds
     return Estimate(plan.operations / rate, f"measured here: layers of this model at {rate / 1e12:.2f} TFLOP/s")

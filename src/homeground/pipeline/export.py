@@ -38,7 +38,7 @@ from homeground.policy.export.gguf_config import differences, family_of
 from homeground.policy.export.gguf_file import check_type, gguf_bytes, write_gguf
 from homeground.policy.export.ollama import chat_form, write_modelfile
 from homeground.policy.export.weights import MergedWeights
-from homeground.policy.originals import Originals
+from homeground.policy.originals import WeightFiles
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -124,7 +124,7 @@ def plan_export(bench: Workbench, settings: ExportSettings, folder: Path) -> dic
     base = resolve_model(bench.recipe.model.name)
     weights = MergedWeights(base, bench.run.adapter)
     with warnings.catch_warnings(action="ignore", category=AdapterWarning):
-        refuse_other_base(bench.run.adapter, Originals(base))
+        refuse_other_base(bench.run.adapter, WeightFiles(base))
     if settings.format in (Format.GGUF, Format.OLLAMA):
         check_type(settings.type)
         family_of(weights.config)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from homeground.base.files import atomic_write_jsonl
-from homeground.base.workspace import RunFolder
 from homeground.pipeline.forgetting import watched
 from homeground.pipeline.workbench import Workbench, policy_of
+from homeground.runs.workspace import RunFolder
 
 if TYPE_CHECKING:
     from homeground.training import Example

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from homeground.base.files import atomic_write_json, read_json
 from homeground.base.progress import Progress
-from homeground.base.workspace import RunFolder, Workspace
 from homeground.pipeline.workbench import Workbench
 from homeground.recipe import Recipe
+from homeground.runs.workspace import RunFolder, Workspace
 
 if TYPE_CHECKING:
     from homeground.evaluate.general import GeneralOutcome

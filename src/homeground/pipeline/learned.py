@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from homeground.base.workspace import RunFolder, Workspace
 from homeground.recipe import load_recipe
+from homeground.runs.workspace import RunFolder, Workspace
 
 
 class Learned(StrEnum):

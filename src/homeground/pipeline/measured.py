@@ -11,7 +11,6 @@ import yaml
 from homeground.base import hardware
 from homeground.base.errors import HomegroundError
 from homeground.base.files import read_jsonl
-from homeground.base.workspace import RunFolder
 from homeground.corpus.git import Repository
 from homeground.evaluate import Metrics, compare_rollouts, evaluate_rollouts, load_outcomes, write_metrics
 from homeground.evaluate.charts import report_png
@@ -19,6 +18,7 @@ from homeground.evaluate.report import write_report
 from homeground.evaluate.tried import tried
 from homeground.pipeline.stages import evaluation_file, rollout_rows
 from homeground.recipe import Recipe
+from homeground.runs.workspace import RunFolder
 
 STAGES = ("scripted", "base", "sft", "rl")
 PAIRS = (("sft", "base"), ("rl", "sft"))

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from homeground.agents.own_code import Task
     from homeground.agents.reward_terms import Rewards
     from homeground.base.reward import Reward
-    from homeground.training import Experts
 
 LOOKUP = "lookup"
 """The name, in place of a file, of the tasks that `homeground tasks` made."""
@@ -27,20 +26,18 @@ _OPTIONS = {
 
 @dataclass(frozen=True)
 class OwnAgent:
-    """Code, tasks and traces that a recipe's `agent` section names.
+    """Code and tasks that a recipe's `agent` section names.
 
     Attributes:
         run: the function of an inline agent; None for an agent in a process.
         reward: function of (task, answer); None if the agent posts its own reward.
         train, heldout: tasks; look-up tasks that have not been made yet are absent.
-        experts: traces of the tasks, if the recipe names any; read when the tasks are known.
     """
 
     run: Callable[..., Awaitable[Any]] | None
     reward: Callable[[Task, Any], Awaitable[Reward]] | None
     train: list[Task] = field(default_factory=list)
     heldout: list[Task] = field(default_factory=list)
-    experts: Experts | None = None
 
 
 def own_agent(section: AgentConfig) -> OwnAgent:

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from homeground.base.errors import HomegroundError
 from homeground.base.sizes import Target
+from homeground.policy.config import ModelConfig
 from homeground.recipe import Recipe
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
     from homeground.policy import TokenPath
     from homeground.policy.budget import Step
-    from homeground.policy.unloaded import Storage
     from homeground.training import Example
 
 type Stage = Literal["sft", "rl"]
@@ -33,7 +32,7 @@ UNEVEN_HEAP = 2.5
 """How much more glibc's heap holds on to where forests differ in size: holes rarely fit (measured, docs/plan.md)."""
 IMPORTED_MB = 900.0
 """The imported process itself: torch, transformers, PEFT, bitsandbytes, Lightning (measured, docs/plan.md)."""
-_STEPS: dict[tuple[str, Storage, tuple[tuple[int, int], ...], bool], Step] = {}
+_STEPS: dict[tuple[str, str, tuple[tuple[int, int], ...], bool], Step] = {}
 LOOKUP_TOKENS, LOOKUP_TRAINED = 320, 30
 LOOKUP_PROMPT, LOOKUP_HITS = 120, 180
 """Where no data is named: tokens of a look-up, its trained ones, its first prompt and the hits that it is shown."""
@@ -133,9 +132,9 @@ def planned(
     """The plan without advice; with ``config`` of a model that need not be on this machine."""
     work = work or assumed_work(recipe, stage)
     config = config or config_of(recipe)
-    storage = storage_of(recipe, device)
+    settings = settings_on(device, recipe.model)
     paths = largest_forest(recipe, stage, work)
-    step = _step(config, storage, paths, cuda=device.cuda)
+    step = _step(config, settings, paths, cuda=device.cuda)
     forest = sum(length for length, _ in paths)
     heap = UNEVEN_HEAP if stage == "sft" and work.uneven else 1.0
     items = _items(recipe, stage, device, replace(step, heap=heap * step.heap), config)
@@ -204,33 +203,19 @@ def config_of(recipe: Recipe) -> PretrainedConfig:
     return read_config(resolve_model(recipe.model.name))
 
 
-def storage_of(recipe: Recipe, device: Target) -> Storage:
-    """How the recipe's policy is held on a device."""
-    from homeground.policy.unloaded import Storage
-
-    model = recipe.model
-    return Storage(
-        quantization=model.quantization,
-        double_quant=model.double_quant,
-        blocksize=model.blocksize,
-        dtype=_dtype(recipe, device),
-        rank=model.lora.r,
-        targets=model.lora.targets,
-        dora=model.lora.dora,
-        trained_whole=model.lora.trained_whole,
-        checkpointing=model.gradient_checkpointing,
-    )
-
-
-def _dtype(recipe: Recipe, device: Target) -> torch.dtype:
-    import torch
-
+def settings_on(device: Target, model: ModelConfig) -> ModelConfig:
+    """A model's settings with the dtype that it will compute in on a device."""
     from homeground.base.hardware import matmul_rates
 
-    if recipe.model.compute_dtype == "auto":
-        fast = device.cuda or matmul_rates("cpu").bf16_fast
-        return torch.bfloat16 if fast else torch.float32
-    return torch.bfloat16 if recipe.model.compute_dtype == "bf16" else torch.float32
+    if model.compute_dtype != "auto":
+        return model
+    fast = device.cuda or matmul_rates("cpu").bf16_fast
+    return model.model_copy(update={"compute_dtype": "bf16" if fast else "fp32"})
+
+
+def _number_bytes(recipe: Recipe, device: Target) -> int:
+    """Bytes of a number that is computed with."""
+    return 2 if settings_on(device, recipe.model).compute_dtype == "bf16" else 4
 
 
 def largest_forest(recipe: Recipe, stage: Stage, work: Work) -> tuple[tuple[int, int], ...]:
@@ -264,13 +249,13 @@ def paths_of(lengths: Sequence[tuple[int, int]], vocabulary: int) -> list[TokenP
     return made
 
 
-def _step(config: PretrainedConfig, storage: Storage, lengths: tuple[tuple[int, int], ...], *, cuda: bool) -> Step:
+def _step(config: PretrainedConfig, settings: ModelConfig, lengths: tuple[tuple[int, int], ...], *, cuda: bool) -> Step:
     """Of a forward and backward; remembered, since remedies change one setting at a time."""
-    key = (config.to_json_string(use_diff=False), storage, lengths, cuda)
+    key = (config.to_json_string(use_diff=False), settings.model_dump_json(), lengths, cuda)
     if key not in _STEPS:
         from homeground.policy.budget import step_of
 
-        _STEPS[key] = step_of(config, storage, paths_of(lengths, config.vocab_size), cuda=cuda)
+        _STEPS[key] = step_of(config, settings, paths_of(lengths, config.vocab_size), cuda=cuda)
     return _STEPS[key]
 
 
@@ -304,7 +289,7 @@ def _items(recipe: Recipe, stage: Stage, device: Target, step: Step, config: Pre
     items["imported process"] = IMPORTED_MB
     # Loading maps the file and copies what it reads; where that is the worst moment, it is what has to fit.
     written: Any = config.dtype or torch.bfloat16
-    file = step.plain * written.itemsize / storage_of(recipe, device).dtype.itemsize
+    file = step.plain * written.itemsize / _number_bytes(recipe, device)
     reading = {"weights as they are read": (file + step.weights) / 1e6}
     reading |= {name: items[name] for name in ("libraries at work", "imported process")}
     return max(items, reading, key=lambda found: sum(found.values()))
@@ -318,7 +303,7 @@ def _rl_items(recipe: Recipe, device: Target, step: Step, config: PretrainedConf
     text: Any = config.get_text_config()
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    half = 2 if storage_of(recipe, device).dtype.itemsize == 2 else 4
+    half = _number_bytes(recipe, device)
     token = 2 * text.num_hidden_layers * heads * size * half
     rows = min(recipe.eval.batch, recipe.rl.tasks_per_step * recipe.rl.group_size)
     # What a look-up's last turn sees alone: its own query, the hits and the answer.

@@ -10,12 +10,12 @@ from pathlib import Path
 from homeground.agents.answering import Answerer
 from homeground.base.errors import UsageError
 from homeground.base.progress import Progress
-from homeground.base.workspace import Workspace
 from homeground.index import Index, Tools
 from homeground.pipeline.learned import Roles
 from homeground.pipeline.serving import BASE, Adapter, Serving
 from homeground.recipe import Recipe, load_recipe
 from homeground.rollouts.conversation import Conversations
+from homeground.runs.workspace import Workspace
 
 
 @contextmanager

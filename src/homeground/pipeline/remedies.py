@@ -95,7 +95,8 @@ def remedies(recipe: Recipe, stage: Stage, *, cuda: bool) -> list[Remedy]:
         half = section.forest_tokens // 2
         change = {stage: {"forest_tokens": half}}
         found.append(Remedy(change, f"{stage}.forest_tokens: {half}", "smaller forwards, up to a tenth slower"))
-    if model.quantization != "nf4" and (cuda or stage == "sft"):
+    fits_nf4 = not (model.lora.dora and model.lora.dropout)
+    if model.quantization != "nf4" and fits_nf4 and (cuda or stage == "sft"):
         cost = "4-bit weights: a little precision of the base, and time to unpack them"
         found.append(Remedy({"model": {"quantization": "nf4"}}, "model.quantization: nf4", cost))
     if not model.gradient_checkpointing:

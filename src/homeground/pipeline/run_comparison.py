@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from homeground.base.errors import HomegroundError
-from homeground.base.run_list import RunSummary, recipe_settings, summary
-from homeground.base.workspace import RunFolder
 from homeground.evaluate import Interval, compare_rollouts, load_outcomes
 from homeground.pipeline.stages import evaluation_file
+from homeground.runs.run_list import RunSummary, recipe_settings, summary
+from homeground.runs.workspace import RunFolder
 
 _STAGES = ("rl", "sft")
 _PLACE = ("run",)

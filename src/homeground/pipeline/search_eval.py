@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from homeground.base.files import atomic_write_json, atomic_write_jsonl, atomic_write_text
 from homeground.base.progress import Progress
-from homeground.base.workspace import RunFolder, Workspace
 from homeground.index import Index, Stage
 from homeground.pipeline.measured import machine, source_commit
 from homeground.recipe import Recipe
+from homeground.runs.workspace import RunFolder, Workspace
 from homeground.tasks import SearchTasks, build_search_tasks
 
 if TYPE_CHECKING:

@@ -18,15 +18,14 @@ from homeground.base.errors import UsageError
 from homeground.base.heap import trimming
 from homeground.base.progress import Progress
 from homeground.base.threads import release_workers
-from homeground.base.workspace import Workspace
-from homeground.recipe import ModelSection, Recipe
+from homeground.recipe import Recipe
+from homeground.runs.workspace import Workspace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from homeground.agents.answering import Answerer
     from homeground.index import Filters, Found, Index
-    from homeground.policy.shared_base import SharedBase
     from homeground.rollouts import Sampler
     from homeground.rollouts.conversation import Conversations
 
@@ -162,6 +161,7 @@ class Serving:
 
     def _load(self) -> None:
         from homeground.index import Index
+        from homeground.policy.shared_base import SharedBase
         from homeground.rollouts import Sampler
         from homeground.rollouts.heads import context_of
 
@@ -169,7 +169,7 @@ class Serving:
         bar = self._progress.bar("loading the index and the models")
         if self.workspace.index.is_dir():
             self.index = self._open.enter_context(contextlib.closing(Index.open(self.workspace.index))).warm()
-        base = shared_base(self.recipe.model)
+        base = SharedBase(self.recipe.model)
         self.tokenizer: PreTrainedTokenizerBase = base.tokenizer
         cache_mb, rows_mb = (max(1, all_ // len(self.names)) for all_ in (settings.cache_mb, settings.rows_mb))
         for name in self.names:
@@ -183,28 +183,6 @@ class Serving:
 
     def _computed(self) -> int:
         return sum(engine.sampled_tokens + engine.prefilled_tokens for engine in self.engines.values())
-
-
-def shared_base(model: ModelSection) -> SharedBase:
-    """The base of a recipe's model, to be sampled with several adapters.
-
-    Raises:
-        HomegroundError: it cannot be loaded.
-    """
-    import torch
-
-    from homeground.policy.quantize import Quantization
-    from homeground.policy.shared_base import SharedBase
-
-    dtypes = {"bf16": torch.bfloat16, "fp32": torch.float32, "auto": None}
-    return SharedBase(
-        model.name,
-        quantization=Quantization(model.quantization),
-        double_quant=model.double_quant,
-        blocksize=model.blocksize,
-        dtype=dtypes[model.compute_dtype],
-        device=model.device,
-    )
 
 
 def check_name(name: str) -> None:

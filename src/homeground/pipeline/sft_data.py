@@ -40,7 +40,7 @@ from homeground.training.rendering import path_of
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from homeground.base.workspace import RunFolder, Workspace
+    from homeground.runs.workspace import RunFolder, Workspace
     from homeground.tasks import LookupTask
 
 _SIDES = 1 << 32

@@ -14,18 +14,14 @@ import openai
 from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_jsonl, read_jsonl
 from homeground.base.reward import Reward
-from homeground.base.rolloutlog import RolloutLog
-from homeground.base.steplog import RL_COLUMNS, StepLog
-from homeground.base.workspace import RunFolder
-from homeground.pipeline.experts import expert_traces
 from homeground.pipeline.threshold import fit_least_confidence
 from homeground.pipeline.workbench import Workbench
+from homeground.runs.workspace import RunFolder
 
 if TYPE_CHECKING:
     from homeground.index import IndexReport
     from homeground.rollouts import Source
     from homeground.tasks import LookupTask
-    from homeground.training import Experts
 
 SPARE_CANDIDATES = 2
 """How many candidates a wanted task gets when tasks must be findable; plain search finds more than half of them."""
@@ -115,7 +111,6 @@ def reinforce(bench: Workbench) -> str:
     rl = bench.recipe.rl
     _ = bench.masked
     tasks = bench.tasks.train
-    experts = expert_traces(bench, tasks)
     server = bench.server
     with (
         Gateway(train_temperature=rl.temperature) as gateway,
@@ -130,46 +125,18 @@ def reinforce(bench: Workbench) -> str:
             seed=bench.recipe.seed,
         ) as source,
     ):
-        return grpo(bench, source, tasks, experts)
+        return grpo(bench, source, tasks)
 
 
-def grpo(bench: Workbench, source: Source, tasks: Sequence[Any], experts: Experts | None) -> str:
+def grpo(bench: Workbench, source: Source, tasks: Sequence[Any]) -> str:
     """The recipe's steps of GRPO on what a source rolls out; leaves the run's adapter."""
-    from homeground.training import train_grpo_steps
-    from homeground.training.checkpoints import done_steps
+    from homeground.training import train_grpo
 
     rl = bench.recipe.rl
-    folder = bench.run.checkpoints / "rl"
-    done = done_steps(folder) // rl.updates_per_step
-    with StepLog(
-        bench.run,
-        "rl",
-        done=done,
-        steps=rl.steps,
-        progress=bench.progress,
-        title="GRPO",
-        columns=RL_COLUMNS,
-    ) as log:
-        train_grpo_steps(
-            bench.policy,
-            bench.sampler,
-            source,
-            tasks,
-            rl,
-            folder,
-            log,
-            log_rollouts=RolloutLog(bench.run, done=done, limit_mb=rl.keep_rollouts_mb),
-            experts=experts,
-            seed=bench.recipe.seed,
-        )
-    bench.policy.save_adapter(bench.run.adapter)
-    rewards = [step["reward_mean"] for step in log.history]
-    quarter = max(1, len(rewards) // 4)
-    words = f"{rl.steps} steps" + (
-        f", rollout reward {_mean(rewards[:quarter]):.3f} -> {_mean(rewards[-quarter:]):.3f}" if rewards else ""
+    run = train_grpo(
+        bench.policy, tasks, config=rl, source=source, folder=bench.run, progress=bench.progress, seed=bench.recipe.seed
     )
-    log.bar.done(words)
-    return words
+    return run.summary
 
 
 def lookup_rollout(bench: Workbench, temperature: float | None = None) -> Callable[..., Any]:
@@ -231,7 +198,3 @@ def refuse_other_roots(bench: Workbench, roots: list[Path]) -> None:
 
 def _evaluations(run: RunFolder) -> Path:
     return run.path / "evaluations"
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from homeground.base.files import atomic_write_json, atomic_write_jsonl
 from homeground.base.progress import Progress
-from homeground.base.workspace import RunFolder, Workspace
 from homeground.pipeline.workbench import Workbench
 from homeground.recipe import Recipe
+from homeground.runs.workspace import RunFolder, Workspace
 
 if TYPE_CHECKING:
     from homeground.evaluate.text import HeldOutText, TextOutcome

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from homeground.base.files import atomic_write_json, read_json
 from homeground.base.progress import Progress
-from homeground.base.workspace import Workspace
 from homeground.index import Hit, Index, Stage
+from homeground.runs.workspace import Workspace
 
 if TYPE_CHECKING:
     from homeground.evaluate.foreign import Line

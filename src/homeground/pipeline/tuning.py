@@ -12,12 +12,12 @@ from typing import Any
 from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_json, atomic_write_text
 from homeground.base.progress import Progress
-from homeground.base.workspace import RunFolder, Workspace
 from homeground.corpus import Chunk, digest
 from homeground.evaluate.search import HEADLINE, search_metrics
 from homeground.index import Index, IndexConfig
 from homeground.pipeline.tune import Tuner, TuneTasks
 from homeground.recipe import Recipe
+from homeground.runs.workspace import RunFolder, Workspace
 from homeground.tasks import SearchTask, build_lookup_tasks, near_duplicates
 from homeground.tasks.search_tasks import docstring_tasks
 

@@ -17,8 +17,8 @@ from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_text
 from homeground.base.progress import Progress
 from homeground.base.threads import release_workers
-from homeground.base.workspace import RunFolder, Workspace
 from homeground.recipe import Recipe
+from homeground.runs.workspace import RunFolder, Workspace
 
 if TYPE_CHECKING:
     from homeground.index import Hit, Index
@@ -142,22 +142,7 @@ class Workbench:
 
 def policy_of(recipe: Recipe, adapter: Path | None) -> Policy:
     """Load the recipe's policy with an adapter; when None with the recipe's, or a fresh one."""
-    import torch
+    from homeground.policy import Policy
 
-    from homeground.policy import LoraSettings, load_policy
-    from homeground.policy.quantize import Quantization
-
-    model = recipe.model
-    dtypes = {"bf16": torch.bfloat16, "fp32": torch.float32, "auto": None}
-    return load_policy(
-        model.name,
-        quantization=Quantization(model.quantization),
-        double_quant=model.double_quant,
-        blocksize=model.blocksize,
-        dtype=dtypes[model.compute_dtype],
-        lora=LoraSettings(**model.lora.model_dump()),
-        adapter=adapter or (Path(model.adapter).expanduser() if model.adapter else None),
-        checkpointing=model.gradient_checkpointing,
-        seed=recipe.seed,
-        device=model.device,
-    )
+    chosen = {"adapter": adapter} if adapter else {}
+    return Policy.load(recipe.model.model_copy(update=chosen), seed=recipe.seed)

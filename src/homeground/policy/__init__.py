@@ -1,23 +1,8 @@
-"""The policy: one open model, its quantized base, its adapters, and its log-probabilities over token forests."""
+"""The policy: one open model, its quantized base, its adapters, and its log-probabilities over token forests.
 
-from homeground.policy.adapters import AdapterWarning, LoraSettings
-from homeground.policy.chat import Rendered, render
-from homeground.policy.forest import TokenForest, TokenPath
-from homeground.policy.load import Policy, load_policy
-from homeground.policy.logprobs import forest_logprobs, row_logprobs
-from homeground.policy.strategy import Strategy, StrategyWarning
+The names in `__init__.pyi` are imported lazily, on first use, so that settings (`config`) need no torch.
+"""
 
-__all__ = [
-    "AdapterWarning",
-    "LoraSettings",
-    "Policy",
-    "Rendered",
-    "Strategy",
-    "StrategyWarning",
-    "TokenForest",
-    "TokenPath",
-    "forest_logprobs",
-    "load_policy",
-    "render",
-    "row_logprobs",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -26,9 +26,11 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from homeground.base.errors import HomegroundError
 from homeground.policy.attention import ForestLayout
+from homeground.policy.base_model import dtype_of
+from homeground.policy.config import ModelConfig
 from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.logprobs import body, forest_logprobs
-from homeground.policy.unloaded import Storage, first_layers, give_shapes, outline
+from homeground.policy.unloaded import first_layers, give_shapes, outline
 
 _aten = torch.ops.aten
 
@@ -220,12 +222,12 @@ class _CardLayout(ForestLayout):
         return False
 
 
-def step_of(config: PretrainedConfig, storage: Storage, paths: Sequence[TokenPath], *, cuda: bool) -> Step:
+def step_of(config: PretrainedConfig, settings: ModelConfig, paths: Sequence[TokenPath], *, cuda: bool) -> Step:
     """What a forward and a backward pass over one forest need.
 
     Args:
         config: of the model.
-        storage: how it is held.
+        settings: of the policy; `compute_dtype` is not `auto`.
         paths: of the forest.
         cuda: on a card; else on a CPU.
 
@@ -236,7 +238,7 @@ def step_of(config: PretrainedConfig, storage: Storage, paths: Sequence[TokenPat
     forest = TokenForest.build(paths)
     layers: int = config.num_hidden_layers
     try:
-        one, two = (_counted(first_layers(config, n), storage, forest, cuda=cuda) for n in (1, min(2, layers)))
+        one, two = (_counted(first_layers(config, n), settings, forest, cuda=cuda) for n in (1, min(2, layers)))
     except (RuntimeError, TypeError, ValueError, AttributeError, LookupError, NotImplementedError) as cause:
         raise NoPlanError(
             f"no memory plan for models of the type '{config.model_type}': {str(cause).splitlines()[0]}",
@@ -245,14 +247,14 @@ def step_of(config: PretrainedConfig, storage: Storage, paths: Sequence[TokenPat
     return Step(*(a + (layers - 1) * (b - a) for a, b in zip(astuple(one), astuple(two), strict=True)))
 
 
-def _counted(config: PretrainedConfig, storage: Storage, forest: TokenForest, *, cuda: bool) -> Step:
-    peft = outline(config, storage)
+def _counted(config: PretrainedConfig, settings: ModelConfig, forest: TokenForest, *, cuda: bool) -> Step:
+    peft, dtype = outline(config, settings), dtype_of(settings.compute_dtype)
     model = peft.get_base_model()
     assert isinstance(model, PreTrainedModel)
     layout = _CardLayout(forest) if cuda else ForestLayout(forest)
     ends: list[int] = []
     with Trace(large=0 if cuda else LARGE) as trace:
-        give_shapes(peft, storage)
+        give_shapes(peft, settings)
         live = trace.live
         held, small, large = live.now, live.small, live.large
         trained = [p for p in model.parameters() if p.requires_grad]
@@ -260,7 +262,7 @@ def _counted(config: PretrainedConfig, storage: Storage, forest: TokenForest, *,
         sizes = [(p.nbytes, _unpacked_bytes(p)) for p in model.parameters() if not p.requires_grad]
         live.restart()
         hook = body(model).register_forward_hook(lambda *_: ends.append(live.now))
-        with torch.autocast("cpu", storage.dtype, enabled=storage.dtype is not torch.float32):
+        with torch.autocast("cpu", dtype, enabled=dtype is not torch.float32):
             scores = forest_logprobs(model, forest, layout=layout)
         hook.remove()
         kept, head, forward = ends[0] - held, live.peak - held, trace.operations

@@ -14,17 +14,16 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from homeground.base.hardware import device_kind, found_device, matmul_rates
-from homeground.base.heap import limit_primitives
-from homeground.base.weights import resolve_model
-from homeground.policy.adapters import LoraSettings, check, fresh_adapter, save, saved_adapter
-from homeground.policy.base_model import load_base
+from homeground.base.errors import HomegroundError
+from homeground.base.hardware import best_device
+from homeground.policy.adapters import fresh_adapter, save, saved_adapter
+from homeground.policy.base_model import Base, held_base, load_base
+from homeground.policy.config import LoraConfig, ModelConfig, Quantization
 from homeground.policy.forest import TokenForest
 from homeground.policy.fused import FusedNorm, fuse
 from homeground.policy.noise import EmbeddingNoise
 from homeground.policy.originals import Originals
 from homeground.policy.probe import prepare
-from homeground.policy.quantize import BLOCKSIZE, Quantization
 from homeground.policy.shells import frozen_twin, lora_layers
 from homeground.policy.start import Start
 from homeground.policy.strategy import Strategy, logprobs
@@ -36,22 +35,24 @@ class Policy:
 
     Attributes:
         name: what the user called the model.
-        folder: where its weights lie.
         peft: the trainer's shell, base frozen, adapter in float32.
         tokenizer: with a chat template.
         dtype: what matrix products compute in.
         quantization: how the base is stored.
+        originals: the base's weights before they were quantized.
+        base_folder: where the base's files lie, if it has any; :attr:`folder` raises where it has none.
         strategy: how its forests are computed.
         start: where its adapter began, unless at zero.
         noise: on its embeddings in training, once :meth:`add_noise` was called.
     """
 
     name: str
-    folder: Path
     peft: PeftModel
     tokenizer: PreTrainedTokenizerBase
     dtype: torch.dtype
     quantization: Quantization
+    originals: Originals
+    base_folder: Path | None = None
     strategy: Strategy = Strategy.FOREST
     start: Start | None = None
     noise: EmbeddingNoise | None = None
@@ -69,37 +70,78 @@ class Policy:
         return self.model.device
 
     @classmethod
-    def load(
-        cls,
-        name: str = "smollm2-135m-instruct",
-        *,
-        quantization: Quantization | str | None = None,
-        dtype: torch.dtype | None = None,
-        lora: LoraSettings | None = None,
-        adapter: Path | str | None = None,
-        checkpointing: bool = False,
-        seed: int = 0,
-        device: str | None = None,
-    ) -> Policy:
-        """:func:`load_policy` with choices made for this machine.
+    def load(cls, model: ModelConfig | Path | str | None = None, *, seed: int = 0) -> Policy:
+        """Load a policy.
 
         Args:
-            quantization: by default NF4 on CUDA, where memory is scarce, and plain weights elsewhere.
-            device: by default CUDA, else Apple's GPU, else the CPU.
-            name, dtype, lora, adapter, checkpointing, seed: see there.
+            model: the settings. A name, folder or GGUF file alone gets the defaults, but NF4 on CUDA only, where memory
+                is scarce, and plain weights elsewhere; None is the default model.
+            seed: of the adapter's initial values.
+
+        Raises:
+            UsageError: a device that is not here.
+            HomegroundError: the model cannot be read, or the adapter belongs to another base.
         """
-        device = found_device(device or "auto")
-        kind = quantization or (Quantization.NF4 if device.startswith("cuda") else Quantization.NONE)
-        return load_policy(
-            name,
-            quantization=Quantization(kind),
-            dtype=dtype,
-            lora=lora,
-            adapter=Path(adapter) if adapter is not None else None,
-            checkpointing=checkpointing,
+        if not isinstance(model, ModelConfig):
+            kind = Quantization.NF4 if best_device() == "cuda" else Quantization.NONE
+            model = ModelConfig(name=ModelConfig().name if model is None else str(model), quantization=kind)
+        return policy_over(
+            load_base(model),
+            lora=model.lora,
+            adapter=model.adapter,
+            checkpointing=model.gradient_checkpointing,
+            fused_layers=model.fused_layers,
             seed=seed,
-            device=device,
         )
+
+    @classmethod
+    def from_model(
+        cls,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        lora: LoraConfig | None = None,
+        adapter: Path | str | None = None,
+        checkpointing: bool = False,
+        fused_layers: bool = True,
+        folder: Path | str | None = None,
+        seed: int = 0,
+    ) -> Policy:
+        """A policy over a causal language model in memory, which is changed in place: its layers get an adapter.
+
+        Args:
+            model: in bfloat16 or float32 on its device, or quantized by bitsandbytes as it was loaded.
+            tokenizer: with a chat template, for conversations.
+            lora, adapter, checkpointing, fused_layers, seed: see :func:`policy_over`.
+            folder: of the same weights, if they are on disk; exports and vLLM need it.
+
+        Raises:
+            UsageError: a model in another dtype.
+            HomegroundError: the adapter belongs to another base.
+            ValueError: an adapter that this model cannot have.
+        """
+        base = held_base(model, tokenizer, Path(folder) if folder is not None else None)
+        # The checks of adapter and quantization.
+        lora = ModelConfig(quantization=base.quantization, lora=lora or LoraConfig()).lora
+        return policy_over(
+            base, lora=lora, adapter=adapter, checkpointing=checkpointing, fused_layers=fused_layers, seed=seed
+        )
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the base's files.
+
+        Raises:
+            HomegroundError: the policy was made from a model in memory.
+        """
+        if self.base_folder is None:
+            raise HomegroundError(
+                f"'{self.name}' was given as a model in memory, and this needs its files",
+                where="Policy.from_model",
+                hint="write them with the model's and the tokenizer's save_pretrained before the policy is made, and "
+                "give their folder: Policy.from_model(..., folder=...)",
+            )
+        return self.base_folder
 
     def describe(self) -> str:
         """What is trained, in one line."""
@@ -155,7 +197,7 @@ class Policy:
 
     def save_adapter(self, folder: Path) -> None:
         """Write the adapter in PEFT's format, for the original base, whole or not at all."""
-        save(self.peft, folder, self.start, self.name, Originals(self.folder))
+        save(self.peft, folder, self.start, self.name, self.originals)
 
     def adapter_state(self) -> dict[str, Tensor]:
         """A copy of the adapter's tensors, in PEFT's names."""
@@ -172,81 +214,35 @@ class Policy:
         return digest.hexdigest()[:16]
 
 
-def load_policy(
-    name: str,
+def policy_over(
+    base: Base,
     *,
-    quantization: Quantization = Quantization.NF4,
-    double_quant: bool = True,
-    blocksize: int = BLOCKSIZE,
-    dtype: torch.dtype | None = None,
-    lora: LoraSettings | None = None,
-    adapter: Path | None = None,
+    lora: LoraConfig,
+    adapter: Path | str | None = None,
     checkpointing: bool = False,
+    fused_layers: bool = True,
     seed: int = 0,
-    device: str = "cpu",
 ) -> Policy:
-    """Load a policy.
+    """A policy over a base; its layers are wrapped in place.
 
     Args:
-        name: a bundled name, a local folder, a GGUF file, or a hub id.
-        quantization, double_quant, blocksize: storage of the frozen base (:mod:`homeground.policy.quantize`).
-        dtype: compute dtype of the base and of the adapter's products; by default bf16 where the device is fast at it
-            (measured), else fp32.
-        lora: a fresh adapter's shape; ignored when ``adapter`` is given.
+        base: without an adapter.
+        lora: settings of a fresh adapter; ignored when `adapter` is given.
         adapter: folder of a PEFT adapter to go on from.
         checkpointing: recompute each decoder layer in the backward pass instead of keeping its activations (Chen et
             al. 2016, arXiv 1604.06174): about a third more time for a fraction of the memory.
+        fused_layers: replace layers by faster ones of ours that give the same (:mod:`homeground.policy.fused`).
         seed: of the adapter's initial values.
-        device: "auto" (CUDA, else Apple's GPU, else the CPU), or a torch device's name.
-
-    Raises:
-        UsageError: a device that is not here, a blocksize or an adapter that cannot be.
-        HomegroundError: the model cannot be read, or the adapter belongs to another base.
-    """
-    limit_primitives()
-    device = found_device(device)
-    if dtype is None:
-        dtype = torch.bfloat16 if matmul_rates(device_kind(device)).bf16_fast else torch.float32
-    lora = lora or LoraSettings()
-    check(lora, quantization)
-    folder = resolve_model(name)
-    base, tokenizer = load_base(
-        folder, quantization=quantization, double_quant=double_quant, blocksize=blocksize, dtype=dtype, device=device
-    )
-    policy = policy_over(base, tokenizer, name, folder, quantization, dtype, lora=lora, adapter=adapter, seed=seed)
-    if checkpointing:
-        checkpoint_layers(policy.model)
-    return policy
-
-
-def policy_over(
-    base: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    name: str,
-    folder: Path,
-    quantization: Quantization,
-    dtype: torch.dtype,
-    *,
-    lora: LoraSettings,
-    adapter: Path | None,
-    seed: int,
-) -> Policy:
-    """A policy over a base that is read already; layers of the base are wrapped in place.
-
-    Args:
-        base, tokenizer: from :func:`~homeground.policy.base_model.load_base`.
-        name, quantization, dtype, lora, adapter, seed: see :func:`load_policy`.
-        folder: of the base.
 
     Raises:
         HomegroundError: the adapter belongs to another base.
     """
-    originals = Originals(folder)
+    dtype = base.dtype
     torch.manual_seed(seed)
     if adapter is not None:
-        peft, start = saved_adapter(base, adapter, originals)
+        peft, start = saved_adapter(base.model, Path(adapter).expanduser(), base.originals)
     else:
-        peft, start = fresh_adapter(base, lora, originals)
+        peft, start = fresh_adapter(base.model, lora, base.originals)
     for layer in lora_layers(peft).values():
         # Autocast casts the adapter's weights down; PEFT would cast every activation up first.
         layer.cast_input_dtype_enabled = dtype is torch.float32
@@ -255,12 +251,15 @@ def policy_over(
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     peft.eval()
-    policy = Policy(name, folder, peft, tokenizer, dtype, quantization, start=start)
+    policy = Policy(base.name, peft, base.tokenizer, dtype, base.quantization, base.originals, base.folder, start=start)
     with policy.autocast():
-        fuse(policy.model)
-        policy.strategy = prepare(policy.model, name)
+        if fused_layers:
+            fuse(policy.model)
+        policy.strategy = prepare(policy.model, base.name)
     if dtype is not torch.float32 and policy.strategy is Strategy.FOREST:
         keep_residual_stream(policy.model, dtype)
+    if checkpointing:
+        checkpoint_layers(policy.model)
     return policy
 
 

@@ -10,36 +10,40 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
+from homeground.policy.base_model import dtype_of
+from homeground.policy.config import ModelConfig
 from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.logprobs import forest_logprobs
-from homeground.policy.unloaded import Storage, first_layers, give_shapes, outline
+from homeground.policy.unloaded import first_layers, give_shapes, outline
 
 
 def seconds_of(
-    config: PretrainedConfig, storage: Storage, paths: Sequence[TokenPath], device: str
+    config: PretrainedConfig, settings: ModelConfig, paths: Sequence[TokenPath], device: str
 ) -> tuple[float, float]:
     """Seconds of a forward pass alone and of a forward with a backward pass over one forest, all layers.
 
     A model of one layer and one of two run on this machine; a layer's time is their difference.
     """
     forest = TokenForest.build(paths).to(torch.device(device))
-    one, two = (_timed(first_layers(config, n), storage, forest, device) for n in (1, min(2, config.num_hidden_layers)))
+    one, two = (
+        _timed(first_layers(config, n), settings, forest, device) for n in (1, min(2, config.num_hidden_layers))
+    )
     layers: int = config.num_hidden_layers
     forward, both = (a + (layers - 1) * max(0.0, b - a) for a, b in zip(one, two, strict=True))
     return forward, both
 
 
-def _timed(config: PretrainedConfig, storage: Storage, forest: TokenForest, device: str) -> tuple[float, float]:
-    peft = outline(config, storage)
+def _timed(config: PretrainedConfig, settings: ModelConfig, forest: TokenForest, device: str) -> tuple[float, float]:
+    peft, dtype = outline(config, settings), dtype_of(settings.compute_dtype)
     with torch.device(device):
-        give_shapes(peft, storage)
+        give_shapes(peft, settings)
     _fill(peft)
     model = peft.get_base_model()
     assert isinstance(model, PreTrainedModel)
     best = [float("inf"), float("inf")]
     for turn in range(3):
         began = perf_counter()
-        with torch.autocast(device, storage.dtype, enabled=storage.dtype is not torch.float32):
+        with torch.autocast(device, dtype, enabled=dtype is not torch.float32):
             scores = forest_logprobs(model, forest)
         _wait(scores)
         middle = perf_counter()

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import functools
 import logging
-from enum import StrEnum
 from typing import Any, cast
 
 import torch
@@ -38,33 +37,16 @@ from transformers.pytorch_utils import Conv1D
 from transformers.quantizers.auto import register_quantization_config, register_quantizer
 from transformers.quantizers.quantizer_bnb_4bit import Bnb4BitHfQuantizer
 
-from homeground.base.errors import UsageError
+from homeground.policy.config import ModelConfig, Quantization
 
-BLOCKSIZE = 64
-BLOCKSIZES = (32, 64, 128, 256, 512, 1024)
-"""What bitsandbytes computes by its own kernels; it knows 2048 and 4096 by a slow detour on CPUs."""
 _METHOD = "homeground_4bit"
-
-
-class Quantization(StrEnum):
-    """How the frozen base weights are stored."""
-
-    NF4 = "nf4"
-    FP4 = "fp4"
-    INT8 = "int8"
-    NONE = "none"
-
-    @property
-    def words(self) -> str:
-        """For people."""
-        return {"nf4": "NF4", "fp4": "FP4", "int8": "8-bit", "none": "plain"}[self.value]
 
 
 @register_quantization_config(_METHOD)
 class _BlockConfig(BitsAndBytesConfig):
     """transformers' own has no field for the size of blocks."""
 
-    def __init__(self, blocksize: int = BLOCKSIZE, **values: Any) -> None:
+    def __init__(self, blocksize: int, **values: Any) -> None:
         super().__init__(**values)
         self.quant_method = _METHOD  # type: ignore[assignment]
         self.blocksize = blocksize
@@ -83,31 +65,19 @@ class _BlockQuantizer(Bnb4BitHfQuantizer):
             layer.weight.blocksize = self.quantization_config.blocksize  # type: ignore[union-attr]
 
 
-def quantization_config(
-    kind: Quantization, dtype: torch.dtype, *, double_quant: bool = True, blocksize: int = BLOCKSIZE
-) -> BitsAndBytesConfig | None:
-    """What transformers needs to load a model this way; None for plain weights.
-
-    Raises:
-        UsageError: a blocksize that there is no kernel for.
-    """
-    if blocksize not in BLOCKSIZES:
-        raise UsageError(
-            f"blocks of {blocksize} weights cannot be quantized",
-            where="model.blocksize",
-            hint=f"take one of {', '.join(map(str, BLOCKSIZES))}; QLoRA's is {BLOCKSIZE}",
-        )
-    if kind is Quantization.NONE:
+def quantization_config(settings: ModelConfig, dtype: torch.dtype) -> BitsAndBytesConfig | None:
+    """What transformers needs to load a model that computes in a dtype; None for plain weights."""
+    if settings.quantization is Quantization.NONE:
         return None
     # bitsandbytes announces an optional kernel that it did not find on a hub; nothing is missing.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
-    if kind is Quantization.INT8:
+    if settings.quantization is Quantization.INT8:
         return cast("Any", BitsAndBytesConfig)(load_in_8bit=True)
     config: BitsAndBytesConfig = cast("Any", _BlockConfig)(
-        blocksize,
+        settings.blocksize,
         load_in_4bit=True,
-        bnb_4bit_quant_type=kind.value,
-        bnb_4bit_use_double_quant=double_quant,
+        bnb_4bit_quant_type=settings.quantization.value,
+        bnb_4bit_use_double_quant=settings.double_quant,
         bnb_4bit_compute_dtype=dtype,
     )
     return config
@@ -131,6 +101,12 @@ def is_quantized(layer: nn.Module) -> bool:
     """Whether a layer's weight is packed."""
     weight = getattr(layer, "weight", None)
     return getattr(weight, "quant_state", None) is not None or getattr(weight, "SCB", None) is not None
+
+
+def storage_of(layer: nn.Module) -> str:
+    """The storage of a quantized layer: nf4, fp4 or int8."""
+    state = getattr(layer.weight, "quant_state", None)
+    return "int8" if state is None else cast("str", state.quant_type)
 
 
 def keep_trainable(model: nn.Module, dtype: torch.dtype) -> None:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from homeground.policy.originals import Originals
-from homeground.policy.quantize import dequantized, quantized_layers
+from homeground.policy.base_model import Base
+from homeground.policy.quantize import dequantized, quantized_layers, storage_of
 
 WORST = 5
 
@@ -111,33 +111,24 @@ class QuantizationReport:
         }
 
 
-def quantization_report(model: PreTrainedModel, originals: Originals) -> QuantizationReport:
-    """Look at every parameter of a base.
-
-    Args:
-        model: without an adapter.
-        originals: the weights that it was loaded from.
-    """
+def quantization_report(base: Base) -> QuantizationReport:
+    """Look at every parameter of a base."""
+    model = base.model
     layers = quantized_layers(model)
     packed: list[PackedLayer] = []
     for name, layer in layers.items():
-        original = originals.weight(name).to(model.device).float()
+        original = base.originals.weight(name).to(model.device).float()
         found = dequantized(layer).float()
         packed.append(
             PackedLayer(
                 name,
-                _storage(layer),
+                storage_of(layer),
                 original.numel(),
                 8 * _bytes(layer) / original.numel(),
                 float((found - original).norm() / original.norm()),
             )
         )
     return QuantizationReport(packed, _plain_parts(model, layers))
-
-
-def _storage(layer: nn.Module) -> str:
-    state = getattr(layer.weight, "quant_state", None)
-    return "int8" if state is None else cast("str", state.quant_type)
 
 
 def _bytes(layer: nn.Module) -> int:

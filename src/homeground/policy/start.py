@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from peft import LoraConfig, PeftModel, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from homeground.policy.config import Init
 from homeground.policy.originals import Originals
 from homeground.policy.quantize import dequantized, store
 from homeground.policy.shells import lora_layers
@@ -38,14 +38,6 @@ from homeground.policy.shells import lora_layers
 _PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 _POWER = 4
 """Power iterations of the randomised singular value decomposition (Halko et al. 2011, arXiv 0909.4061)."""
-
-
-class Init(StrEnum):
-    """How an adapter begins."""
-
-    DEFAULT = "default"
-    PISSA = "pissa"
-    LOFTQ = "loftq"
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def whole_modules(model: PreTrainedModel, names: Sequence[str], targets: Sequenc
     Raises:
         HomegroundError: one that does not exist, is packed, has an adapter, or is one half of a tied pair.
     """
-    where = "model.lora.trained_whole"
+    where = "model.lora.modules_to_save"
     own = {name: m for name, m in model.named_modules() if any(True for _ in m.parameters(recurse=False))}
     head, table = model.get_output_embeddings(), model.get_input_embeddings()
     tied = head is not None and head.weight is table.weight
@@ -86,7 +86,7 @@ def whole_modules(model: PreTrainedModel, names: Sequence[str], targets: Sequenc
             raise HomegroundError(
                 f"'{wanted}' gets an adapter and cannot be trained whole too",
                 where=where,
-                hint="take it out of model.lora.trained_whole, or out of model.lora.targets",
+                hint="take it out of model.lora.modules_to_save, or out of model.lora.targets",
             )
         if any(is_quantized(module) for module in found.values()):
             raise HomegroundError(

@@ -1,7 +1,6 @@
 """Recipes: everything a run depends on, as data, composed of the settings of the packages below."""
 
 from homeground.recipe.load import PROJECT_RECIPE, bundled_recipes, load_recipe
-from homeground.recipe.model import LoraSection, ModelSection
 from homeground.recipe.recipe import Recipe
 from homeground.recipe.reference import commented_yaml
 from homeground.recipe.rl import RlSection
@@ -11,8 +10,6 @@ from homeground.recipe.sft import SftSection
 __all__ = [
     "PROJECT_RECIPE",
     "AskSection",
-    "LoraSection",
-    "ModelSection",
     "Recipe",
     "RlSection",
     "ServeSection",

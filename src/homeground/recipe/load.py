@@ -13,7 +13,7 @@ from homeground.base.errors import RecipeError
 from homeground.base.files import read_text
 from homeground.recipe.recipe import Recipe
 from homeground.recipe.reference import commented_yaml, default_of, field_at, fields_below, former_names, section_at
-from homeground.recipe.yaml_text import Key, Written, dotted, parse, short, shown
+from homeground.recipe.yaml_text import Key, Written, dotted, flow, parse, short, shown
 
 # What pydantic says in Python's words, in YAML's.
 _PLAIN_WORDS = {
@@ -27,10 +27,16 @@ _PLAIN_WORDS = {
     "bool_type": "true or false",
 }
 
+_OFF_POLICY = "rollouts from elsewhere join the groups in Python, see examples/off_policy.py"
 _REMOVED: dict[Key, tuple[Any, str]] = {
     ("rl", "source"): ("gateway", "rollouts always run through the gateway"),
+    ("rl", "luffy"): ({"traces": None, "per_group": 1, "gamma": 0.1}, _OFF_POLICY),
+    ("rl", "exgrpo"): ({"share": 0.0, "gamma": 0.1, "start": 0.35, "success": 1.0}, _OFF_POLICY),
 }
-"""Keys of earlier versions: the default, at which they are ignored, and what took their place."""
+"""Keys of earlier versions: the default, at which they are ignored, and what took their place.
+
+The default of a section is a mapping of all its keys.
+"""
 
 DEFAULT_RECIPE = "default"
 """The bundled recipe in which every key has its default. It is written from the fields, no file holds it."""
@@ -69,12 +75,23 @@ def load_recipe(path: Path | str | None = None, overrides: dict[str, Any] | None
         section: Any = written
         for part in key[:-1]:
             section = section.get(part) if isinstance(section, dict) else None
-        if isinstance(section, dict) and key[-1] in section and section[key[-1]] == default:
+        if isinstance(section, dict) and key[-1] in section and _is_default(section[key[-1]], default):
             del section[key[-1]]
     try:
         return Recipe.model_validate(merge(written, given))
     except ValidationError as error:
         raise _explain(error, source, lines, given) from None
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    """Compare a removed key's value with its default; a section may leave keys out, or be null."""
+    if not isinstance(default, dict):
+        return value == default
+    defaults = cast("dict[str, Any]", default)
+    if value is None:
+        return True
+    given = cast("dict[str, Any]", value) if isinstance(value, dict) else {"": value}
+    return all(name in defaults and _is_default(one, defaults[name]) for name, one in given.items())
 
 
 def _read(path: Path | str) -> tuple[str, str]:
@@ -137,7 +154,7 @@ def _unknown_key(key: Key) -> tuple[str, str]:
         default, instead = _REMOVED[key]
         return (
             f"'{dotted(key)}' is no longer a setting: {instead}",
-            f"remove it; only its former default, {default}, is ignored",
+            f"remove it; only its former default, {flow(default)}, is ignored",
         )
     text = f"unknown key '{dotted(key)}'"
     name = str(key[-1])

@@ -10,7 +10,7 @@ from homeground.corpus.config import CorpusConfig
 from homeground.data.config import DataConfig
 from homeground.evaluate.config import EvalConfig
 from homeground.index.config import IndexConfig
-from homeground.recipe.model import ModelSection
+from homeground.policy.config import ModelConfig
 from homeground.recipe.rl import RlSection
 from homeground.recipe.sections import AskSection, ServeSection, TuneSection
 from homeground.recipe.sft import SftSection
@@ -24,7 +24,7 @@ class Recipe(Config):
     corpus: CorpusConfig = CorpusConfig()
     index: IndexConfig = IndexConfig()
     tasks: TasksConfig = TasksConfig()
-    model: ModelSection = ModelSection()
+    model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     sft: SftSection = SftSection()
     rl: RlSection = RlSection()
@@ -33,8 +33,8 @@ class Recipe(Config):
     eval: EvalConfig = EvalConfig()
     ask: AskSection = AskSection()
     serve: ServeSection = ServeSection()
-    seed: int = Field(default=0, ge=0, lt=2**32, description="seed of every random choice")
-    run: str | None = Field(default=None, description="the run's name; null lets the verb choose")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="seed of all random number generators")
+    run: str | None = Field(default=None, description="name of the run; null lets the command choose")
 
     def to_yaml(self) -> str:
         """The recipe as YAML that `load_recipe` reads back to an equal one."""

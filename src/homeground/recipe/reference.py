@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from enum import EnumType
+from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeAliasType, Union, get_args, get_origin
 
@@ -16,7 +17,7 @@ from pydantic_core import to_jsonable_python
 from homeground.recipe.recipe import Recipe
 from homeground.recipe.yaml_text import Key, flow
 
-_PLAIN = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null"}
+_PLAIN = {str: "text", Path: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null"}
 _BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 _WIDTH = 120
 

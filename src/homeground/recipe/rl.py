@@ -6,15 +6,7 @@ from typing import Annotated
 
 from pydantic import AliasChoices, Field
 
-from homeground.training.config import LAX, GrpoConfig, Loss, LuffyConfig, Scale
-
-
-class LuffySection(LuffyConfig):
-    """Expert traces join the groups (LUFFY, arXiv 2504.14945)."""
-
-    traces: str | None = Field(
-        default=None, description="JSON lines of {task, messages, reward}, or 'scripted'; null mixes nothing in"
-    )
+from homeground.training.config import LAX, GrpoConfig, Loss, Scale
 
 
 class RlSection(GrpoConfig):
@@ -29,17 +21,11 @@ class RlSection(GrpoConfig):
     advantage: Annotated[Scale, LAX] = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
         default=Scale.STD,
         validation_alias=AliasChoices("advantage", "scale"),
-        description="what a centred reward is divided by",
+        description="divisor of a centred reward: std, the standard deviation of the group, or none",
     )
-    luffy: LuffySection = LuffySection()  # pyright: ignore[reportIncompatibleVariableOverride]
-    keep_rollouts_mb: float = Field(
-        default=64,
-        gt=0,
-        description="rollouts that are kept for `homeground rollouts`; beyond it steps are thinned out",
-    )
-    max_query_tokens: int = Field(default=24, ge=1, description="longest first turn, in tokens")
-    max_answer_tokens: int = Field(default=8, ge=1, description="longest second turn, in tokens")
-    timeout_s: float = Field(default=120.0, gt=0, description="seconds after which a rollout counts as failed")
+    max_query_tokens: int = Field(default=24, ge=1, description="longest first turn of the look-up agent, in tokens")
+    max_answer_tokens: int = Field(default=8, ge=1, description="longest second turn of the look-up agent, in tokens")
+    timeout_s: float = Field(default=120.0, gt=0, description="time after which a rollout counts as failed, in seconds")
     failure_reward: float | None = Field(
         default=None, description="reward of rollouts that timed out or crashed; null leaves them out of their group"
     )

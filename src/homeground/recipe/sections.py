@@ -12,34 +12,44 @@ from homeground.training.config import RetrieverConfig
 
 
 class TuneSection(RetrieverConfig):
-    """Bi-encoder, cross-encoder and late-interaction model, each kept only if it finds more on held-out files."""
+    """Training of the retrieval models; each is kept only if it ranks better on held-out files."""
 
     models: Annotated[tuple[Literal["bi-encoder", "cross-encoder", "late-interaction"], ...], Strict(False)] = Field(
-        default=("bi-encoder", "cross-encoder", "late-interaction"), description="what is trained, in this order"
+        default=("bi-encoder", "cross-encoder", "late-interaction"), description="models to train, in this order"
     )
-    pairs: int = Field(default=3000, ge=8, description="questions to train on, at most")
-    heldout: int = Field(default=400, ge=2, description="questions of other files to measure on, at most")
-    negatives: int = Field(default=1, ge=1, description="hard negatives of each question; a cross-encoder takes 3 more")
+    pairs: int = Field(default=3000, ge=8, description="largest number of questions to train on")
+    heldout: int = Field(default=400, ge=2, description="largest number of held-out questions, from other files")
+    negatives: int = Field(
+        default=1, ge=1, description="hard negatives for each question; a cross-encoder takes 3 more"
+    )
 
 
 class AskSection(AnswerConfig):
-    """What the model that answers is shown, and when it is not asked at all."""
+    """Answers of `homeground ask` and `chat`: their context, and the threshold below which there is none."""
 
     least_similarity: float | None = Field(
         default=None,
         ge=-1,
         le=1,
-        description="similarity of the best hit below which nothing is answered; null is what was fitted on tasks",
+        description="similarity of the best hit below which `ask` reports that nothing was found; null fits it",
     )
 
 
 class ServeSection(Config):
     """Limits of `homeground serve`."""
 
-    rows: int = Field(default=16, ge=1, description="answers of one model that are computed together; others wait")
-    waiting: int = Field(default=256, ge=1, description="answers that run or wait; further requests are told to retry")
-    cache_mb: int = Field(default=256, ge=1, description="keys and values kept between requests, of all models, MiB")
-    rows_mb: int = Field(
-        default=4096, ge=1, description="keys and values that running answers may come to hold, MiB; others wait"
+    rows: int = Field(default=16, ge=1, description="requests of one model that are decoded together; others wait")
+    waiting: int = Field(
+        default=256, ge=1, description="requests that may run or wait; further ones are refused and may be retried"
     )
-    grace_s: int = Field(default=300, ge=1, description="seconds that running answers may take when the server ends")
+    cache_mb: int = Field(
+        default=256, ge=1, description="size of the KV cache that is kept between requests, of all models, in MiB"
+    )
+    rows_mb: int = Field(
+        default=4096,
+        ge=1,
+        description="size that the KV caches of running requests may reach, in MiB; further requests wait",
+    )
+    grace_s: int = Field(
+        default=300, ge=1, description="time for running requests to finish when the server is stopped, in seconds"
+    )

@@ -10,14 +10,17 @@ from homeground.training.config import SftConfig
 
 
 class SftSection(SftConfig):
-    """Fine-tuning on the recipe's data, else a cold start on scripted examples."""
+    """Supervised fine-tuning on the recipe's data, else a warm-up on scripted look-ups."""
 
-    examples: int = Field(default=64, ge=1, description="scripted trajectories to learn from, where `data` names none")
+    examples: int = Field(
+        default=64, ge=1, description="number of scripted look-ups to train on, if `data` names no source"
+    )
     probe: bool = Field(
-        default=True, description="score texts and questions of general knowledge before and after: what is forgotten"
+        default=True,
+        description="score texts and questions of general knowledge before and after training, to measure forgetting",
     )
     probe_tasks: Annotated[tuple[str, ...], Strict(False)] = Field(
         default=(),
-        description="tasks of lm-evaluation-harness scored with the probe, eval.tasks samples of each: names, or paths "
-        "of YAML files or of folders; needs the extra lm-eval",
+        description="tasks of lm-evaluation-harness to score with the probe, eval.tasks samples of each: names, YAML "
+        "files or folders; needs the extra lm-eval",
     )

@@ -75,7 +75,9 @@ def dump(document: object) -> str:
 
 def flow(value: object) -> str:
     """Dump a value as it stands behind a key, in one line."""
-    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=float("inf"))
+    text = yaml.dump(
+        value, Dumper=_Dumper, sort_keys=False, default_flow_style=True, allow_unicode=True, width=float("inf")
+    )
     return text.removesuffix("...\n").strip()
 
 

@@ -1,12 +1,13 @@
-"""What samples a policy: the protocol that sources, servers and trainers use, and the record it returns."""
+"""What samples a policy: the base class that sources and servers use, and its records."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 from homeground.rollouts.sampling import SamplingParams
 
@@ -42,18 +43,41 @@ class Generation:
     likeliest: list[list[tuple[int, float]]] = field(default_factory=list[list[tuple[int, float]]])
 
 
-class Engine(Protocol):
-    """:class:`homeground.rollouts.Sampler` is one, :class:`homeground.rollouts.VllmEngine` another."""
+@dataclass(frozen=True)
+class SamplingRequest:
+    """What is to be sampled.
 
-    @property
-    def weights_version(self) -> int:
-        """How many times the policy was published."""
-        ...
+    Attributes:
+        prompt_ids: at least one token.
+        max_tokens: at most this many are sampled (>= 1).
+        params: temperature and the like.
+        stop_ids: sampling one of these ends the answer; it is kept.
+        stop: the answer ends when its decoded text contains one of these; the token that completes it is kept.
+        grammar: constrains the answer; used up by this request.
+        listen: called with each token as it is sampled, from the engine's thread: return at once.
+    """
 
-    @property
-    def context(self) -> int:
-        """Limit on the tokens of prompt and answer together."""
-        ...
+    prompt_ids: list[int]
+    max_tokens: int
+    params: SamplingParams
+    stop_ids: frozenset[int]
+    stop: list[str]
+    grammar: Grammar | None
+    listen: Callable[[int], None] | None
+
+
+class Engine(ABC):
+    """Samples a policy in its own thread; use it as a context manager.
+
+    :class:`homeground.rollouts.Sampler` is one, :class:`homeground.rollouts.VllmEngine` another.
+
+    Attributes:
+        context: limit on the tokens of prompt and answer together.
+        weights_version: how many times the policy was published.
+    """
+
+    context: int
+    weights_version: int
 
     def submit(
         self,
@@ -66,31 +90,44 @@ class Engine(Protocol):
         grammar: Grammar | None = None,
         listen: Callable[[int], None] | None = None,
     ) -> Future[Generation]:
-        """Queue a request; cancelling the future ends it."""
-        ...
+        """Queue a request, see :class:`SamplingRequest`; cancelling the future ends it. By default at temperature 1.
 
+        Raises:
+            ValueError: empty prompt or stop string, nothing to sample, more than the model's context, or what this
+                engine cannot do.
+        """
+        if not prompt_ids or max_tokens < 1:
+            raise ValueError("a request needs a prompt of at least one token and max_tokens >= 1")
+        if isinstance(stop, str) or not all(stop):
+            raise ValueError("stop is a list of non-empty strings")
+        if (length := len(prompt_ids)) + max_tokens > self.context:
+            raise ValueError(f"{length} prompt tokens and {max_tokens} to sample exceed the context of {self.context}")
+        return self.start(
+            SamplingRequest(
+                list(prompt_ids),
+                max_tokens,
+                params or SamplingParams(),
+                frozenset(stop_ids),
+                list(stop),
+                grammar,
+                listen,
+            )
+        )
+
+    @abstractmethod
+    def start(self, request: SamplingRequest) -> Future[Generation]:
+        """Queue a request that has been checked."""
+
+    @abstractmethod
     def publish(self) -> int:
         """Take over the policy's adapter as it is now; returns the new version."""
-        ...
 
+    @abstractmethod
     def close(self) -> None:
         """Stop; requests that have not ended are cancelled."""
-        ...
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
-    def __exit__(self, *_: object) -> None: ...
-
-
-def check_request(prompt_ids: Sequence[int], max_tokens: int, stop: Sequence[str], context: int) -> None:
-    """Refuse what no engine can do.
-
-    Raises:
-        ValueError: empty prompt or stop string, nothing to sample, or more than the model's context.
-    """
-    if not prompt_ids or max_tokens < 1:
-        raise ValueError("a request needs a prompt of at least one token and max_tokens >= 1")
-    if isinstance(stop, str) or not all(stop):
-        raise ValueError("stop is a list of non-empty strings")
-    if len(prompt_ids) + max_tokens > context:
-        raise ValueError(f"{len(prompt_ids)} prompt tokens and {max_tokens} to sample exceed the context of {context}")
+    def __exit__(self, *_: object) -> None:
+        self.close()

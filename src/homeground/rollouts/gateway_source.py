@@ -120,12 +120,13 @@ class GatewaySource:
             self._loop.run(self._http.aclose())
         self._loop.close()
 
-    def published(self) -> None:
-        """Register the model server with its new version, so that events carry it."""
-        self._version += 1
+    def publish(self) -> int:
+        """See :class:`Source`; registers the model server with its new version, so that events carry it."""
+        self._version = self._server.engine.publish()
         # A gateway that has died since the last step is found, and started again, by the next one.
         with contextlib.suppress(ServiceLostError):
             self._register()
+        return self._version
 
     def collect(self, tasks: Sequence[Any], group_size: int, step: int) -> list[Trajectory]:
         """See :class:`Source`."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from homeground.base.reward import Reward
 from homeground.rollouts.client import Identity
-from homeground.rollouts.trajectory import Failure, PathStart, Trajectory, sampled_paths
+from homeground.rollouts.trajectory import Failure, PathStart, Trajectory
 
 
 class State(StrEnum):
@@ -89,7 +89,7 @@ class Attempt:
 def counters(trajectories: Sequence[Trajectory]) -> dict[str, int]:
     """What is counted of a step's rollouts, for the log; every counter is there, also at 0."""
     failures = [t.failure or t.shortcoming for t in trajectories]
-    starts = [path.start for t in trajectories for path in sampled_paths(t.turns)]
+    starts = [path.start for t in trajectories for path in t.paths]
     return {
         **{f"failed/{failure}": failures.count(failure) for failure in Failure},
         **{f"paths/{start}": starts.count(start) for start in PathStart if start is not PathStart.FIRST},

@@ -11,9 +11,7 @@ import contextlib
 import queue
 import threading
 import warnings
-from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -21,21 +19,18 @@ from homeground.base.threads import release_workers
 from homeground.policy import shells
 from homeground.policy.load import Policy
 from homeground.rollouts.decoder import Decoder, Row, TrieDecoder
-from homeground.rollouts.engine import FinishReason, Generation, check_request
+from homeground.rollouts.engine import Engine, FinishReason, Generation, SamplingRequest
 from homeground.rollouts.fixed import FixedDecoder, PlainDecoder
 from homeground.rollouts.heads import HeadShape, context_of, head_shape
 from homeground.rollouts.sampling import SamplingParams, choose, likeliest
 from homeground.rollouts.stopping import StopWatch
-
-if TYPE_CHECKING:
-    from homeground.rollouts.grammar import Grammar
 
 GATHER_SECONDS = 0.004
 ROWS_MB = 4096
 _NOBODY = SamplingParams(temperature=0)
 
 
-class Sampler:
+class Sampler(Engine):
     """Samples a policy from its own thread; use it as a context manager.
 
     Args:
@@ -70,7 +65,7 @@ class Sampler:
         self._held: list[Row] = []
         self._full = False
         self._compute = compute or threading.Lock()
-        self._version = 0
+        self.weights_version = 0
         self._door = threading.Lock()
         self._closed = False
         self.sampled_tokens = 0
@@ -93,17 +88,6 @@ class Sampler:
             return FixedDecoder(self._shell, heads, self._limit, cache_bytes, tails_bytes)
         return TrieDecoder(self._shell, heads, cache_bytes, tails_bytes)
 
-    def __enter__(self) -> Sampler:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def weights_version(self) -> int:
-        """How many times the policy was published."""
-        return self._version
-
     @property
     def prefilled_tokens(self) -> int:
         """Prompt tokens computed so far."""
@@ -114,36 +98,12 @@ class Sampler:
         """Prompt tokens found in the cache so far."""
         return self._decoder.reused_tokens
 
-    def submit(
-        self,
-        prompt_ids: Sequence[int],
-        max_tokens: int,
-        params: SamplingParams | None = None,
-        stop_ids: Sequence[int] = (),
-        stop: Sequence[str] = (),
-        *,
-        grammar: Grammar | None = None,
-        listen: Callable[[int], None] | None = None,
-    ) -> Future[Generation]:
-        """Queue a request; cancelling the future takes it out of the batch before the next step.
-
-        Args:
-            prompt_ids: at least one token.
-            max_tokens: at most this many are sampled (>= 1).
-            params: temperature 1 when not given.
-            stop_ids: sampling one of these ends the row; it is kept.
-            stop: the row ends when its decoded text contains one of these; the token that completes it is kept.
-            grammar: what the row may say; used up by this request.
-            listen: called with each token as it is sampled, from the sampler's thread: return at once.
-
-        Raises:
-            ValueError: empty prompt, or prompt and answer do not fit the model's context.
-        """
-        check_request(prompt_ids, max_tokens, stop, self.context)
-        watch = StopWatch(self._policy.tokenizer, stop) if stop else None
+    def start(self, request: SamplingRequest) -> Future[Generation]:
+        """Queue a request; cancelling the future takes it out of the batch before the next step."""
+        watch = StopWatch(self._policy.tokenizer, request.stop) if request.stop else None
         row = Row(
-            list(prompt_ids), params or SamplingParams(), max_tokens, frozenset(stop_ids), watch, Future(),
-            grammar=grammar, listen=listen,
+            request.prompt_ids, request.params, request.max_tokens, request.stop_ids, watch, Future(),
+            grammar=request.grammar, listen=request.listen,
         )  # fmt: skip
         with self._door:
             if self._closed:
@@ -156,8 +116,8 @@ class Sampler:
         with self._compute:
             shells.publish(self._policy.model, self._shell)
             self._decoder.forget()
-            self._version += 1
-            return self._version
+            self.weights_version += 1
+            return self.weights_version
 
     def close(self) -> None:
         """Stop the thread; requests that have not ended are cancelled."""
@@ -211,7 +171,7 @@ class Sampler:
                     # Nobody overtakes them, and before a row has left there is no room for them.
                     self._full = bool(self._held)
                     for row in batch:
-                        row.version = self._version
+                        row.version = self.weights_version
                     self._decoder.start(batch)
                     self._decoder.tidy()
             except Exception as error:
@@ -268,7 +228,7 @@ class Sampler:
     def _finish(self, ended: list[int]) -> None:
         rows = [self._decoder.rows[index] for index in ended]
         for index, row in zip(reversed(ended), reversed(rows), strict=True):
-            self._decoder.leave(index, keep=row.version == self._version)
+            self._decoder.leave(index, keep=row.version == self.weights_version)
         if rows:
             self._decoder.tidy()
             self._full = False

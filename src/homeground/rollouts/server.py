@@ -78,7 +78,7 @@ class ModelServer:
     ) -> None:
         self.model = model
         self.secret = secret or secrets.token_urlsafe(24)
-        self._engine = engine
+        self.engine = engine
         self._tokenizer = tokenizer
         self.conversations = {
             name: Conversations(one, tokenizer) for name, one in {model: engine, **(also or {})}.items()
@@ -159,7 +159,7 @@ class ModelServer:
         return app
 
     async def _health(self) -> dict[str, Any]:
-        return {"status": "ok", "weights_version": self._engine.weights_version}
+        return {"status": "ok", "weights_version": self.engine.weights_version}
 
     async def _models(self) -> dict[str, Any]:
         data = [{"id": name, "object": "model", "owned_by": "homeground"} for name in self.models]

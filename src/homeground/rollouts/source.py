@@ -47,8 +47,8 @@ class Source(Protocol):
         """``group_size`` rollouts of each task, failed ones included; ``Trajectory.task`` is the task's index here."""
         ...
 
-    def published(self) -> None:
-        """Called after the sampler has taken over new weights."""
+    def publish(self) -> int:
+        """Sample from the policy's adapter as it is now; returns the version of the weights."""
         ...
 
 
@@ -114,8 +114,9 @@ class DirectSource:
             return run_async(self._run_agents(self._agent, tasks, group_size, step))
         return self._sample(tasks, group_size, step)
 
-    def published(self) -> None:
-        """Nothing to tell anybody."""
+    def publish(self) -> int:
+        """See :class:`Source`."""
+        return self._engine.publish()
 
     def _sample(self, tasks: Sequence[Prompt], group_size: int, step: int) -> list[Trajectory]:
         end = chat.end_token(self._tokenizer)

@@ -10,9 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from homeground.policy.forest import TokenPath
+
+NO_SIGNAL = 1e-6
+"""Rewards of a group whose standard deviation is not larger are equal."""
+SAMPLED = "sampled"
 
 
 class Failure(StrEnum):
@@ -71,6 +79,8 @@ class Trajectory:
         refused_calls, retried_calls: of its model calls those that got an error, and how often the gateway asked
             again for one.
         attempt: how many times its step had been rolled out, and was lost, before.
+        origin: who wrote it. With any other name than "sampled" it is off-policy: the policy did not just sample it,
+            and the log-probabilities of its turns are those of its author, 0 where they are unknown.
     """
 
     rollout_id: str
@@ -84,6 +94,32 @@ class Trajectory:
     refused_calls: int = 0
     retried_calls: int = 0
     attempt: int = 0
+    origin: str = SAMPLED
+
+    @property
+    def off_policy(self) -> bool:
+        """Whether somebody else than the policy wrote it."""
+        return self.origin != SAMPLED
+
+    @cached_property
+    def paths(self) -> list[SampledPath]:
+        """Its turns as paths, see :func:`sampled_paths`."""
+        return sampled_paths(self.turns)
+
+    @property
+    def tokens(self) -> int:
+        """Sampled tokens of all turns."""
+        return sum(len(turn.ids) for turn in self.turns)
+
+    @property
+    def longest(self) -> int:
+        """Sampled tokens of its longest turn."""
+        return max((len(turn.ids) for turn in self.turns), default=0)
+
+    @property
+    def truncated(self) -> bool:
+        """Whether a turn was cut at the limit of tokens."""
+        return any(turn.finish_reason == "length" for turn in self.turns)
 
     @property
     def shortcoming(self) -> Failure | None:
@@ -91,6 +127,43 @@ class Trajectory:
         if self.reward is None:
             return self.failure or Failure.NO_REWARD
         return None if self.turns else Failure.NO_CALLS
+
+
+@dataclass(frozen=True)
+class TrajectoryGroup:
+    """The G rollouts of one task, failed ones included.
+
+    Attributes:
+        index: place of the task in the list of tasks.
+        task: what the agent got.
+        trajectories: the rollouts, G of them.
+    """
+
+    index: int
+    task: Any
+    trajectories: Sequence[Trajectory]
+
+    @cached_property
+    def present_G(self) -> Tensor:  # noqa: N802
+        """Which rollouts can be trained, shape (G,), bool."""
+        return torch.tensor([t.shortcoming is None for t in self.trajectories], dtype=torch.bool)
+
+    @cached_property
+    def rewards_G(self) -> Tensor:  # noqa: N802
+        """Their rewards, shape (G,), float64; 0 where a rollout cannot be trained."""
+        rewards = torch.tensor([t.reward or 0.0 for t in self.trajectories], dtype=torch.float64)
+        return torch.where(self.present_G, rewards, 0.0)
+
+    @property
+    def trainable(self) -> list[Trajectory]:
+        """The rollouts that can be trained."""
+        return [t for t in self.trajectories if t.shortcoming is None]
+
+    @property
+    def has_signal(self) -> bool:
+        """Whether the rollouts that can be trained differ in their rewards."""
+        rewards = self.rewards_G[self.present_G]
+        return len(rewards) > 1 and float(rewards.std(correction=0)) > NO_SIGNAL
 
 
 @dataclass(frozen=True)

@@ -12,26 +12,22 @@ import itertools
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from homeground.base.errors import HomegroundError
 from homeground.policy.load import Policy
-from homeground.rollouts.engine import FinishReason, Generation, check_request
+from homeground.rollouts.engine import Engine, FinishReason, Generation, SamplingRequest
 from homeground.rollouts.heads import context_of
-from homeground.rollouts.sampling import SamplingParams
-
-if TYPE_CHECKING:
-    from homeground.rollouts.grammar import Grammar
 
 KEPT_ADAPTERS = 2
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
 
-class VllmEngine:
-    """Samples a policy with vLLM; see :class:`homeground.rollouts.engine.Engine`. Use it as a context manager.
+class VllmEngine(Engine):
+    """Samples a policy with vLLM; use it as a context manager.
 
     The adapter is saved at every publish and given to each request by a ``LoRARequest`` of its own id: requests that
     run keep the old one, and cached prefixes of another adapter are never taken.
@@ -56,7 +52,7 @@ class VllmEngine:
         self.context = context_of(policy.model)
         self._folder = Path(tempfile.mkdtemp(prefix="homeground-vllm-"))
         self._numbers = itertools.count()
-        self._version = 0
+        self.weights_version = 0
         self._save()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="homeground-vllm", daemon=True)
@@ -73,51 +69,27 @@ class VllmEngine:
         }
         self._engine: Any = self._wait(self._start(arguments | options))
 
-    def __enter__(self) -> VllmEngine:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def weights_version(self) -> int:
-        """How many times the policy was published."""
-        return self._version
-
-    def submit(
-        self,
-        prompt_ids: Sequence[int],
-        max_tokens: int,
-        params: SamplingParams | None = None,
-        stop_ids: Sequence[int] = (),
-        stop: Sequence[str] = (),
-        *,
-        grammar: Grammar | None = None,
-        listen: Callable[[int], None] | None = None,
-    ) -> Future[Generation]:
-        """See :class:`homeground.rollouts.engine.Engine`; a listener gets all tokens when they are sampled.
+    def start(self, request: SamplingRequest) -> Future[Generation]:
+        """Queue a request; a listener gets all tokens when they are sampled.
 
         Raises:
-            ValueError: as the sampler, or a truncation: vLLM reports log-probabilities after it, not the policy's.
+            ValueError: a truncation: vLLM reports log-probabilities after it, not the policy's.
         """
-        check_request(prompt_ids, max_tokens, stop, self.context)
-        params = params or SamplingParams()
-        if params.truncates or grammar is not None:
+        if request.params.truncates or request.grammar is not None:
             raise ValueError(
                 "top_p, top_k, min_p and schemas need the built-in sampler: vLLM's log-probabilities come after them"
             )
-        work = self._sample(list(prompt_ids), max_tokens, params, list(stop_ids), list(stop), self._version)
-        done = asyncio.run_coroutine_threadsafe(work, self._loop)
-        if listen is not None:
+        done = asyncio.run_coroutine_threadsafe(self._sample(request, self.weights_version), self._loop)
+        if (listen := request.listen) is not None:
             done.add_done_callback(lambda future: _tell(future, listen))
         return done
 
     def publish(self) -> int:
         """Save the adapter under a new version for the requests to come; returns the version."""
-        self._version += 1
+        self.weights_version += 1
         self._save()
-        shutil.rmtree(self._adapter(self._version - KEPT_ADAPTERS), ignore_errors=True)
-        return self._version
+        shutil.rmtree(self._adapter(self.weights_version - KEPT_ADAPTERS), ignore_errors=True)
+        return self.weights_version
 
     def close(self) -> None:
         """Stop vLLM; requests that have not ended are cancelled."""
@@ -131,7 +103,7 @@ class VllmEngine:
         return self._folder / f"adapter-{version}"
 
     def _save(self) -> None:
-        self._policy.save_adapter(self._adapter(self._version))
+        self._policy.save_adapter(self._adapter(self.weights_version))
 
     def _wait(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
@@ -148,38 +120,30 @@ class VllmEngine:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
-    async def _sample(
-        self,
-        prompt_ids: list[int],
-        max_tokens: int,
-        params: SamplingParams,
-        stop_ids: list[int],
-        stop: list[str],
-        version: int,
-    ) -> Generation:
+    async def _sample(self, request: SamplingRequest, version: int) -> Generation:
         from vllm.lora.request import LoRARequest  # type: ignore[import-not-found]
         from vllm.sampling_params import RequestOutputKind  # type: ignore[import-not-found]
 
         wanted = self._vllm.SamplingParams(
-            temperature=params.temperature,
-            seed=params.seed,
-            max_tokens=max_tokens,
-            stop=stop,
-            stop_token_ids=stop_ids,
+            temperature=request.params.temperature,
+            seed=request.params.seed,
+            max_tokens=request.max_tokens,
+            stop=request.stop,
+            stop_token_ids=list(request.stop_ids),
             ignore_eos=True,
             logprobs=0,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         # Ids begin at 1 and are never used twice.
         adapter = LoRARequest(f"version-{version}", version + 1, str(self._adapter(version)))
-        prompt = self._vllm.TokensPrompt(prompt_token_ids=prompt_ids)
+        prompt = self._vllm.TokensPrompt(prompt_token_ids=request.prompt_ids)
         name = str(next(self._numbers))
         done = [out async for out in self._engine.generate(prompt, wanted, name, lora_request=adapter)]
         choice = done[-1].outputs[0]
         ids = list(choice.token_ids)
         logprobs = [step[token].logprob for token, step in zip(ids, choice.logprobs, strict=True)]
         reason = FinishReason.STOP if choice.finish_reason == "stop" else FinishReason.LENGTH
-        return Generation(prompt_ids, ids, logprobs, reason, version)
+        return Generation(request.prompt_ids, ids, logprobs, reason, version)
 
 
 def _tell(done: Future[Generation], listen: Callable[[int], None]) -> None:

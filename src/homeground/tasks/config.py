@@ -10,20 +10,29 @@ from homeground.base.config import Config
 
 
 class TasksConfig(Config):
-    """How many look-up tasks, from which documentation comments, and how train and held-out are kept apart."""
+    """Look-up tasks that are made from documentation comments, in train and held-out splits."""
 
-    train: int = Field(default=600, ge=1, description="tasks to train on, at most")
-    heldout: int = Field(default=160, ge=1, description="tasks to measure on, at most; from other files")
-    min_chars: int = Field(default=25, ge=1, description="shortest question")
-    max_chars: int = Field(default=220, ge=1, description="longest question")
+    train: int = Field(default=600, ge=1, description="largest number of train tasks")
+    heldout: int = Field(
+        default=160,
+        ge=1,
+        description="largest number of held-out tasks; they come from files that no train task comes from",
+    )
+    min_chars: int = Field(default=25, ge=1, description="shortest question, in characters")
+    max_chars: int = Field(default=220, ge=1, description="longest question, in characters")
     heldout_share: float = Field(
-        default=0.25, gt=0, lt=1, description="share of the questions that is held out, in whole files"
+        default=0.25, gt=0, lt=1, description="share of the tasks that is held out, in whole files"
     )
     near_duplicate: float = Field(
-        default=0.8, gt=0, le=1, description="questions at least this similar to a held-out one leave the train split"
+        default=0.8,
+        gt=0,
+        le=1,
+        description="similarity to a held-out question from which on a train question is removed",
     )
     findable: int = Field(
-        default=10, ge=0, description="train on tasks whose definition is in so many hits of the whole question; 0: all"
+        default=10,
+        ge=0,
+        description="train on tasks whose question finds the definition among this many hits; 0 trains on all",
     )
 
     @model_validator(mode="after")

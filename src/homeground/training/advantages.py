@@ -6,15 +6,17 @@ turn and token of a rollout shares that advantage.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
 
+from homeground.rollouts.trajectory import NO_SIGNAL, TrajectoryGroup
 from homeground.training.config import Scale
-
-NO_SIGNAL = 1e-6
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,21 @@ class GroupRewards:
     present_PG: Tensor
     parts_PGK: Tensor
     names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, groups: Sequence[TrajectoryGroup], rewards_PG: Tensor) -> Self:
+        """Groups with their rewards after penalties."""
+        names = tuple(sorted({name for group in groups for t in group.trainable for name in t.parts}))
+        parts = [torch.tensor([[t.parts.get(n, 0.0) for n in names] for t in g.trajectories]) for g in groups]
+        present_PG = table([group.present_G for group in groups])
+        parts_PGK = table(parts) if names else torch.zeros(*present_PG.shape, 0)
+        return cls(rewards_PG.float(), present_PG, parts_PGK * present_PG[..., None], names)
+
+
+def table(rows: Sequence[Tensor]) -> Tensor:
+    """Rows of up to G values, (G, ...), as one tensor (P, G, ...), 0 where a row is shorter; G is at least 2."""
+    padded = pad_sequence(list(rows), batch_first=True)
+    return pad(padded, [0, 0] * (padded.dim() - 2) + [0, max(0, 2 - padded.shape[1])])
 
 
 type AdvantageFunction = Callable[[GroupRewards], Tensor]

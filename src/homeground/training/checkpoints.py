@@ -8,7 +8,6 @@ which a bit has flipped, is noticed before it is loaded. The one before it is ke
 from __future__ import annotations
 
 import io
-import os
 import warnings
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from homeground.base.errors import HomegroundError
+from homeground.base.files import atomic_write_bytes
 from homeground.base.fulldisk import is_full
 from homeground.base.hardware import free_disk_mb
 from homeground.base.model_files import is_finite
@@ -38,28 +38,22 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             HomegroundError: the disk is full; checkpoints written before stay as they are.
         """
         del storage_options
-        target, staging = Path(path), Path(f"{path}.part")
+        target = Path(path)
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         buffer.write(sha256(buffer.getbuffer()).digest())
         data = buffer.getbuffer()
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with staging.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            atomic_write_bytes(target, data)
         except OSError as error:
             if not is_full(error):
                 raise
-            staging.unlink(missing_ok=True)
             needed, free = len(data) / 1e6, free_disk_mb(target.parent)
             raise HomegroundError(
                 f"no room for the checkpoint: it needs {needed:.1f} MB, {free:.1f} MB are free ({error.strerror})",
                 where=str(target),
                 hint="free some space, or raise your quota, then go on with --resume; earlier checkpoints are whole",
             ) from error
-        staging.rename(target)
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
         """Load a checkpoint for Lightning; only tensors and plain values are ever read.
@@ -77,7 +71,9 @@ def step_file(folder: Path, step: int) -> Path:
 
 
 def keep_newest(folder: Path, *, and_step: int | None = None) -> None:
-    """Remove all but the newest two checkpoints and, where it is given, that of one more step."""
+    """Remove all but the newest two checkpoints and, where it is given, that of one more step; and killed writes."""
+    for leftover in folder.glob(".step-*"):
+        leftover.unlink()
     for checkpoint in sorted(folder.glob("step-*.ckpt"))[:-KEPT]:
         if checkpoint_step(checkpoint) != and_step:
             checkpoint.unlink()

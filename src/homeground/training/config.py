@@ -86,50 +86,56 @@ type Function = Callable[..., Any]
 class OptimizerConfig(Config):
     """Settings of the optimizer that updates the adapter."""
 
-    learning_rate: float = Field(default=1e-4, gt=0, description="the highest learning rate")
+    learning_rate: float = Field(default=1e-4, gt=0, description="peak learning rate")
     optimizer: Annotated[Optimizer, LAX] = Field(
         default=Optimizer.AUTO, description="auto: paged-adamw-8bit on CUDA, adamw elsewhere"
     )
     schedule: Annotated[Schedule, LAX] = Field(
         default=Schedule.CONSTANT,
-        description="of the learning rate after the warm-up: linear and cosine go down to zero",
+        description="learning rate after the warm-up; linear and cosine decay to zero",
     )
-    weight_decay: float = Field(default=0.0, ge=0, description="decoupled weight decay")
-    clip: float = Field(default=1.0, gt=0, description="largest gradient norm")
-    warmup_steps: int = Field(default=0, ge=0, description="optimizer steps of linear warm-up")
+    weight_decay: float = Field(default=0.0, ge=0, description="decoupled weight decay (AdamW)")
+    clip: float = Field(default=1.0, gt=0, description="gradient norm above which gradients are clipped")
+    warmup_steps: int = Field(default=0, ge=0, description="number of optimizer steps of linear warm-up")
     warmup_share: float = Field(
-        default=0.0, ge=0, lt=1, description="the same as a share of the run's steps; counts when warmup_steps is 0"
+        default=0.0, ge=0, lt=1, description="linear warm-up as a share of the run's steps, if warmup_steps is 0"
     )
 
 
 class SftConfig(OptimizerConfig):
     """Supervised fine-tuning."""
 
-    learning_rate: float = Field(default=5e-4, gt=0, description="the highest learning rate")
+    learning_rate: float = Field(default=5e-4, gt=0, description="peak learning rate")
     epochs: int = Field(default=1, ge=1, description="passes over the examples")
     batch_size: int = Field(default=8, ge=1, description="conversations in one optimizer step")
     neftune_alpha: float = Field(
-        default=0.0, ge=0, description="noise on embeddings in training (2310.05914), 5 to 15 is usual; 0 is none"
+        default=0.0, ge=0, description="NEFTune noise on embeddings (arXiv 2310.05914); 5 to 15 is usual, 0 adds none"
     )
     train_on: Literal["every answer", "last answer"] = Field(
-        default="every answer", description="which of a conversation's assistant messages are trained"
+        default="every answer", description="assistant messages of a conversation that are trained on"
     )
     overlong: Literal["drop", "cut-end", "cut-start", "split"] = Field(
-        default="drop", description="what becomes of an example that is longer than the model's context"
+        default="drop", description="treatment of an example that is longer than the model's context"
     )
-    forest_tokens: int = Field(default=1024, ge=1, description="distinct tokens of one forward")
+    forest_tokens: int = Field(default=1024, ge=1, description="largest number of distinct tokens in one forward pass")
     checkpoint_every: int = Field(default=4, ge=1, description="optimizer steps between checkpoints")
     devices: int = Field(
-        default=1, ge=1, description="processes that share each optimizer step's examples, and the machine's cores"
+        default=1,
+        ge=1,
+        description="number of processes that share each optimizer step's examples and the machine's cores",
     )
     eval_every: int = Field(
-        default=0, ge=0, description="optimizer steps between evaluations on held-out examples; 0 is once an epoch"
+        default=0,
+        ge=0,
+        description="optimizer steps between evaluations on held-out examples; 0 evaluates once an epoch",
     )
     patience: int = Field(
-        default=0, ge=0, description="evaluations without a lower held-out loss that end the training; 0 never does"
+        default=0,
+        ge=0,
+        description="evaluations without a lower held-out loss after which training stops; 0 never stops early",
     )
-    samples: int = Field(default=2, ge=0, description="held-out prompts that are answered at each evaluation")
-    sample_tokens: int = Field(default=48, ge=1, description="longest of these answers, tokens")
+    samples: int = Field(default=2, ge=0, description="number of held-out prompts that are answered at each evaluation")
+    sample_tokens: int = Field(default=48, ge=1, description="longest of these answers, in tokens")
 
 
 class DpoConfig(OptimizerConfig):
@@ -137,8 +143,8 @@ class DpoConfig(OptimizerConfig):
 
     epochs: int = Field(default=1, ge=1, description="passes over the pairs")
     batch_size: int = Field(default=8, ge=1, description="pairs in one optimizer step")
-    beta: float = Field(default=0.1, gt=0, description="how strongly the policy is held to the reference")
-    forest_tokens: int = Field(default=1024, ge=1, description="distinct tokens of one forward")
+    beta: float = Field(default=0.1, gt=0, description="strength of the pull towards the reference model")
+    forest_tokens: int = Field(default=1024, ge=1, description="largest number of distinct tokens in one forward pass")
     checkpoint_every: int = Field(default=5, ge=1, description="optimizer steps between checkpoints")
 
 
@@ -151,28 +157,15 @@ class RetrieverConfig(Config):
 
 
 class CurriculumConfig(Config):
-    """Tasks whose groups never or always succeed come less often."""
+    """Curriculum: tasks whose groups never or always succeed are sampled less often."""
 
     rate: float = Field(
-        default=1.0, gt=0, le=1, description="chance of a task after each group without signal in a row; 1 is off"
+        default=1.0,
+        gt=0,
+        le=1,
+        description="factor on a task's sampling probability for each consecutive group without signal; 1 is off",
     )
-    floor: float = Field(default=0.1, gt=0, le=1, description="smallest chance")
-
-
-class LuffyConfig(Config):
-    """Expert traces join the groups (LUFFY, arXiv 2504.14945)."""
-
-    per_group: int = Field(default=1, ge=1, description="traces that join a group at most")
-    gamma: float = Field(default=0.1, gt=0, description="of the policy shaping r / (r + gamma)")
-
-
-class ExgrpoConfig(Config):
-    """Past successes of the policy join the groups (ExGRPO, arXiv 2510.02245)."""
-
-    share: float = Field(default=0.0, ge=0, le=1, description="of a step's tasks, chosen by past successes; 0 is off")
-    gamma: float = Field(default=0.1, gt=0, description="of the policy shaping r / (r + gamma)")
-    start: float = Field(default=0.35, ge=0, le=1, description="share of successes in a step from which on it replays")
-    success: float = Field(default=1.0, description="smallest reward of a success")
+    floor: float = Field(default=0.1, gt=0, le=1, description="smallest sampling probability of a task")
 
 
 class GrpoConfig(OptimizerConfig):
@@ -182,9 +175,11 @@ class GrpoConfig(OptimizerConfig):
     function of :class:`~homeground.training.advantages.GroupRewards`.
     """
 
-    steps: int = Field(default=25, ge=1, description="batches of rollouts")
-    tasks_per_step: int = Field(default=4, ge=1, description="tasks rolled out for one step")
-    group_size: int = Field(default=4, ge=2, description="rollouts of each task, compared with each other")
+    steps: int = Field(default=25, ge=1, description="number of steps, each on one batch of rollouts")
+    tasks_per_step: int = Field(default=4, ge=1, description="number of tasks in one step")
+    group_size: int = Field(
+        default=4, ge=2, description="rollouts of each task, whose rewards are compared with each other"
+    )
     temperature: float = Field(default=1.0, gt=0, description="sampling temperature of rollouts")
     objective: Annotated[Loss, LAX] | tuple[Function, Function] = Field(
         default=Loss.GRPO,
@@ -194,36 +189,41 @@ class GrpoConfig(OptimizerConfig):
     advantage: Annotated[Scale, LAX] | Function = Field(
         default=Scale.STD,
         validation_alias=AliasChoices("advantage", "scale"),
-        description="what a centred reward is divided by: std, or none",
+        description="divisor of a centred reward: std, the standard deviation of the group, or none",
     )
     kl: Annotated[Kl, LAX] = Field(
         default=Kl.K3,
-        description="estimator of the KL divergence to the adapter RL started from; k1 acts on the reward",
+        description="estimator of the KL divergence to the adapter that RL started from; k1 acts on the reward",
     )
-    kl_coef: float = Field(default=0.01, ge=0, description="weight of the KL term; 0 computes no reference")
-    clip_low: float = Field(default=0.2, gt=0, description="ratios are clipped below 1 - clip_low")
-    clip_high: float = Field(default=0.2, gt=0, description="ratios are clipped above 1 + clip_high")
+    kl_coef: float = Field(default=0.01, ge=0, description="weight of the KL term; 0 leaves out the reference model")
+    clip_low: float = Field(default=0.2, gt=0, description="importance ratios are clipped below 1 - clip_low")
+    clip_high: float = Field(default=0.2, gt=0, description="importance ratios are clipped above 1 + clip_high")
     importance_cap: float = Field(
-        default=0.0, ge=0, description="truncated importance sampling: largest weight of a token; 0 is off"
+        default=0.0, ge=0, description="largest weight of a token in truncated importance sampling; 0 is off"
     )
     updates_per_step: int = Field(default=1, ge=1, description="optimizer steps on each batch of rollouts")
     overlong: Annotated[Overlong, LAX] = Field(
         default=Overlong.KEEP,
-        description="rollouts at the limit of tokens: keep, filter from the loss, or punish softly",
+        description="rollouts at the token limit: keep them, filter them from the loss, or lower their reward (soft)",
     )
-    overlong_buffer: int = Field(default=8, ge=1, description="tokens before the limit that 'soft' punishes")
+    overlong_buffer: int = Field(
+        default=8, ge=1, description="tokens before the limit in which overlong: soft lowers the reward"
+    )
     dynamic_sampling: int = Field(
-        default=0, ge=0, description="how often a step may roll out new tasks for groups without signal"
+        default=0, ge=0, description="times that a step may sample new tasks in place of groups without signal"
     )
     curriculum: CurriculumConfig = CurriculumConfig()
-    luffy: LuffyConfig = LuffyConfig()
-    exgrpo: ExgrpoConfig = ExgrpoConfig()
     asynchronous: bool = Field(
         default=False,
         description="sample the next step while this one updates; not on a CPU, and only with importance_cap above 0",
     )
-    forest_tokens: int = Field(default=1024, ge=1, description="distinct tokens of one forward")
+    forest_tokens: int = Field(default=1024, ge=1, description="largest number of distinct tokens in one forward pass")
     checkpoint_every: int = Field(default=5, ge=1, description="batches of rollouts between checkpoints")
+    keep_rollouts_mb: float = Field(
+        default=64,
+        gt=0,
+        description="rollouts that are kept for `homeground rollouts`; beyond it steps are thinned out",
+    )
 
     @model_validator(mode="after")
     def _corrected(self) -> Self:

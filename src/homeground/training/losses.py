@@ -21,8 +21,9 @@ et al. 2025, arXiv 2503.14476, equation 8. GSPO: Zheng et al. 2025, arXiv 2507.1
 tokens are those of all its turns. ``rho`` is truncated importance sampling, ``min(pi_old / pi_sampler, cap)``, for a
 sampler whose numbers differ from the trainer's; 1 when it is off.
 
-A loss function sees the policy's own rollouts. The KL term is the same for all loss functions, and rollouts that the
-policy did not just sample have a term of their own, see :mod:`homeground.training.off_policy`.
+A loss function sees all rollouts of the step; those that the policy did not just sample are marked, and the functions
+above treat them as any other. The KL term is the same for all loss functions, over the policy's own tokens (it
+estimates an expectation over them).
 
 Weights are fixed when a step is put together, from the whole step's counts, so any split of the step into forests
 gives the same gradient.
@@ -37,7 +38,6 @@ import torch
 from torch import Tensor
 
 from homeground.training.config import GrpoConfig, Kl, Loss
-from homeground.training.off_policy import shaped_ratio
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class LossTerms:
         reference: log-probability under the adapter that RL started from; None when nothing asks for it.
         advantage: of the term's rollout.
         weight: share of the step's mean.
-        rollout: index of the term's rollout, int64, 0 to R - 1.
-        gamma: constant of the policy shaping, above 0 for off-policy rollouts (``sampled`` is then the log-probability
-            under their own sampler) and 0 elsewhere; None if the policy sampled all rollouts, as in a loss function.
+        rollout: index of the term's rollout, int64, from 0.
+        off_policy: True for terms of off-policy rollouts, bool; ``sampled`` is then the log-probability for their
+            author.
         clip_low, clip_high: the ratio is clipped to [1 - clip_low, 1 + clip_high].
         importance_cap: largest weight of truncated importance sampling; 0 switches it off.
     """
@@ -63,13 +63,13 @@ class LossTerms:
     advantage: Tensor
     weight: Tensor
     rollout: Tensor
-    gamma: Tensor | None = None
+    off_policy: Tensor
     clip_low: float = 0.2
     clip_high: float = 0.2
     importance_cap: float = 0.0
 
     def where(self, chosen: Tensor) -> LossTerms:
-        """The terms for which ``chosen``, (M,) bool, is true, as a loss function gets them: without a gamma."""
+        """The terms for which ``chosen``, (M,) bool, is true."""
         return replace(
             self,
             old=self.old[chosen],
@@ -78,7 +78,7 @@ class LossTerms:
             advantage=self.advantage[chosen],
             weight=self.weight[chosen],
             rollout=self.rollout[chosen],
-            gamma=None,
+            off_policy=self.off_policy[chosen],
         )
 
 
@@ -200,25 +200,17 @@ def policy_loss(logprobs: Tensor, terms: LossTerms, config: GrpoConfig) -> LossV
         logprobs: of the policy being trained, (M,), differentiable.
         terms: aligned with it.
         config: names the loss and its constants.
-
-    Returns:
-        With ``ratio`` of the policy's own terms.
     """
     terms = replace(terms, clip_low=config.clip_low, clip_high=config.clip_high, importance_cap=config.importance_cap)
-    own, others = terms, torch.zeros((), device=logprobs.device)
-    if terms.gamma is not None:
-        foreign = terms.gamma > 0
-        shaped = shaped_ratio(logprobs[foreign], terms.sampled[foreign], terms.gamma[foreign])
-        others = (terms.weight[foreign] * shaped * terms.advantage[foreign]).sum()
-        own, logprobs = terms.where(~foreign), logprobs[~foreign]
-    value = objective_of(config)[0](logprobs, own)
-    loss = value.loss - others if terms.gamma is not None else value.loss
-    kl = torch.zeros((), device=logprobs.device)
-    if own.reference is not None:
-        kl = kl_estimate(logprobs.detach(), own.reference, Kl.K3).sum()
-        if config.kl_coef and config.kl is not Kl.K1:
-            estimate = kl_estimate(logprobs, own.reference, config.kl)
-            loss = loss + config.kl_coef * (own.weight * estimate).sum()
+    value = objective_of(config)[0](logprobs, terms)
+    if terms.reference is None:
+        return value
+    own = ~terms.off_policy
+    logprobs, reference = logprobs[own], terms.reference[own]
+    kl = kl_estimate(logprobs.detach(), reference, Kl.K3).sum()
+    loss = value.loss
+    if config.kl_coef and config.kl is not Kl.K1:
+        loss = loss + config.kl_coef * (terms.weight[own] * kl_estimate(logprobs, reference, config.kl)).sum()
     return replace(value, loss=loss, kl=kl)
 
 

@@ -21,7 +21,7 @@ from homeground.training.optimizers import build_optimizer, learning_rate
 from homeground.training.random_state import random_state, restore_random_state
 from homeground.training.ranks import add_up_gradients
 
-type StepLog = Callable[[dict[str, Any]], None]
+type OnStep = Callable[[dict[str, Any]], None]
 
 
 class PolicyModule(lightning.LightningModule):
@@ -39,7 +39,7 @@ class PolicyModule(lightning.LightningModule):
     """
 
     def __init__(
-        self, policy: Policy, config: OptimizerConfig, log_step: StepLog, heldout: HeldOut | None = None
+        self, policy: Policy, config: OptimizerConfig, log_step: OnStep, heldout: HeldOut | None = None
     ) -> None:
         super().__init__()
         self.automatic_optimization = False

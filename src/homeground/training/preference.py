@@ -17,16 +17,15 @@ from transformers import PreTrainedModel
 
 from homeground.base.errors import UsageError
 from homeground.base.progress import Progress
-from homeground.base.steplog import DPO_COLUMNS
-from homeground.base.steplog import StepLog as RunLog
-from homeground.base.workspace import RunFolder
 from homeground.policy.forest import TokenForest
 from homeground.policy.load import Policy
+from homeground.runs.steplog import DPO_COLUMNS, StepLog
+from homeground.runs.workspace import RunFolder
 from homeground.training.checkpoints import done_steps
 from homeground.training.config import DpoConfig
 from homeground.training.formats import Example, Row
 from homeground.training.loop import fit
-from homeground.training.module import PolicyModule, StepLog
+from homeground.training.module import OnStep, PolicyModule
 from homeground.training.packing import pack
 from homeground.training.ranks import sum_over_ranks
 from homeground.training.rendering import PreferencePair, render_pairs
@@ -44,7 +43,7 @@ def train_dpo(
     seed: int = 0,
     quiet: bool = False,
     progress: Progress | None = None,
-    on_step: StepLog | None = None,
+    on_step: OnStep | None = None,
 ) -> TrainingRun[dict[str, Any]]:
     """Train a policy's adapter to prefer the chosen answers.
 
@@ -76,7 +75,7 @@ def train_dpo(
         shown.line(f"run folder: {run.path}")
         checkpoints = run.checkpoints / "dpo"
         done = done_steps(checkpoints)
-        with RunLog(run, "dpo", done=done, steps=steps, progress=shown, title="DPO", columns=DPO_COLUMNS) as log:
+        with StepLog(run, "dpo", done=done, steps=steps, progress=shown, title="DPO", columns=DPO_COLUMNS) as log:
             module = DpoModule(policy, rendered, config, recorder(log, on_step), seed=seed)
             fit(module, steps=steps, checkpoints=checkpoints, every=config.checkpoint_every)
         policy.save_adapter(run.adapter)
@@ -110,7 +109,7 @@ class DpoModule(PolicyModule):
         policy: Policy,
         pairs: Sequence[PreferencePair],
         config: DpoConfig,
-        log_step: StepLog,
+        log_step: OnStep,
         *,
         seed: int = 0,
     ) -> None:

@@ -23,7 +23,6 @@ from homeground.training.config import RetrieverConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from torch import nn
     from transformers import TrainerCallback
 
 
@@ -89,11 +88,11 @@ def train_retriever(
     torch.manual_seed(seed)
     refuse_not_finite(weight_files(base))
     with loading(f"the encoder that the {kind} is trained from", base, "give a sentence-transformers encoder"):
-        model, loss, parts = _PARTS[kind](base, max_tokens)
+        model, loss, trainer_class, arguments_class = _PARTS[kind](base, max_tokens)
     with tempfile.TemporaryDirectory() as scratch:
-        trainer = parts.trainer(
+        trainer = trainer_class(
             model=model,
-            args=parts.arguments(**_arguments(config, seed, scratch)),
+            args=arguments_class(**_arguments(config, seed, scratch)),
             train_dataset=_dataset(rows),
             loss=loss,
             callbacks=[_reporter(on_step)],
@@ -106,13 +105,7 @@ def train_retriever(
     return losses
 
 
-@dataclass(frozen=True)
-class _Parts:
-    trainer: Any
-    arguments: Any
-
-
-def _bi_encoder(base: Path, max_tokens: int) -> tuple[Any, nn.Module, _Parts]:
+def _bi_encoder(base: Path, max_tokens: int) -> tuple[Any, ...]:
     from sentence_transformers import (
         SentenceTransformer,
         SentenceTransformerTrainer,
@@ -120,13 +113,11 @@ def _bi_encoder(base: Path, max_tokens: int) -> tuple[Any, nn.Module, _Parts]:
     )
     from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
 
-    model = SentenceTransformer(str(base), device=_device(), **_LOADING)
-    model.max_seq_length = max_tokens
-    parts = _Parts(SentenceTransformerTrainer, SentenceTransformerTrainingArguments)
-    return model, CachedMultipleNegativesRankingLoss(model, mini_batch_size=_FORWARD), parts
+    model, loss = _contrastive(SentenceTransformer, CachedMultipleNegativesRankingLoss, base, max_tokens)
+    return model, loss, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 
 
-def _cross_encoder(base: Path, max_tokens: int) -> tuple[Any, nn.Module, _Parts]:
+def _cross_encoder(base: Path, max_tokens: int) -> tuple[Any, ...]:
     from sentence_transformers import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments
     from sentence_transformers.cross_encoder.losses import MultipleNegativesRankingLoss
     from torch import nn
@@ -134,10 +125,10 @@ def _cross_encoder(base: Path, max_tokens: int) -> tuple[Any, nn.Module, _Parts]
     model = CrossEncoder(str(base), num_labels=1, max_length=max_tokens, device=_device(), **_LOADING)
     # Beside the row's own one negative of another row; raw scores, so that the loss does not saturate.
     loss = MultipleNegativesRankingLoss(model, num_negatives=1, scale=1, activation_fn=nn.Identity())
-    return model, loss, _Parts(CrossEncoderTrainer, CrossEncoderTrainingArguments)
+    return model, loss, CrossEncoderTrainer, CrossEncoderTrainingArguments
 
 
-def _late_interaction(base: Path, max_tokens: int) -> tuple[Any, nn.Module, _Parts]:
+def _late_interaction(base: Path, max_tokens: int) -> tuple[Any, ...]:
     from sentence_transformers import (
         MultiVectorEncoder,
         MultiVectorEncoderTrainer,
@@ -145,17 +136,23 @@ def _late_interaction(base: Path, max_tokens: int) -> tuple[Any, nn.Module, _Par
     )
     from sentence_transformers.multi_vector_encoder.losses import CachedMultiVectorMultipleNegativesRankingLoss
 
-    model = MultiVectorEncoder(str(base), device=_device(), **_LOADING)
+    model, loss = _contrastive(MultiVectorEncoder, CachedMultiVectorMultipleNegativesRankingLoss, base, max_tokens)
+    return model, loss, MultiVectorEncoderTrainer, MultiVectorEncoderTrainingArguments
+
+
+def _contrastive(encoder: Any, loss: Any, base: Path, max_tokens: int) -> tuple[Any, Any]:
+    """A model that embeds queries and texts apart, and its loss against the batch's other positives."""
+    model = encoder(str(base), device=_device(), **_LOADING)
     model.max_seq_length = max_tokens
-    parts = _Parts(MultiVectorEncoderTrainer, MultiVectorEncoderTrainingArguments)
-    return model, CachedMultiVectorMultipleNegativesRankingLoss(model, mini_batch_size=_FORWARD), parts
+    return model, loss(model, mini_batch_size=_FORWARD)
 
 
-_PARTS: dict[Retriever, Callable[[Path, int], tuple[Any, nn.Module, _Parts]]] = {
+_PARTS: dict[Retriever, Callable[[Path, int], tuple[Any, ...]]] = {
     Retriever.BI_ENCODER: _bi_encoder,
     Retriever.CROSS_ENCODER: _cross_encoder,
     Retriever.LATE_INTERACTION: _late_interaction,
 }
+"""Model, loss, and classes of the trainer and of its arguments."""
 
 
 def _dataset(rows: Sequence[Row]) -> Dataset:

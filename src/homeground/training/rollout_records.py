@@ -7,49 +7,40 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from homeground.base.rolloutlog import Group
 from homeground.policy.chat import end_token
 from homeground.rollouts.tool_calls import begun_thinking, find_calls
-from homeground.rollouts.trajectory import Trajectory, Turn
-from homeground.training.off_policy import Guide, Origin
+from homeground.rollouts.trajectory import Trajectory, TrajectoryGroup, Turn
+from homeground.runs.rolloutlog import GroupRecord, RolloutRecord, TurnRecord
 
 TEXT_KEPT = 8000
 """Characters of a turn's text that are kept, from its beginning and its end."""
 
 
 def group_records(
-    tokenizer: PreTrainedTokenizerBase,
-    trajectories: Sequence[Trajectory],
-    tasks: Sequence[Any],
-    advantages: Mapping[str, float],
-    step: int,
-    guides: Sequence[Guide] = (),
-) -> list[Group]:
-    """Groups as :mod:`homeground.base.rolloutlog` keeps them.
+    tokenizer: PreTrainedTokenizerBase, groups: Sequence[TrajectoryGroup], advantages_PG: Tensor, step: int
+) -> list[GroupRecord]:
+    """Groups as :mod:`homeground.runs.rolloutlog` keeps them.
 
     Args:
         tokenizer: of the policy.
-        trajectories: of the step, failed ones included.
-        tasks: of each group.
-        advantages: of the rollouts that were trained, by their id; others have none.
+        groups: of the step.
+        advantages_PG: of their rollouts, (P groups, G rollouts at most).
         step: from 1.
-        guides: rollouts that joined the groups.
     """
-    everyone = [(t, Origin.SAMPLED) for t in trajectories] + [(g.trajectory, g.origin) for g in guides]
     return [
         {
             "step": step,
-            "group": index,
-            "task": _kept(task_words(task)),
+            "group": number,
+            "task": _kept(task_words(group.task)),
             "rollouts": [
-                _rollout(tokenizer, t, advantages.get(t.rollout_id), origin)
-                for t, origin in everyone
-                if t.task == index
+                _rollout(tokenizer, t, None if t.shortcoming else float(advantage))
+                for t, advantage in zip(group.trajectories, advantages_G, strict=False)
             ],
         }
-        for index, task in enumerate(tasks)
+        for number, (group, advantages_G) in enumerate(zip(groups, advantages_PG, strict=True))
     ]
 
 
@@ -62,17 +53,15 @@ def task_words(task: Any) -> str:
     return str(task)
 
 
-def _rollout(
-    tokenizer: PreTrainedTokenizerBase, trajectory: Trajectory, advantage: float | None, origin: Origin
-) -> dict[str, Any]:
-    turns: list[dict[str, Any]] = []
+def _rollout(tokenizer: PreTrainedTokenizerBase, trajectory: Trajectory, advantage: float | None) -> RolloutRecord:
+    turns: list[TurnRecord] = []
     before: list[int] = []
     for turn in trajectory.turns:
         turns.append(_turn(tokenizer, turn, before))
         before = [*turn.prompt_ids, *turn.ids]
     return {
         "id": trajectory.rollout_id,
-        "origin": str(origin),
+        "origin": trajectory.origin,
         "reward": trajectory.reward,
         "parts": {name: float(value) for name, value in trajectory.parts.items() if math.isfinite(value)},
         "advantage": advantage,
@@ -81,7 +70,7 @@ def _rollout(
     }
 
 
-def _turn(tokenizer: PreTrainedTokenizerBase, turn: Turn, before: list[int]) -> dict[str, Any]:
+def _turn(tokenizer: PreTrainedTokenizerBase, turn: Turn, before: list[int]) -> TurnRecord:
     prompt = list(turn.prompt_ids)
     continues = prompt[: len(before)] == before
     ended = bool(turn.ids) and turn.ids[-1] == end_token(tokenizer)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from homeground.base.errors import UsageError
 from homeground.base.progress import Progress
-from homeground.base.workspace import RunFolder, open_workspace
+from homeground.runs.workspace import RunFolder, open_workspace
 
 
 @dataclass(frozen=True)

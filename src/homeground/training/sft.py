@@ -26,18 +26,17 @@ import torch
 
 from homeground.base.errors import HomegroundError, UsageError
 from homeground.base.progress import Progress
-from homeground.base.steplog import SFT_COLUMNS
-from homeground.base.steplog import StepLog as RunLog
-from homeground.base.workspace import RunFolder
 from homeground.policy.forest import TokenForest, TokenPath
 from homeground.policy.load import Policy
 from homeground.rollouts.sampler import Sampler
+from homeground.runs.steplog import SFT_COLUMNS, StepLog
+from homeground.runs.workspace import RunFolder
 from homeground.training.checkpoints import adapter_at, done_steps, step_file
 from homeground.training.config import DpoConfig, SftConfig
 from homeground.training.efficiency import machine_flops, model_cost
 from homeground.training.heldout import HeldOut
 from homeground.training.loop import fit
-from homeground.training.module import PolicyModule, StepLog
+from homeground.training.module import OnStep, PolicyModule
 from homeground.training.packing import pack
 from homeground.training.processes import processes
 from homeground.training.ranks import rank, ranks, share_of_rank, sum_over_ranks
@@ -58,7 +57,7 @@ def train_sft(
     seed: int = 0,
     quiet: bool = False,
     progress: Progress | None = None,
-    on_step: StepLog | None = None,
+    on_step: OnStep | None = None,
     sampler: Sampler | None = None,
     load: Callable[[], Policy] | None = None,
 ) -> TrainingRun[dict[str, Any]]:
@@ -112,7 +111,7 @@ def train_sft(
                 show=shown.line,
             )
         with (
-            RunLog(run, "sft", done=done, steps=steps, progress=shown, title="SFT", columns=SFT_COLUMNS) as log,
+            StepLog(run, "sft", done=done, steps=steps, progress=shown, title="SFT", columns=SFT_COLUMNS) as log,
             _others(policy, work, load),
         ):
             judge = _train(policy, work, recorder(log, on_step), samples)
@@ -139,7 +138,7 @@ class _Work:
 
 
 def _train(
-    policy: Policy, work: _Work, log_step: StepLog, write_samples: Callable[[int], None] | None = None
+    policy: Policy, work: _Work, log_step: OnStep, write_samples: Callable[[int], None] | None = None
 ) -> HeldOut | None:
     """Train from the newest checkpoint to the end; with held-out examples the adapter ends as at the best step."""
     config, judge = work.config, None
@@ -193,7 +192,7 @@ def _follow(load: Callable[[], Policy], work: _Work) -> None:
     _train(load(), work, lambda step: None)
 
 
-def recorder(log: RunLog, on_step: StepLog | None) -> StepLog:
+def recorder(log: StepLog, on_step: OnStep | None) -> OnStep:
     """Record a step, then give it to whoever listens."""
 
     def record(step: dict[str, Any]) -> None:
@@ -225,7 +224,7 @@ class SftModule(PolicyModule):
         policy: Policy,
         examples: Sequence[TokenPath],
         config: SftConfig,
-        log_step: StepLog,
+        log_step: OnStep,
         heldout: HeldOut | None = None,
         *,
         seed: int = 0,

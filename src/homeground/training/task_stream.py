@@ -8,27 +8,29 @@ resets n to 0. So tasks that are too hard or too easy at present are still tried
 from __future__ import annotations
 
 import random
-import statistics
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from homeground.training.advantages import NO_SIGNAL
+from homeground.rollouts.trajectory import NO_SIGNAL, TrajectoryGroup
 from homeground.training.config import CurriculumConfig
+
+_EVEN = CurriculumConfig()
 
 
 class TaskStream:
-    """Draws tasks by their index.
+    """Draws tasks by their index. A subclass that draws otherwise can be given to ``train_grpo`` in place of tasks.
 
     Args:
-        count: of tasks.
+        tasks: that are drawn from.
         seed: of their order.
         curriculum: see there.
     """
 
-    def __init__(self, count: int, seed: int, curriculum: CurriculumConfig) -> None:
-        self._count = count
+    def __init__(self, tasks: Sequence[Any], seed: int = 0, curriculum: CurriculumConfig = _EVEN) -> None:
+        self.tasks = tasks
+        self._count = len(tasks)
         self._seed = seed
         self._curriculum = curriculum
         self._place = 0
@@ -41,22 +43,26 @@ class TaskStream:
         """The next tasks; ``skipped`` counts those passed over on the way."""
         return [self._next() for _ in range(count)]
 
-    def saw(self, task: int, rewards: Sequence[float]) -> None:
-        """Take note of the rewards of a task's group; a single one says nothing."""
+    def saw(self, group: TrajectoryGroup) -> None:
+        """Take note of a group that was rolled out; a single reward says nothing."""
+        rewards, task = group.rewards_G[group.present_G], group.index
         if len(rewards) < 2:
             return
-        self._best = max(self._best, *rewards)
-        if statistics.pstdev(rewards) > NO_SIGNAL:
+        self._best = max(self._best, float(rewards.max()))
+        if group.has_signal:
             self._idle.pop(task, None)
             self._equal.pop(task, None)
         else:
             self._idle[task] = self._idle.get(task, 0) + 1
-            self._equal[task] = statistics.fmean(rewards)
+            self._equal[task] = float(rewards.mean())
 
     def describe(self) -> dict[str, int]:
-        """For the log: tasks whose last group always reached the best reward seen, or never did."""
+        """For the log: tasks whose last group always reached the best reward seen, or never did;
+        and how often a task was skipped.
+        """
         always = sum(reward >= self._best - NO_SIGNAL for reward in self._equal.values())
-        return {"tasks_always": always, "tasks_never": len(self._equal) - always}
+        never = len(self._equal) - always
+        return {"tasks_always": always, "tasks_never": never, "tasks_skipped": self.skipped}
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds of it."""

@@ -4,11 +4,12 @@ import json
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig as PeftLora
+from peft import PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from homeground.base.errors import HomegroundError, UsageError
-from homeground.policy import LoraSettings
+from homeground.policy import LoraConfig
 from homeground.policy.export.check import LARGE_MEAN, compare, fill, plain_logprobs, plain_model, trained_logprobs
 from homeground.policy.export.folders import write_adapter, write_merged
 from homeground.policy.export.weights import MergedWeights
@@ -24,7 +25,7 @@ def adapted(base, folder, **changes):
     """Save an adapter whose every part matters; returns what PEFT computes with it."""
     torch.manual_seed(1)
     fields = {"r": 4, "target_modules": "all-linear", "init_lora_weights": False, "task_type": "CAUSAL_LM"}
-    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), LoraConfig(**(fields | changes))).eval()
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), PeftLora(**(fields | changes))).eval()
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and ("modules_to_save" in name or name.endswith("bias")):
             parameter.data += 0.3 * torch.randn_like(parameter)
@@ -99,7 +100,7 @@ def test_onto_the_quantized_base_is_what_was_trained_and_onto_the_original_is_no
     [("fp4", {"init": "pissa"}), ("nf4", {"init": "loftq", "rslora": True}), ("int8", {}), ("nf4", {"dora": True})],
 )
 def test_so_it_is_wherever_the_adapter_began_and_however_the_base_is_packed(llama, tmp_path, quantization, changes):
-    policy = tiny.policy_of(llama, quantization=quantization, lora=LoraSettings(r=4, alpha=8, **changes))
+    policy = tiny.policy_of(llama, quantization=quantization, lora=LoraConfig(r=4, alpha=8, **changes))
     policy.save_adapter(tmp_path / "adapter")
     trained = trained_logprobs(policy, PATHS)
     model = plain_model(MergedWeights(llama, tmp_path / "adapter", policy), torch.float32)

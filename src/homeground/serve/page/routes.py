@@ -16,11 +16,11 @@ from pydantic import ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from homeground.base.errors import HomegroundError, UsageError
-from homeground.base.run_list import named_runs
-from homeground.base.workspace import RunFolder, Workspace
 from homeground.index import Index, Tools
 from homeground.index.tools import MOST_NAME
 from homeground.rollouts.requests import Fields
+from homeground.runs.run_list import named_runs
+from homeground.runs.workspace import RunFolder, Workspace
 from homeground.serve.page import indexed, runs
 
 if TYPE_CHECKING:

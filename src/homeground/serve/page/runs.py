@@ -9,23 +9,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from homeground.base.files import read_json
-from homeground.base.rolloutlog import logged_steps, read_rollouts
-from homeground.base.run_list import recipe_settings, run_names
-from homeground.base.workspace import RunFolder, Workspace
 from homeground.evaluate import read_metrics
 from homeground.evaluate.curves import CURVES, MOVING_AVERAGE
-from homeground.evaluate.stats import Interval
+from homeground.evaluate.stats import Interval, format_interval
 from homeground.evaluate.tried import steps_tried
 from homeground.evaluate.verdict import (
-    cell,
     in_words,
+    mark,
     pair_marks,
     pair_rows,
     shows_gain,
-    shows_loss,
     stage_rows,
     verdict,
 )
+from homeground.runs.rolloutlog import logged_steps, read_rollouts
+from homeground.runs.run_list import recipe_settings, run_names
+from homeground.runs.workspace import RunFolder, Workspace
 
 MOST_BYTES = 4_000_000
 """Of metrics.jsonl in one answer; the page asks again at once for what is behind it."""
@@ -167,15 +166,19 @@ def _own_agent(run: RunFolder) -> dict[str, Any] | None:
         "stages": [
             head,
             *(
-                [moment, str(measured["reward"]["n"]), *(cell(measured[name]) for name in paired)]
+                [moment, str(measured["reward"]["n"]), *(format_interval(measured[name]) for name in paired)]
                 for moment, measured in results["stages"].items()
             ),
         ],
         "pairs": [
             head,
-            ["after - before", str(paired["reward"]["n"]), *(cell(one, signed=True) for one in paired.values())],
+            [
+                "after - before",
+                str(paired["reward"]["n"]),
+                *(format_interval(one, signed=True) for one in paired.values()),
+            ],
         ],
-        "marks": [["gain" if shows_gain(one) else "loss" if shows_loss(one) else "unclear" for one in paired.values()]],
+        "marks": [[mark(one) for one in paired.values()]],
         "costs": _costs(results["seconds"], results["peak_memory_mb"]),
     }
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 from homeground.base.errors import HomegroundError
 from homeground.base.files import append_jsonl, atomic_write_jsonl, read_jsonl
 from homeground.base.progress import Bar, Progress, clock
-from homeground.base.workspace import RunFolder
+from homeground.runs.workspace import RunFolder
 
 SFT_COLUMNS = {
     "loss": "loss",

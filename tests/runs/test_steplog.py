@@ -4,12 +4,12 @@ import shutil
 
 import pytest
 
-from homeground.base import steplog
 from homeground.base.errors import HomegroundError
 from homeground.base.files import read_jsonl
 from homeground.base.progress import Progress
-from homeground.base.steplog import SFT_COLUMNS, StepLog
-from homeground.base.workspace import RunFolder
+from homeground.runs import steplog
+from homeground.runs.steplog import SFT_COLUMNS, StepLog
+from homeground.runs.workspace import RunFolder
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from homeground.base.errors import HomegroundError, UsageError
 from homeground.base.files import atomic_write_json, read_json
-from homeground.base.workspace import RunFolder, open_workspace
+from homeground.runs.workspace import RunFolder, open_workspace
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def test_without_a_finished_run_the_error_says_how_to_make_one(here):
 HOLD = """
 import sys
 from pathlib import Path
-from homeground.base.workspace import RunFolder
+from homeground.runs.workspace import RunFolder
 
 with RunFolder(Path(sys.argv[1])).locked():
     print("held", flush=True)

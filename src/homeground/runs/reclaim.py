@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from homeground.base.run_list import folder_bytes, run_names, users_of
 from homeground.base.weights import cache_home
-from homeground.base.workspace import RunFolder, Workspace
+from homeground.runs.run_list import folder_bytes, run_names, users_of
+from homeground.runs.workspace import RunFolder, Workspace
 
 MASKED_INDEX = "masked-index"
 

@@ -1,8 +1,6 @@
 """Log of each training step's rollouts: `rollouts/`, one file a step, one JSON line a group; total size is bounded.
 
-A group is `{"step", "group", "task", "rollouts"}`, a rollout `{"id", "origin", "reward", "parts", "advantage", "error",
-"turns"}`, a turn `{"read", "wrote", "tool_calls", "malformed_calls", "prompt_tokens", "tokens", "finish_reason",
-"weights_version", "new_path"}`; `homeground.training.rollout_records` makes them.
+`homeground.training.rollout_records` makes the records.
 """
 
 from __future__ import annotations
@@ -10,14 +8,53 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict, cast
 
 from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_text, read_jsonl
-from homeground.base.workspace import RunFolder
+from homeground.runs.workspace import RunFolder
 
-type Group = dict[str, Any]
-"""One group of a step, as the module says."""
+
+class ToolCallRecord(TypedDict):
+    """A tool call as OpenAI has it: the arguments are a text."""
+
+    name: str
+    arguments: str
+
+
+class TurnRecord(TypedDict):
+    """A turn: the text that the model read since the turn before, and the text that it wrote."""
+
+    read: str
+    wrote: str
+    tool_calls: list[ToolCallRecord]
+    malformed_calls: NotRequired[int]
+    prompt_tokens: int
+    tokens: int
+    finish_reason: str
+    weights_version: int
+    new_path: bool
+
+
+class RolloutRecord(TypedDict):
+    """A rollout; ``origin`` is "sampled" unless somebody else than the policy wrote it."""
+
+    id: str
+    origin: str
+    reward: float | None
+    parts: dict[str, float]
+    advantage: float | None
+    error: str | None
+    turns: list[TurnRecord]
+
+
+class GroupRecord(TypedDict):
+    """The rollouts of one task of a step."""
+
+    step: int
+    group: int
+    task: str
+    rollouts: list[RolloutRecord]
 
 
 class RolloutLog:
@@ -39,7 +76,7 @@ class RolloutLog:
         for step in set(logged_steps(run)) - set(self._sizes):
             _file(run, step).unlink()
 
-    def __call__(self, step: int, groups: Sequence[Group]) -> None:
+    def __call__(self, step: int, groups: Sequence[GroupRecord]) -> None:
         """Keep one step."""
         lines: list[str] = []
         room = self._limit
@@ -62,7 +99,7 @@ def logged_steps(run: RunFolder) -> list[int]:
     return sorted(int(file.stem) for file in _folder(run).glob("*.jsonl") if file.stem.isdecimal())
 
 
-def read_rollouts(run: RunFolder, step: int) -> list[Group]:
+def read_rollouts(run: RunFolder, step: int) -> list[GroupRecord]:
     """The groups of a step.
 
     Raises:
@@ -77,22 +114,27 @@ def read_rollouts(run: RunFolder, step: int) -> list[Group]:
             if kept
             else "train first, with rl.keep_rollouts_mb above 0",
         )
-    return read_jsonl(_file(run, step))
+    return cast("list[GroupRecord]", read_jsonl(_file(run, step)))
 
 
-def best_and_worst(group: Group) -> tuple[dict[str, Any], dict[str, Any]] | None:
+def best_and_worst(group: GroupRecord) -> tuple[RolloutRecord, RolloutRecord] | None:
     """The rollouts of a group with the highest and the lowest reward; None when fewer than two have one."""
     rewarded = [rollout for rollout in group["rollouts"] if rollout["reward"] is not None]
     if len(rewarded) < 2:
         return None
-    ordered = sorted(rewarded, key=lambda rollout: rollout["reward"])
+    ordered = sorted(rewarded, key=_reward)
     return ordered[-1], ordered[0]
 
 
-def spread(group: Group) -> float:
+def spread(group: GroupRecord) -> float:
     """Difference of the highest and the lowest reward of a group; 0 when there is nothing to compare."""
     pair = best_and_worst(group)
-    return pair[0]["reward"] - pair[1]["reward"] if pair else 0.0
+    return _reward(pair[0]) - _reward(pair[1]) if pair else 0.0
+
+
+def _reward(rollout: RolloutRecord) -> float:
+    assert rollout["reward"] is not None
+    return rollout["reward"]
 
 
 def _most_crowded(steps: list[int]) -> int:

@@ -1,22 +1,27 @@
-"""The loop of `homeground chat`: messages are answered, commands carried out."""
+"""The command `chat`: messages from a terminal or a pipe are answered, its own commands carried out."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from homeground.base.errors import HomegroundError, UsageError
 from homeground.base.terminal import json_line, printable_lines
-from homeground.cli.lines import NUMBER, QUIET, numbered, print_lines
-from homeground.cli.telling import Teller
+from homeground.cli.ask import AgentOption, Teller, chosen_roles, described, named, opened
+from homeground.cli.printed_lines import NUMBER, QUIET, numbered, print_lines
+from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.input import Input
+    from prompt_toolkit.output import Output
+
     from homeground.agents.events import Event
-    from homeground.cli.verb import Common
     from homeground.index import Index
     from homeground.pipeline.dialogue import Dialogue
 
@@ -32,6 +37,29 @@ COMMANDS = {
     "/help": "this list",
     "/quit": "end, as Ctrl-D does",
 }
+GOES_ON = "\\"
+"""At the end of a line: the message goes on in the next."""
+
+
+@verb(example="homeground chat")
+def chat(common: Common, agent: AgentOption = False) -> None:
+    """Talk about the index: cited answers, with the conversation kept in mind. /help lists what else it does.
+
+    Messages are read from standard input, one a line, where that is no terminal; with --json each event is a line.
+    """
+    chosen = chosen_roles(common, agent)
+    if common.dry_run:
+        common.show(named(chosen, agent), f"would talk with {described(chosen, agent)}")
+        return
+
+    from homeground.pipeline.dialogue import Dialogue
+
+    by_hand = sys.stdin.isatty() and sys.stdout.isatty()
+    with opened(common, chosen, agent) as (answerer, index):
+        if by_hand:
+            common.tell("ask about the index; /help lists commands, Ctrl-D ends")
+        messages = typed(common.workspace().chat_history, COMMANDS) if by_hand else piped(sys.stdin)
+        Chatting(common, Dialogue(answerer, agentic=agent), index, patient=by_hand).run(messages)
 
 
 class Chatting:
@@ -155,3 +183,79 @@ class Chatting:
 
 def _print_json(document: dict[str, Any]) -> None:
     print(json_line(document), flush=True)
+
+
+def piped(lines: Iterable[str]) -> Iterator[str]:
+    """Messages of a file or a pipe, one a line, without blank ones."""
+    held = ""
+    for line in lines:
+        text = line.removeprefix("\ufeff").rstrip("\r\n")
+        if text.endswith(GOES_ON):
+            held += text.removesuffix(GOES_ON) + "\n"
+            continue
+        if (held + text).strip():
+            yield held + text
+        held = ""
+    if held.strip():
+        yield held.rstrip("\n")
+
+
+def typed(history: Path, commands: Iterable[str]) -> Iterator[str]:
+    """Messages that are typed at a terminal, until Ctrl-D; Ctrl-C clears the line.
+
+    Enter sends. Alt-Enter begins another line, and so does Enter behind a backslash. What is pasted may have any lines.
+
+    Args:
+        history: file of what was typed before; arrow up brings it back.
+        commands: that Tab completes.
+    """
+    session = prompt_session(history, commands)
+    while True:
+        try:
+            text = session.prompt("> ", prompt_continuation="  ")
+        except KeyboardInterrupt:
+            continue
+        except EOFError:
+            return
+        if text.strip():
+            yield text
+
+
+def prompt_session(
+    history: Path, commands: Iterable[str], *, source: Input | None = None, screen: Output | None = None
+) -> PromptSession[str]:
+    """The prompt.
+
+    Args:
+        history, commands: see :func:`typed`.
+        source, screen: instead of the terminal.
+    """
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.completion import WordCompleter
+    from prompt_toolkit.history import FileHistory
+    from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+
+    keys = KeyBindings()
+
+    @keys.add("enter")
+    def _(event: KeyPressEvent) -> None:
+        buffer = event.current_buffer
+        if buffer.document.text_before_cursor.endswith(GOES_ON):
+            buffer.delete_before_cursor()
+            buffer.insert_text("\n")
+        else:
+            buffer.validate_and_handle()
+
+    @keys.add("escape", "enter")
+    def _(event: KeyPressEvent) -> None:
+        event.current_buffer.insert_text("\n")
+
+    return PromptSession(
+        history=FileHistory(str(history)),
+        multiline=True,
+        key_bindings=keys,
+        completer=WordCompleter(list(commands), sentence=True),
+        complete_while_typing=False,
+        input=source,
+        output=screen,
+    )

@@ -3,8 +3,8 @@ from itertools import pairwise
 import pytest
 
 from homeground.base.errors import HomegroundError
-from homeground.base.rolloutlog import RolloutLog, logged_steps, read_rollouts
-from homeground.base.workspace import RunFolder
+from homeground.runs.rolloutlog import RolloutLog, logged_steps, read_rollouts
+from homeground.runs.workspace import RunFolder
 
 
 def groups(step, size=100):

@@ -11,7 +11,7 @@ import yaml
 
 from homeground.base.errors import UsageError
 from homeground.base.files import read_json, read_jsonl
-from homeground.base.workspace import RunFolder, Workspace
+from homeground.runs.workspace import RunFolder, Workspace
 
 
 @dataclass(frozen=True)

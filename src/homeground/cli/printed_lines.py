@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from homeground.base.errors import HomegroundError
 from homeground.base.terminal import printable
 
 if TYPE_CHECKING:
-    from homeground.index import Excerpt
+    from homeground.index import Excerpt, Index
 
 type Styled = tuple[str, str]
 """A piece of a line and its style; "" is plain."""
@@ -45,12 +46,22 @@ def numbered(read: Excerpt) -> Iterator[list[Styled]]:
         yield [(f"{number:>{width}}", NUMBER), (": ", QUIET), (line, "")]
 
 
-class Paths:
-    """Paths as a person in the current folder would write them, so that they can be opened."""
+class ShownPaths:
+    """Paths of an index as they can be opened from the current folder: relative below it, else absolute."""
 
-    def __init__(self) -> None:
+    def __init__(self, index: Index) -> None:
+        self._index = index
         self._here = Path.cwd()
+        self._known: dict[str, str] = {}
 
-    def shown(self, file: Path) -> str:
-        """Relative to the current folder when the file lies below it, else absolute."""
+    def __call__(self, path: str) -> str:
+        if path not in self._known:
+            self._known[path] = self._shown(path)
+        return self._known[path]
+
+    def _shown(self, path: str) -> str:
+        try:
+            file = self._index.resolve(path)
+        except HomegroundError:  # it has left the index since
+            return path
         return str(file.relative_to(self._here)) if file.is_relative_to(self._here) else str(file)

@@ -1,4 +1,4 @@
-"""The verb `tune`, and what `homeground eval search` does and prints."""
+"""The command `tune`."""
 
 from __future__ import annotations
 
@@ -13,32 +13,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _TUNE_RUN = "tune"
-
-
-def evaluate_search(common: Common) -> None:
-    """Measure every stage of the workspace's search on queries from the indexed corpus."""
-    recipe = common.load_recipe()
-    workspace = common.workspace(create=False)
-
-    from homeground.pipeline import search_eval
-
-    run = workspace.run(recipe.run or search_eval.RUN)
-    if common.dry_run:
-        words = (
-            f"would ask {workspace.index} up to {recipe.eval.tasks} queries of each kind, into {run.path / 'search'}"
-        )
-        common.show({"run": run.name, "plan": words}, words)
-        return
-    with common.progress() as progress:
-        result, rows = search_eval.evaluate_search(recipe, workspace, run, progress)
-
-    from rich.table import Table
-
-    table = Table(*rows[0], title="search, mean [95% interval]", title_justify="left")
-    for row in rows[1:]:
-        table.add_row(*row, end_section=row[2] == search_eval.SEARCH)
-    missing = [f"no {kind} queries: {why}" for kind, why in result["metrics"]["missing"].items()]
-    common.show(result, table, *missing, f"plot: {result['plot']}", "try: homeground tune")
 
 
 @verb(example="homeground tune", resumable=True)
@@ -81,16 +55,18 @@ def tune(
 def _steps(found: dict[str, Any]) -> Table:
     from rich.table import Table
 
+    from homeground.evaluate.stats import format_interval
+
     table = Table("step", "MRR@10", "gain", "kept", "seconds", title_justify="left")
     table.title = f"{found['questions']['heldout']} held-out questions, mean [95% interval]"
-    table.add_row("as it is", _interval(found["before"]), "", "", "")
+    table.add_row("as it is", format_interval(found["before"]), "", "", "")
     for step in found["steps"]:
         kept = "yes" if step["kept"] else "no"
-        cells = [_interval(step["mrr"]), _interval(step["gain"], "+"), kept, f"{step['seconds']:.0f}"]
+        cells = [
+            format_interval(step["mrr"]),
+            format_interval(step["gain"], signed=True),
+            kept,
+            f"{step['seconds']:.0f}",
+        ]
         table.add_row(step["name"], *cells)
     return table
-
-
-def _interval(found: dict[str, float], sign: str = "") -> str:
-    form = f"{sign}.3f"
-    return f"{found['value']:{form}} [{found['low']:{form}}, {found['high']:{form}}]"

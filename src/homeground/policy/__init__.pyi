@@ -1,0 +1,15 @@
+from .adapters import AdapterWarning as AdapterWarning
+from .chat import Rendered as Rendered
+from .chat import render as render
+from .config import Init as Init
+from .config import LoraConfig as LoraConfig
+from .config import ModelConfig as ModelConfig
+from .config import Quantization as Quantization
+from .forest import TokenForest as TokenForest
+from .forest import TokenPath as TokenPath
+from .load import Policy as Policy
+from .logprobs import forest_logprobs as forest_logprobs
+from .logprobs import row_logprobs as row_logprobs
+from .shared_base import SharedBase as SharedBase
+from .strategy import Strategy as Strategy
+from .strategy import StrategyWarning as StrategyWarning
