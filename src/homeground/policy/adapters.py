@@ -187,6 +187,8 @@ def _broken_record(file: Path, why: str) -> HomegroundError:
 
 def _check_base(record: dict[str, Any], folder: Path, originals: Originals) -> None:
     base, own = record.get("base"), originals.sample()
+    if base is not None and not isinstance(base, dict):
+        raise _broken_record(folder / RECORD, "does not say which base it was trained on")
     if base is None or base.get("sample", own) is None or own is None:
         why = f"no {RECORD} beside this adapter" if base is None else "the weights before quantization are not known"
         warnings.warn(

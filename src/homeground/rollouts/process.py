@@ -110,6 +110,10 @@ class ProcessRunner(ControlledRunner):
         shutil.rmtree(folder, ignore_errors=True)
         return printed, lines[-1][:_LAST_WORDS] if lines else ""
 
+    def owns(self, process: psutil.Process) -> bool:
+        """Return whether a process is one of the runner's programs, or was started by one."""
+        return _marked(process, self._records.name)
+
 
 def _sweep(mark: str) -> int:
     """Kill leftover processes that have the mark."""
