@@ -25,7 +25,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from homeground.corpus.comment_text import BLOCKS, summary_of, unmarked, unusable
+from homeground.corpus.comment_text import BLOCKS, summary_of, unframed, unmarked, unusable
 from homeground.corpus.grammar import Defined, Syntax, body_of, parse, rows
 from homeground.corpus.languages import Language
 from homeground.corpus.outline import head_of
@@ -325,7 +325,7 @@ class _Finder:
 
     def _read(self, nodes: Sequence[Node], conventional: bool) -> _Read:
         self._taken.update(node.id for node in nodes)
-        text = "\n".join(unmarked(_source(node)) for node in nodes)
+        text = unframed("\n".join(unmarked(_source(node)) for node in nodes))
         return _Read(inspect.cleandoc(text).strip(), tuple(_span(node) for node in nodes), conventional)
 
 
@@ -346,11 +346,15 @@ def _last_run(nodes: Sequence[Node]) -> Sequence[Node]:
 
 
 def _source(node: Node) -> str:
-    return (node.text or b"").decode("utf-8", "replace")
+    return (node.text or b"").decode("utf-8", "replace").removesuffix("\n")  # Rust's line comments hold their line end
 
 
 def _span(node: Node) -> Span:
     (first, left), (last, right) = node.start_point, node.end_point
+    if right == 0 and last > first:
+        ending = (node.text or b"").removesuffix(b"\n")
+        last, right = last - 1, len(ending) - (ending.rfind(b"\n") + 1)
+        right += left if last == first else 0
     return (first + 1, left), (last + 1, right)
 
 
