@@ -57,10 +57,10 @@ _SENTENCE_END = re.compile(r"[.!?][\"')\]]*(?=\s+[\"'(\[]*[^\sa-z]|\s*$)|[。！
 _ABBREVIATED = re.compile(
     r"(?:\b(?:e\.g|i\.e|cf|vs|viz|etc|resp|approx|incl|excl|no|fig|eq|sec|ch|dr|mr|ms|st|al|[A-Z])\.)$", re.IGNORECASE
 )
-_OWN_NAME = (
-    r"(?:(?:[Tt]he|[Aa]n?)\s+)?(?:NAME(?:\([^()]*\))?(?![\w.])|\[NAME\b[^\]]*\])"
-    r"\s*(?:[:,–—]|--?(?=\s))?\s*(?:(?:function|method|class|struct|type|interface|macro)\b\s*)?(?:(?:is|are|was)\b\s*)?"
-)
+_ARTICLE = re.compile(r"(?:[Tt]he|[Aa]n?)\s+")
+_AFTER_NAME = r"\s*(?:[:,–—]|--?(?=\s))?\s*(?:(?:function|method|class|struct|type|interface|macro)\b\s*)?(?:(?:is|are|was)\b\s*)?"
+_NAMED = re.compile(r"(?:\([^()]*\))?(?![\w.])" + _AFTER_NAME)
+_BRACKETED = re.compile(r"(?!\w)[^\]]*\]" + _AFTER_NAME)
 _WORD = re.compile(r"[a-z'-]+(?![\w(/.\[<=]|:\S)")
 _LEAST_WORDS = 2
 _LONG_MARK = 4
@@ -171,8 +171,16 @@ def _first_sentence(words: str) -> str:
 
 
 def _without_name(sentence: str, name: str) -> str:
-    own = re.match(_OWN_NAME.replace("NAME", re.escape(name)), sentence)
-    rest = sentence[own.end() :] if own is not None else sentence
+    rest = sentence
+    article = _ARTICLE.match(sentence)
+    for at in (article.end() if article is not None else 0, 0):
+        for mark, pattern in (("", _NAMED), ("[", _BRACKETED)):
+            if sentence.startswith(mark + name, at) and (own := pattern.match(sentence, at + len(mark + name))):
+                rest = sentence[own.end() :]
+                break
+        else:
+            continue
+        break
     if len(rest.split()) < _LEAST_WORDS:
         return sentence
     return rest[:1].upper() + rest[1:] if _WORD.match(rest) else rest
