@@ -517,3 +517,50 @@ def test_what_remains_without_the_comments_defines_the_same(language: str) -> No
     assert not any(one.text for one in found(language, "\n".join(left_over)))
     before = [(one.symbol, one.line) for one in outline(source.split("\n"), language_row).definitions]
     assert [(one.symbol, one.line) for one in outline(left_over, language_row).definitions] == before
+
+
+BANNERS = {
+    "typescript": [
+        "//// METHODS ////", "// ---- helper functions ----", "//////////////\n//  $ZodLazy  //\n//////////////",
+        "// -- public helpers --", "// ======\n// Public methods\n// ======",
+        "/************\n * Public methods\n ************/",
+        "// ─── Public methods ───", "/* ==== Public methods ==== */",
+    ],
+    "go": ["// ---- helper functions ----", "// ***\n// Helper functions\n// ***", "//////// helper functions"],
+    "cpp": ["//===----------===//\n// Helper functions\n//===----------===//", "/*--- helper functions ---*/"],
+    "python": ["# ---- helper functions ----", "########\n# Helper functions\n########", "# --- helper functions"],
+    "lua": ["-------------\n-- Helper functions\n-------------", "---- Helper functions ----"],
+    "ruby": ["# ---- helper functions ----", "#######\n# Helper functions\n#######"],
+    "sql": ["-- ==== helper tables ====", "-----------\n-- Helper tables\n-----------"],
+}  # fmt: skip
+DEFINED = {
+    "typescript": "export function f() {}",
+    "go": "func f() {}",
+    "cpp": "void f() {}",
+    "python": "def f(): ...",
+    "lua": "function f() end",
+    "ruby": "def f; end",
+    "sql": "CREATE TABLE f (id integer);",
+}
+
+
+@pytest.mark.parametrize(("language", "banner"), [(name, one) for name, some in BANNERS.items() for one in some])
+def test_a_banner_documents_nothing(language: str, banner: str) -> None:
+    (one,) = found(language, f"{banner}\n{DEFINED[language]}\n")
+    assert (one.summary, bool(one.unusable)) == ("", True)
+
+
+@pytest.mark.parametrize(
+    ("language", "comment", "summary"),
+    [
+        ("cpp", "/*-------\n * Adds the prices of a basket.\n *-------*/", "Adds the prices of a basket."),
+        ("typescript", "/** @internal Adds the prices. */", "Adds the prices."),
+        ("typescript", "/**\n * @internal\n * Adds the prices.\n */", "Adds the prices."),
+        ("go", "// https://example.org/a says why", "https://example.org/a says why"),
+        ("go", "// f()\n// adds the prices of a basket", "Adds the prices of a basket"),
+        ("rust", "/// Options that are needed for\n/// loading a book.", "Options that are needed for loading a book."),
+    ],
+)  # fmt: skip
+def test_words_in_an_odd_form_are_kept(language: str, comment: str, summary: str) -> None:
+    (one,) = found(language, f"{comment}\n{DEFINED.get(language, 'fn f() {}')}\n")
+    assert (one.summary, one.unusable) == (summary, "")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from homeground.index import Index, Stage
+from homeground.index import Filters, Index, Stage
 from homeground.index.tools import Tools
 
 SOURCE = '''
@@ -117,6 +117,32 @@ a <+> b = a
   }
 }
 """,
+    "sum.go": "package shop\n\nfunc sum(row int) int { return row }\n\nfunc Sum(row int) int { return sum(row) }\n",
+    "lazy.ts": """import * as core from "./core";
+
+// ---- helpers ----
+export interface ZodLazy<T> {
+  unwrap(): T;
+}
+
+/** @internal Parses without throwing. */
+export const safeParse: core.Parse = /* @__PURE__ */ core._safeParse(core.$ZodRealError);
+
+export const _safeParse = (error: unknown) => (schema: string) => {
+  return schema.length ? error : undefined;
+};
+
+export const $ZodLazy = core.$constructor("$ZodLazy", 1);
+
+export class Shelf {
+  #hidden(row: number) { return row + this.hidden(row); }
+  hidden(row: number) { return row * 2; }
+}
+
+export function registerEverything(names: string[]) {
+  return names.map((name) => name.trim().toLowerCase()).filter(Boolean).sort();
+}
+""",
 }
 
 
@@ -136,6 +162,8 @@ def signs(tmp_path_factory):
         ("operator bool", "Gauge.operator bool"), ("Gauge::operator==", "Gauge.operator=="),
         ("operator ==", "Gauge.operator=="), ("operator[]", "Gauge.operator[]"), ("Gauge::~Gauge", "Gauge.~Gauge"),
         ("(<+>)", "<+>"), ("<+>", "<+>"), ("Chain.::", "Chain.::"), ("::", "Chain.::"), ("Gauge", "Gauge"),
+        ("ZodLazy", "ZodLazy"), ("_safeParse", "_safeParse"), ("#hidden", "Shelf.#hidden"), ("hidden", "Shelf.hidden"),
+        ("Shelf.#hidden", "Shelf.#hidden"), ("sum", "sum"), ("Sum", "Sum"),
     ],
 )  # fmt: skip
 def test_a_name_with_signs_is_found_first_by_each_tool(signs, written, symbol):
@@ -143,6 +171,26 @@ def test_a_name_with_signs_is_found_first_by_each_tool(signs, written, symbol):
     assert signs.search(written, 5)[0].symbol == symbol
     assert tools.symbols(written).symbols[0].symbol == symbol
     assert tools.trace(written).symbol.symbol == symbol
+
+
+@pytest.mark.parametrize(("written", "line"), [("safeParse", 9), ("$ZodLazy", 15), ("$zodlazy", 15)])
+def test_a_name_without_a_chunk_of_its_own_is_found_in_the_chunk_that_holds_it(signs, written, line):
+    tools = Tools(signs)
+    hit = signs.search(written, 5)[0]
+    assert (hit.path, "symbol" in hit.scores) == ("lazy.ts", True)
+    assert hit.start <= line <= hit.end
+    assert tools.symbols(written).symbols[0].line == tools.trace(written).symbol.line == line
+
+
+def test_a_name_that_only_files_without_it_may_answer_lifts_nothing(signs):
+    hits = signs.search("$ZodLazy", 5, filters=Filters(paths=("*.rb",)))
+    assert hits
+    assert all("symbol" not in hit.scores for hit in hits)
+
+
+def test_a_skeleton_says_what_is_said_of_a_definition_and_no_banner(signs):
+    said = {one.symbol: one.doc for one in Tools(signs).skeleton("lazy.ts").entries}
+    assert (said["safeParse"], said["ZodLazy"]) == ("Parses without throwing.", "")
 
 
 def test_a_name_with_signs_can_have_its_file_in_front(signs):

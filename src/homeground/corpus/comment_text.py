@@ -17,7 +17,11 @@ BLOCKS = (
     (r"=begin\b[^\n]*", r"=end\b", r"(?!)"),
 )
 _LINE_MARK = re.compile(r"[ \t]*(?:///+<?|//!<?|//|#+!?(?!\[)|--+[ \t]*[|^]?|;+|%+)")
-_BANNER = re.compile(r"\s*([-=#*~/_+.])\1{2,}.*|.*([-=#*~/_+])\2{2,}\s*")
+_RULE = r"[-=#*~/_+─━═]"
+_BANNER = re.compile(
+    rf"\s*({_RULE}|\.)\1{{2,}}.*|.*({_RULE})\2{{2,}}\s*|\s*(?:{_RULE}+\s+)?(?:[\w&,/]+\s+){{1,4}}({_RULE})\3+\s*"
+)
+_TITLE = re.compile(r"\s*\S+(?:\s+\S+){0,3}(?<![.:;!?])\s*")
 _SHOUTED = re.compile(r"[A-Z0-9 &/,_-]+")
 
 # From here on it is no longer about what the definition does.
@@ -32,7 +36,11 @@ _ENDS = re.compile(
     r"|>>>\s|```|~~~"  # examples
     r")"
 )
-_OPENERS = re.compile(r"^[ \t]*[@\\](?:brief|summary|description|desc|short|abstract|note)\b[ \t]*:?", re.MULTILINE)
+_OPENERS = re.compile(
+    r"^[ \t]*[@\\](?:brief|summary|description|desc|short|abstract|note|internal(?!\s+(?:param|return))"
+    r"|public|protected|private|alpha|beta|experimental|static|async|readonly|hide)\b[ \t]*:?",
+    re.MULTILINE,
+)
 _XML = re.compile(r"<summary>(.*?)(?:</summary>|\Z)", re.DOTALL)
 _INLINE = (
     (re.compile(r"\{@(?:link|linkplain|code|literal|value|see|tutorial)\s+#?([^}|\s]+)(?:[|\s]+([^}]+))?\}"), 0),
@@ -49,13 +57,17 @@ _SENTENCE_END = re.compile(r"[.!?][\"')\]]*(?=\s+[\"'(\[]*[^\sa-z]|\s*$)|[。！
 _ABBREVIATED = re.compile(
     r"(?:\b(?:e\.g|i\.e|cf|vs|viz|etc|resp|approx|incl|excl|no|fig|eq|sec|ch|dr|mr|ms|st|al|[A-Z])\.)$", re.IGNORECASE
 )
-_OWN_NAME = (
-    r"(?:(?:[Tt]he|[Aa]n?)\s+)?(?:NAME(?:\([^()]*\))?(?![\w.])|\[NAME\b[^\]]*\])"
-    r"\s*(?:[:,–—]|--?(?=\s))?\s*(?:(?:function|method|class|struct|type|interface|macro)\b\s*)?(?:(?:is|are|was)\b\s*)?"
-)
+_ARTICLE = re.compile(r"(?:[Tt]he|[Aa]n?)\s+")
+_AFTER_NAME = r"\s*(?:[:,–—]|--?(?=\s))?\s*(?:(?:function|method|class|struct|type|interface|macro)\b\s*)?(?:(?:is|are|was)\b\s*)?"
+_NAMED = re.compile(r"(?:\([^()]*\))?(?![\w.])" + _AFTER_NAME)
+_BRACKETED = re.compile(r"(?!\w)[^\]]*\]" + _AFTER_NAME)
+_WORD = re.compile(r"[a-z'-]+(?![\w(/.\[<=]|:\S)")
 _LEAST_WORDS = 2
+_LONG_MARK = 4
+"""A mark of more characters than this is a rule."""
 _HEAD = 2000
 """Characters of a comment that are looked at: what it is about stands at its beginning."""
+_TAGGED = re.compile(r"\{@[^}]*\}")
 _PROSE = re.compile(r"(?:\b[A-Za-z']+\b[ ,]+){3,}")
 
 _LICENCE = re.compile(
@@ -66,11 +78,11 @@ _LICENCE = re.compile(
 )
 _DIRECTIVE = re.compile(
     r"\s*(?:go:\w+|line\s+\S+:\d+|nolint|export\s+\w+$|\+build|eslint|tslint|jshint|jslint|prettier-|biome-|stylelint"
-    r"|@ts-|@flow|@jsx|@__PURE__|#__PURE__|istanbul|c8 ignore|v8 ignore|webpack|global\b.*:|noqa|type:\s*ignore|pylint:"
-    r"|mypy:|pyright:|pragma\b|fmt:\s*(?:on|off)|yapf:|isort:|rubocop|frozen_string_literal|steep:|typed:|sorbet"
+    r"|@ts-|@flow|@jsx|[@#]__(?:PURE|NO_SIDE_EFFECTS)__|istanbul|c8 ignore|v8 ignore|webpack|global\b.*:|noqa"
+    r"|type:\s*ignore|pylint:|mypy:|pyright:|pragma\b|fmt:\s*(?:on|off)|yapf:|isort:|rubocop|frozen_string_literal|steep:|typed:|sorbet"
     r"|shellcheck|luacheck|selene:|stylua:|NOLINT|clang-format|clang-tidy|cppcheck|coverity|swiftlint|swiftformat"
     r"|MARK:|region\b|endregion\b|\#region|rustfmt|ReSharper|phpcs|phpstan|psalm|@codeCoverage|@inheritdoc|\{@inheritdoc"
-    r"|@hide\b|@internal\b|@nodoc|:nodoc:|:stopdoc:|:startdoc:|vim?:|-\*-|coding[:=]|hlint|credo:|dialyzer|zig fmt"
+    r"|@(?:hide|internal)\s*$|@nodoc|:nodoc:|:stopdoc:|:startdoc:|vim?:|-\*-|coding[:=]|hlint|credo:|dialyzer|zig fmt"
     r"|ktlint|detekt|scalafmt|scalastyle|format:\s*(?:on|off)|tflint|checkov|tfsec|sqlfluff|generated\b.*\bdo not edit"
     r"|do not edit\b|!/)",
     re.IGNORECASE,
@@ -81,6 +93,7 @@ _CODE_LINE = re.compile(
     r"|\s*(?:if|for|while|switch|return|import|from|var|let|const|val|def|func|fn|end|else|elif|public|private|static"
     r"|print\w*|local|assert|self|this)\b.*[({\[;:=]\s*|\s*(?:return\s+)?[\w.:$>-]+\([^()]*\);?\s*|\s*[)\]}]+[;,]?\s*"
 )
+_DECLARED = re.compile(r"\s*(?:export|const|let|var|import|public|private|static|type(?=.*=))\s.*[;{]\s*")
 
 
 def unmarked(comment: str) -> str:
@@ -89,13 +102,30 @@ def unmarked(comment: str) -> str:
         if (opening := re.match(opens, comment)) is not None:
             body = re.sub(rf"\s*{closes}\s*\Z", "", comment[opening.end() :])
             lines = [re.sub(rf"\A{inner}", "", line) for line in body.split("\n")]
+            if len(opening[0]) > _LONG_MARK and not lines[0].strip():
+                lines = [opening[0], *lines[1:], opening[0]]  # a box around the words
             break
     else:
         if comment[:1] in "\"'":
             lines = comment.strip("\"'").split("\n")
         else:
-            lines = [_LINE_MARK.sub("", line, count=1) for line in comment.split("\n")]
-    return "\n".join("" if _BANNER.fullmatch(line) else line for line in lines)
+            lines = [_without_mark(line) for line in comment.split("\n")]
+    return "\n".join(lines)
+
+
+def _without_mark(line: str) -> str:
+    mark = _LINE_MARK.match(line)
+    return line if mark is None or len(mark[0].strip()) > _LONG_MARK else line[mark.end() :]
+
+
+def unframed(text: str) -> str:
+    """A comment's words without ornaments, and without the title that stands between two of them."""
+    lines = text.split("\n")
+    ornaments = [_BANNER.fullmatch(line) is not None for line in lines]
+    said = [at for at, line in enumerate(lines) if line.strip() and not ornaments[at]]
+    if len(said) == 1 and any(ornaments[: said[0]]) and any(ornaments[said[0] :]) and _TITLE.fullmatch(lines[said[0]]):
+        return ""
+    return "\n".join("" if ornament else line for line, ornament in zip(lines, ornaments, strict=True))
 
 
 def summary_of(text: str, symbol: str) -> str:
@@ -141,12 +171,24 @@ def _first_sentence(words: str) -> str:
 
 
 def _without_name(sentence: str, name: str) -> str:
-    own = re.match(_OWN_NAME.replace("NAME", re.escape(name)), sentence)
-    rest = sentence[own.end() :] if own is not None else sentence
-    return rest[:1].upper() + rest[1:] if len(rest.split()) >= _LEAST_WORDS else sentence
+    rest = sentence
+    article = _ARTICLE.match(sentence)
+    for at in (article.end() if article is not None else 0, 0):
+        for mark, pattern in (("", _NAMED), ("[", _BRACKETED)):
+            if sentence.startswith(mark + name, at) and (own := pattern.match(sentence, at + len(mark + name))):
+                rest = sentence[own.end() :]
+                break
+        else:
+            continue
+        break
+    if len(rest.split()) < _LEAST_WORDS:
+        return sentence
+    return rest[:1].upper() + rest[1:] if _WORD.match(rest) else rest
 
 
 def _is_code(line: str) -> bool:
+    if _DECLARED.fullmatch(line) is not None:
+        return True
     return _CODE_LINE.fullmatch(line) is not None and _PROSE.search(line) is None
 
 
@@ -163,8 +205,9 @@ def unusable(text: str, summary: str) -> str:
         return "a directive to a tool"
     if _NOTE_TO_SELF.match(text):
         return "a note about work to do"
-    lines = [line for line in _first_paragraph(text[:_HEAD]) if "{@" not in line]
-    if lines and sum(_is_code(line) for line in lines) * 2 >= len(lines):
+    lines = _first_paragraph(_TAGGED.sub("", text[:_HEAD]))
+    code = sum(map(_is_code, lines))
+    if lines and code * 2 >= len(lines) + (_PROSE.search(" ".join(lines)) is not None):
         return "code that is commented out"
     if not re.search(r"\w", summary) or len(summary.split()) < _LEAST_WORDS or _SHOUTED.fullmatch(summary):
         return "no sentence"

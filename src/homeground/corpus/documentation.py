@@ -25,7 +25,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from homeground.corpus.comment_text import BLOCKS, summary_of, unmarked, unusable
+from homeground.corpus.comment_text import BLOCKS, summary_of, unframed, unmarked, unusable
 from homeground.corpus.grammar import Defined, Syntax, body_of, parse, rows
 from homeground.corpus.languages import Language
 from homeground.corpus.outline import head_of
@@ -171,11 +171,18 @@ class _Finder:
         if self._comments and _source(self._comments[0]).startswith("#!"):
             del self._comments[0]
         self._rows = [node.start_point.row for node in self._comments]
+        self._bytes = [node.start_byte for node in self._comments]
+        self._asides = syntax.comments | syntax.leads
+        self._heads = {one.start for one in syntax.definitions}
         self._taken: set[int] = set()
+        self._before = 0  # where the definition before this one begins: comments above it are not this one's
 
     def found(self) -> Iterator[Documentation]:
         elsewhere = self._statements()
+        begun = 0
         for one in self._syntax.definitions:
+            if one.node.start_byte > begun:
+                self._before, begun = begun, one.node.start_byte
             start = self._first_row(one)
             read = self._literal(one, start) or self._comment(one, start)
             read = read or elsewhere.get(one.symbol.lower()) or elsewhere.get(one.name.lower())
@@ -228,11 +235,12 @@ class _Finder:
 
     def _above(self, one: Defined, start: int) -> list[Node]:
         """Comments right above the definition; a block that is documentation may be one blank line away."""
-        asides = self._syntax.comments | self._syntax.leads
         row = start
-        while row - 1 in asides:
+        while row - 1 in self._asides:
             row -= 1
-        nodes = [node for node in self._from(row, start + 1) if node.start_byte < one.node.start_byte]
+        begin = max(bisect_left(self._rows, row), bisect_left(self._bytes, self._before))
+        end = min(bisect_left(self._rows, start + 1), bisect_left(self._bytes, one.node.start_byte))
+        nodes = self._comments[begin:end]
         if nodes or row < 2 or self._lines[row - 1].strip() or self._style.marks == ANY:
             return nodes
         stop = row - 1
@@ -247,8 +255,7 @@ class _Finder:
         if body is None or self._style.inside is None:
             return []
         first = next((n.start_byte for n in body.named_children if n.id not in self._syntax.asides), body.end_byte)
-        nodes = self._from(body.start_point.row, one.stop)
-        inner = [node for node in nodes if body.start_byte <= node.start_byte < first]
+        inner = self._comments[bisect_left(self._bytes, body.start_byte) : bisect_left(self._bytes, first)]
         return [node for node in inner if _begins(self._style.inside, node)]
 
     def _after(self, one: Defined) -> list[Node]:
@@ -256,22 +263,19 @@ class _Finder:
         found: list[Node] = []
         if self._style.after is None:
             return found
-        for node in self._from(one.stop - 1, one.stop + 50):
-            row = node.start_point.row
-            if node.start_byte < one.node.end_byte or node.id in self._taken:
+        for at in range(bisect_left(self._bytes, one.node.end_byte), len(self._comments)):
+            node, row = self._comments[at], self._rows[at]
+            if node.id in self._taken and row <= one.stop:
                 continue
             if found:
                 if row != rows(found[-1])[1] or not self._style.first_line_only:
                     break
             elif row > one.stop or not _begins(self._style.after, node):
                 break
-            elif self._style.after == self._style.marks and rows(node)[1] in self._heads():
+            elif self._style.after == self._style.marks and rows(node)[1] in self._heads:
                 break  # it stands right above the next definition
             found.append(node)
         return found
-
-    def _heads(self) -> set[int]:
-        return {one.start for one in self._syntax.definitions}
 
     def _literal(self, one: Defined, start: int) -> _Read | None:
         if self._style.inside == "string":
@@ -325,7 +329,7 @@ class _Finder:
 
     def _read(self, nodes: Sequence[Node], conventional: bool) -> _Read:
         self._taken.update(node.id for node in nodes)
-        text = "\n".join(unmarked(_source(node)) for node in nodes)
+        text = unframed("\n".join(unmarked(_source(node)) for node in nodes))
         return _Read(inspect.cleandoc(text).strip(), tuple(_span(node) for node in nodes), conventional)
 
 
@@ -346,11 +350,15 @@ def _last_run(nodes: Sequence[Node]) -> Sequence[Node]:
 
 
 def _source(node: Node) -> str:
-    return (node.text or b"").decode("utf-8", "replace")
+    return (node.text or b"").decode("utf-8", "replace").removesuffix("\n")  # Rust's line comments hold their line end
 
 
 def _span(node: Node) -> Span:
     (first, left), (last, right) = node.start_point, node.end_point
+    if right == 0 and last > first:
+        ending = (node.text or b"").removesuffix(b"\n")
+        last, right = last - 1, len(ending) - (ending.rfind(b"\n") + 1)
+        right += left if last == first else 0
     return (first + 1, left), (last + 1, right)
 
 

@@ -131,8 +131,11 @@ def head_of(one: Defined, syntax: Syntax, lines: Sequence[str]) -> tuple[int, st
         tail = lines[last].encode("utf-8", "replace")[:column].decode("utf-8", "replace")
         if not tail.strip():
             last, tail = last - 1, None
-    aside = syntax.leads | syntax.comments
-    head = [lines[row] for row in range(one.start, last + 1) if row == one.row or row not in aside]
-    while last > one.row and (last in aside or not lines[last].strip()):
+
+    def aside(row: int) -> bool:
+        return row in syntax.leads or row in syntax.comments
+
+    head = [lines[row] for row in range(one.start, last + 1) if row == one.row or not aside(row)]
+    while last > one.row and (aside(last) or not lines[last].strip()):
         last -= 1
     return last, " ".join(head if tail is None else [*head[:-1], tail])

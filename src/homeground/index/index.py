@@ -384,7 +384,7 @@ class Index:
         return self._searcher().candidates(nfc(query))
 
     def _searcher(self) -> Searcher:
-        return Searcher(self._manifest, self._view, self.embedder, self.reranker, self.config)
+        return Searcher(self._manifest, self._view, self.embedder, self.reranker, self.config, lambda: self.symbols)
 
     def masked(self, folder: Path, replacements: Mapping[str, Chunk], progress: Progress | None = None) -> Index:
         """An index of the same corpus in which some chunks are replaced; this one is not touched.

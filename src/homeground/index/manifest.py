@@ -397,6 +397,11 @@ class Manifest:
         )
         return [Chunk(*row) for row in self._rows(sql, (name, -len(end), end))]
 
+    def at_line(self, path: str, line: int) -> list[Chunk]:
+        """Chunks of the file that hold the line, or a part of it."""
+        sql = f"SELECT {_CHUNK_COLUMNS} FROM {_LIVE} WHERE f.path = ? AND c.start <= ? AND c.stop >= ? {_IN_ORDER}"
+        return [Chunk(*row) for row in self._rows(sql, (path, line, line))]
+
     def vectors_of(self, ids: Sequence[str]) -> dict[str, NDArray[np.float16]]:
         """Vector of each chunk, by chunk id."""
         found: dict[str, NDArray[np.float16]] = {}

@@ -7,7 +7,7 @@ k hits come back whenever they exist.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from homeground.base.record import UNLESS_EMPTY, Record
-from homeground.corpus import Chunk, nfc, spellings
+from homeground.corpus import Chunk, nfc, own_name, spellings
 from homeground.index.filters import Filters, rows_of
 from homeground.index.fuse import blend, fuse
 from homeground.index.hit import Hit, Stage
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from homeground.index.config import IndexConfig
     from homeground.index.manifest import Manifest
     from homeground.index.protocols import Embedder, Reranker
+    from homeground.index.symbols import Symbols
     from homeground.index.view import View
 
 CANDIDATES = 100
@@ -84,6 +85,7 @@ class Searcher:
     embedder: Embedder
     reranker: Reranker | None
     config: IndexConfig
+    symbols: Callable[[], Symbols]
 
     def search(self, query: str, k: int, filters: Filters, stages: Iterable[Stage] | None) -> Found:
         """The k best hits, best first, one for each symbol, and how they were found.
@@ -170,8 +172,8 @@ class Searcher:
         The hits stay as they are: a search for more begins with the same ones. What fusion gave in the larger pool is
         scaled to lie below their last.
         """
-        known = {(hit.path, hit.symbol or hit.start) for hit in hits}
-        more = [hit for hit in self._one_a_symbol(pool) if (hit.path, hit.symbol or hit.start) not in known]
+        known = {_place(hit) for hit in hits}
+        more = [hit for hit in self._one_a_symbol(pool) if _place(hit) not in known]
         last = hits[-1].score if hits else 1.0
         return [
             replace(hit, score=hit.score * last, scores={**hit.scores, Stage.FUSED: hit.score * last})
@@ -184,13 +186,12 @@ class Searcher:
         chunks = {chunk.id: chunk for chunk in self.manifest.chunks(list(candidates))}
         final = {key: list(scores.values())[-1] for key, scores in candidates.items()}
         hits: list[Hit] = []
-        seen: set[tuple[str, str]] = set()
+        seen: set[tuple[str, str | int]] = set()
         for key in sorted(chunks, key=lambda key: (-final[key], chunks[key].path, chunks[key].start)):
             chunk = chunks[key]
-            name = (chunk.path, chunk.symbol or f":{chunk.start}")
-            if name in seen:
+            if _place(chunk) in seen:
                 continue
-            seen.add(name)
+            seen.add(_place(chunk))
             hits.append(_hit(chunk, final[key], candidates[key]))
         return hits
 
@@ -209,23 +210,36 @@ class Searcher:
         """Definitions of the name that the whole query is come first, from their first line."""
         allowed = None if rows is None else {self.view.ids[row] for row in rows}
         for name in spellings(query):
-            named = [one for one in self.manifest.named(name) if allowed is None or one.id in allowed]
+            named = [(one, like) for one, like in self._named(name) if allowed is None or one.id in allowed]
             if named:
                 break
         else:
             return hits
-        known = {(hit.path, hit.symbol): hit for hit in hits}
+        known = {_place(hit): hit for hit in hits}
         best = max((hit.score for hit in hits), default=0.0)
-        lifted: dict[tuple[str, str], Hit] = {}
-        for chunk in named:  # in the order of lines: the first chunk of a symbol holds its definition
-            key = (chunk.path, chunk.symbol)
-            if key not in lifted:
-                likeness = _likeness(name, chunk.symbol)
+        lifted: dict[tuple[str, str | int], Hit] = {}
+        for chunk, likeness in named:  # in the order of lines: the first chunk of a symbol holds its definition
+            key = _place(chunk)
+            if key not in lifted or lifted[key].score < best + likeness:
                 scores = {**(known[key].scores if key in known else {}), Stage.SYMBOL: likeness}
                 lifted[key] = _hit(chunk, best + likeness, scores)
         order = {key: place for place, key in enumerate(known)}
         first = sorted(lifted.items(), key=lambda item: (-item[1].score, order.get(item[0], len(order))))
         return [hit for _, hit in first] + [hit for key, hit in known.items() if key not in lifted]
+
+    def _named(self, name: str) -> Iterator[tuple[Chunk, float]]:
+        """Chunks of the definitions of a name, and how like it they are; a member's is that which holds its line."""
+        for chunk in self.manifest.named(name):
+            yield chunk, _likeness(name, chunk.symbol)
+        for one in self.symbols().named(own_name(name)):
+            if one.kind == "member" and f".{one.symbol}".casefold().endswith(f".{name}".casefold()):
+                for chunk in self.manifest.at_line(one.path, one.line):
+                    yield chunk, _likeness(name, one.symbol)
+
+
+def _place(one: Hit | Chunk) -> tuple[str, str | int]:
+    """What tells hits apart: one a symbol."""
+    return one.path, one.symbol or one.start
 
 
 def _likeness(name: str, symbol: str) -> float:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Annotated
 from homeground.base.errors import HomegroundError, UsageError
 from homeground.base.record import UNLESS_EMPTY, Record
 from homeground.corpus import nfc, own_name, read_text, spellings
+from homeground.corpus.documentation import documentation
+from homeground.corpus.languages import LANGUAGE_BY_NAME
 from homeground.index.filters import Filters, symbol_matches
 from homeground.index.symbols import Symbol, lines_of
 from homeground.index.trace import Trace, Tracer
@@ -37,8 +39,6 @@ _MOST_DOC = 400
 _NEAR = 5
 _LEAST_LIKENESS = 60
 _GLOB = frozenset("*?[")
-_QUOTES = ('"""', "'''", '"', "'")
-_COMMENTS = ("///", "//", "/**", "/*", "##", "#", "--", "*", ";")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class SymbolMatches(Record):
 
 @dataclass(frozen=True)
 class Entry(Record):
-    """A definition in a skeleton; `doc` is the first words of its documentation."""
+    """A definition in a skeleton; `doc` is the first sentence of its documentation."""
 
     line: int
     end: int
@@ -161,8 +161,14 @@ class Tools:
                     hint=f"they lie in: {_some(sorted({one.path for one in found}))}",
                 )
             found = [one for one in found if one.path in passed]
-        last = own_name(pattern).casefold()
-        found.sort(key=lambda one: (id(one) not in exact, own_name(one.symbol).casefold() != last))
+        last = own_name(pattern)
+        found.sort(
+            key=lambda one: (
+                id(one) not in exact,
+                own_name(one.symbol).casefold() != last.casefold(),
+                id(one) in exact and own_name(one.symbol) != last,
+            )
+        )
         limit = max(1, min(limit, MOST_SYMBOLS))
         return SymbolMatches(pattern, found[:limit], len(found), warnings)
 
@@ -215,6 +221,8 @@ class Tools:
         root, name = self.file(path)
         chunks = self.index.file_chunks(root, name)
         lines = lines_of(chunks)
+        language = chunks[0].language if chunks else ""
+        said = _summaries(lines, language)
         entries = [
             Entry(
                 one.line,
@@ -223,11 +231,10 @@ class Tools:
                 one.symbol,
                 one.kind,
                 one.signature,
-                _first_words(one, lines)[:_MOST_DOC],
+                said.get((one.line, one.symbol), "")[:_MOST_DOC],
             )
             for one in self.index.symbols.in_file(name)
         ]
-        language = chunks[0].language if chunks else ""
         return Skeleton(name, language, len(lines), entries, self._stale(root, name, lines))
 
     def read(self, path: str, start: int = 1, end: int | None = None, most_lines: int | None = MOST_LINES) -> Excerpt:
@@ -389,26 +396,9 @@ def _some(values: Iterable[str]) -> str:
     return ", ".join(listed[:10]) + (f" and {len(listed) - 10} more" if len(listed) > 10 else "")
 
 
-def _first_words(one: Symbol, lines: Sequence[str]) -> str:
-    """First line of the docstring behind the head, else of the comment above the definition."""
-    for line in lines[one.head_end : one.end]:
-        text = line.strip()
-        if not text:
-            continue
-        bare = text.lstrip("rRbBuUfF")
-        quote = next((mark for mark in _QUOTES if bare.startswith(mark)), None)
-        if quote is None:
-            break
-        words = bare.removeprefix(quote).split(quote)[0].strip()
-        if words:
-            return words
-        rest = (later.strip().split(quote)[0].strip() for later in lines[one.head_end + 1 : one.end])
-        return next((later for later in rest if later), "")
-    row = one.start - 2
-    first = ""
-    while row >= 0 and lines[row].strip().startswith(_COMMENTS):
-        text = lines[row].strip()
-        mark = next(mark for mark in _COMMENTS if text.startswith(mark))
-        first = text.removeprefix(mark).removesuffix("*/").strip() or first
-        row -= 1
-    return first
+def _summaries(lines: Sequence[str], language: str) -> dict[tuple[int, str], str]:
+    """First sentences of the comments that say something about their definition, by its line and symbol."""
+    row = LANGUAGE_BY_NAME.get(language)
+    if row is None:
+        return {}
+    return {(one.line, nfc(one.symbol)): one.summary for one in documentation(lines, row) if not one.unusable}
