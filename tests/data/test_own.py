@@ -6,7 +6,7 @@ import pytest
 from homeground.corpus import SourceFile, language_of
 from homeground.data.fim import FimMarks, fim_marks, safe
 from homeground.data.functions import functions
-from homeground.data.own import answer_row, completion_row, docstring_question, docstring_row, heading_question
+from homeground.data.own import answer_row, completion_row, documentation_question, documentation_row, heading_question
 from homeground.index import Hit
 from homeground.training import example_of
 
@@ -43,7 +43,7 @@ def hit(path, symbol, text, start=1):
 
 
 def test_the_docstring_is_asked_for_and_is_not_in_the_question(function):
-    row = docstring_row(function)
+    row = documentation_row(function)
     asked, told = row.row["messages"]
     assert "Add up" not in asked["content"]
     assert "amount += item.price" in asked["content"]
@@ -57,6 +57,20 @@ def test_without_marks_the_body_follows_what_stands_above_it(function):
     assert row["prefix"].endswith('smallest coin.\n    """\n')
     assert row["continuation"] == function.body
     assert example_of(row).text == function.body
+
+
+@pytest.mark.parametrize(
+    ("file", "source", "head"),
+    [
+        ("till.go", "package shop\n\nfunc Total(a int) int {\n\treturn a + 1\n}\n", "// shop/till.go\n"),
+        ("till.lua", "function total(a)\n  return a + 1\nend\n", "-- shop/till.lua\n"),
+        ("till.ml", "let total a =\n  let b = a + 1 in\n  b + a\n", "(* shop/till.ml *)\n"),
+        ("till.rb", "def total(a)\n  a + 1\nend\n", "# shop/till.rb\n"),
+    ],
+)
+def test_the_path_is_a_comment_of_the_language(file, source, head):
+    (one,) = functions(SourceFile(Path(), f"shop/{file}", language_of(file), source.encode()))
+    assert completion_row(one, None, random.Random(0)).row["prefix"].startswith(head)
 
 
 def test_with_marks_some_lines_are_missing_between_what_stands_above_and_below(function):
@@ -81,7 +95,7 @@ def test_a_file_that_quotes_a_mark_cannot_move_the_middle():
 
 
 def test_an_answer_cites_the_passage_that_says_it(function):
-    question = docstring_question(function)
+    question = documentation_question(function)
     hits = [hit("shop/other.py", "change", "def change(): ..."), hit("shop/till.py", "total", SOURCE, start=4)]
     asked, told = answer_row(question, hits).row["messages"][1:]
     assert "[2] shop/till.py:4-19 total" in asked["content"]
@@ -90,8 +104,8 @@ def test_an_answer_cites_the_passage_that_says_it(function):
 
 
 def test_no_answer_where_the_search_did_not_find_the_place(function):
-    assert answer_row(docstring_question(function), [hit("shop/other.py", "total", SOURCE)]) is None
-    assert answer_row(docstring_question(function), [hit("shop/till.py", "total", "amount = 0")]) is None
+    assert answer_row(documentation_question(function), [hit("shop/other.py", "total", SOURCE)]) is None
+    assert answer_row(documentation_question(function), [hit("shop/till.py", "total", "amount = 0")]) is None
 
 
 def test_a_heading_is_asked_about_and_its_first_paragraph_answers():

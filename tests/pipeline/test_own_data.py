@@ -15,7 +15,7 @@ EMAIL = str(stdlib_root() / "email")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     home = str(folder / "home")
-    arguments = ["docstrings", "completion", "--root", EMAIL, "--train", "50", "--heldout", "20", "--home", home]
+    arguments = ["documentation", "completion", "--root", EMAIL, "--train", "50", "--heldout", "20", "--home", home]
     assert main(["data", *arguments, "--out", str(folder / "out"), "--quiet"]) == 0
     return folder / "out"
 
@@ -24,7 +24,7 @@ def rows(file):
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-@pytest.mark.parametrize("kind", ["docstrings", "completion"])
+@pytest.mark.parametrize("kind", ["documentation", "completion"])
 def test_train_and_held_out_rows_share_no_module_and_no_run_of_words(made, kind):
     train, heldout = rows(made / kind / "train.jsonl"), rows(made / kind / "heldout.jsonl")
     assert len(train) == 50
@@ -45,8 +45,8 @@ def test_train_and_held_out_rows_share_no_module_and_no_run_of_words(made, kind)
 def test_the_report_counts_what_was_written(made):
     report = json.loads((made / "report.json").read_text())
     check("own_data", report)
-    assert list(report["kinds"]) == ["docstrings", "completion"]
-    assert report["kinds"]["docstrings"]["train"] == len(rows(made / "docstrings" / "train.jsonl"))
+    assert list(report["kinds"]) == ["documentation", "completion"]
+    assert report["kinds"]["documentation"]["train"] == len(rows(made / "documentation" / "train.jsonl"))
     assert 0 < report["heldout_modules"] < report["modules"]
 
 
@@ -63,11 +63,27 @@ def test_a_corpus_that_gives_nothing_says_why(tmp_path, capsys):
     assert main(["data", *arguments]) == 1
     told = capsys.readouterr().err
     assert "no kind of rows could be made" in told
-    assert "no train rows of docstrings" in told or "no held-out rows of docstrings" in told
+    assert "no train rows of documentation" in told or "no held-out rows of documentation" in told
+
+
+def test_a_kind_has_its_former_name_too_and_one_that_does_not_exist_is_refused(tmp_path, capsys):
+    arguments = ["--root", EMAIL, "--home", str(tmp_path / "home"), "--dry-run", "--json"]
+    assert main(["data", "docstrings", *arguments]) == 0
+    assert json.loads(capsys.readouterr().out)["kinds"] == ["documentation"]
+    assert main(["data", "poems", *arguments]) == 2
+    assert "choose among trajectories, documentation" in capsys.readouterr().err
+
+
+def test_what_needs_tasks_says_how_to_make_them(tmp_path, capsys):
+    arguments = ["--root", EMAIL, "--home", str(tmp_path / "home"), "--out", str(tmp_path / "out"), "--quiet"]
+    assert main(["data", "trajectories", *arguments]) == 1
+    told = capsys.readouterr().err
+    assert "there are no look-up tasks yet" in told
+    assert "homeground tasks" in told
 
 
 def test_a_dry_run_writes_nothing(tmp_path, capsys):
     assert main(["data", "--root", EMAIL, "--home", str(tmp_path / "home"), "--dry-run", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["kinds"] == ["trajectories", "docstrings", "completion", "answers"]
+    assert told["kinds"] == ["trajectories", "documentation", "completion", "answers"]
     assert not (tmp_path / "home").exists()

@@ -8,11 +8,14 @@ class DataKind(StrEnum):
     """What rows teach; the last one teaches nothing new, and holds what was there."""
 
     TRAJECTORIES = "trajectories"
-    DOCSTRINGS = "docstrings"
+    DOCUMENTATION = "documentation"
     COMPLETION = "completion"
     ANSWERS = "answers"
     REPLAY = "replay"
 
+
+FORMER_NAMES = {"docstrings": DataKind.DOCUMENTATION}
+"""What kinds were called before."""
 
 OF_CORPUS = tuple(kind for kind in DataKind if kind is not DataKind.REPLAY)
 """The kinds that are made from a person's files."""

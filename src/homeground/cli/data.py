@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from homeground.base.errors import UsageError
-from homeground.base.kinds import OF_CORPUS, DataKind
+from homeground.base.kinds import FORMER_NAMES, OF_CORPUS, DataKind
 from homeground.base.terminal import printable
 from homeground.cli.option import RecipeOption
 from homeground.cli.verb import Common, verb
@@ -26,12 +26,25 @@ if TYPE_CHECKING:
 _TRAINED, _SPECIAL, _CONTEXT = "bold green", "magenta", "dim"
 
 
-@verb(example="homeground data docstrings completion", name="data")
+def _kind(word: str) -> DataKind:
+    if word in FORMER_NAMES:
+        return FORMER_NAMES[word]
+    if word not in [*DataKind]:
+        raise UsageError(f"there is no kind of rows '{word}'", hint=f"choose among {', '.join(DataKind)}")
+    return DataKind(word)
+
+
+@verb(example="homeground data documentation completion", name="data")
 def make_data(
     common: Common,
     kinds: Annotated[
         list[DataKind] | None,
-        typer.Argument(help="What the rows teach (else every kind that the corpus gives; 'replay' only when named)."),
+        typer.Argument(
+            parser=_kind,
+            metavar=f"[{'|'.join(DataKind)}]...",
+            autocompletion=lambda: [*DataKind],
+            help="What the rows teach (else every kind that the corpus gives; 'replay' only when named).",
+        ),
     ] = None,
     root: Annotated[list[Path] | None, RecipeOption("corpus.roots")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the rows go (else 'data' in the workspace).")] = None,
@@ -40,7 +53,7 @@ def make_data(
     ] = None,
     heldout: Annotated[int, typer.Option(min=1, help="Held-out rows of a kind, at most; from other modules.")] = 160,
 ) -> None:
-    """Make fine-tuning data from your own corpus (look-ups, docstrings, code completion, cited answers), or replay."""
+    """Make fine-tuning data from your own corpus (look-ups, documentation, completion, cited answers), or replay."""
     recipe = common.load_recipe()
     workspace = common.workspace()
     folder = out or workspace.path / "data"

@@ -118,7 +118,7 @@ def _evaluate_texts(common: Common, run: RunFolder, recipe: Recipe, data: str | 
         raise UsageError(
             "no held-out rows were named",
             where="homeground eval data",
-            hint="name them: homeground eval data --data .homeground/data/docstrings/heldout.jsonl",
+            hint="name them: homeground eval data --data .homeground/data/documentation/heldout.jsonl",
         )
     what = " and ".join(["the general probe", *recipe.sft.probe_tasks]) if general else data
     if common.dry_run:
@@ -136,7 +136,10 @@ def _evaluate_texts(common: Common, run: RunFolder, recipe: Recipe, data: str | 
         else:
             result = evaluate_texts(recipe, workspace, run, progress, data)
     title = f"{what}, mean [95% interval]"
-    common.show(result, _table(result, title), *task_facts(result), f"written to {result['path']}")
+    by_language = result.get("languages", {})
+    tables = [_table(result, title)]
+    tables += [_table(one, f"{name}, {one['rows']} rows") for name, one in by_language.items() if len(by_language) > 1]
+    common.show(result, *tables, *task_facts(result), f"written to {result['path']}")
 
 
 def _table(result: dict[str, Any], title: str) -> Table:

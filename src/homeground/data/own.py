@@ -1,11 +1,11 @@
 """Rows for fine-tuning from a person's own corpus.
 
-============  ======================================================================================
-docstrings    a function without its documentation comment -> the comment
-completion    what stands above a function and its signature -> its body; where the tokenizer has
-              marks for it, the body or some lines of it from what stands above and below
-answers       numbered passages that a search found, and a question -> an answer that cites one
-============  ======================================================================================
+=============  ======================================================================================
+documentation  a function without its documentation comment -> the comment
+completion     what stands above a function and its signature -> its body; where the tokenizer has
+               marks for it, the body or some lines of it from what stands above and below
+answers        numbered passages that a search found, and a question -> an answer that cites one
+=============  ======================================================================================
 
 The fourth kind, search-agent trajectories, is written by :func:`homeground.agents.scripted_trajectory`.
 """
@@ -27,6 +27,12 @@ COMMENT_CHARS = range(20, 1001)
 MAX_BODY_LINES = 40
 MAX_BODY_CHARS = 2000
 LINES_ABOVE, LINES_BELOW = 40, 20
+_COMMENTS = {
+    **dict.fromkeys(("python", "ruby", "bash", "elixir", "julia", "hcl"), "# {}"),
+    **dict.fromkeys(("lua", "sql", "haskell"), "-- {}"),
+    "ocaml": "(* {} *)",
+}
+"""How a comment of one line is written, where it is not `// ...`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,7 @@ class OwnRow:
         return {**self.row, "source": f"{self.path}::{self.symbol}"}
 
 
-def docstring_row(function: Function) -> OwnRow | None:
+def documentation_row(function: Function) -> OwnRow | None:
     """Write the documentation comment of a function; None where it has none, or one of them is too long."""
     if len(function.text) not in COMMENT_CHARS or len(function.bare) > MAX_FUNCTION_CHARS:
         return None
@@ -80,7 +86,7 @@ def completion_row(
     if len(lines) > MAX_BODY_LINES or len(function.body) > MAX_BODY_CHARS:
         return None
     above = "".join(function.before.splitlines(keepends=True)[-LINES_ABOVE:])
-    head = f"# {function.path}\n{above}{function.head}"
+    head = f"{_comment(function.path, function.language)}\n{above}{function.head}"
     if marks is None:
         prefix, middle = safe(head), safe(function.body)
         return OwnRow(function.path, function.symbol, {"prefix": prefix, "continuation": middle}, head + function.body)
@@ -106,7 +112,7 @@ class Question:
     answer: str
 
 
-def docstring_question(function: Function) -> Question | None:
+def documentation_question(function: Function) -> Question | None:
     """Ask what a function does; the answer is the first paragraph of its documentation comment."""
     answer = _paragraph(function.text)
     if not answer:
@@ -147,6 +153,10 @@ def _is_place(question: Question, hit: Hit) -> bool:
     # A section or a function may have been cut into several chunks: the one that holds the words is the place.
     words = question.answer.split()[:3]
     return hit.path == question.path and hit.symbol == question.symbol and all(word in hit.text for word in words)
+
+
+def _comment(text: str, language: str) -> str:
+    return _COMMENTS.get(language, "// {}").format(text)
 
 
 def _paragraph(text: str) -> str:

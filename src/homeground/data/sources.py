@@ -98,7 +98,8 @@ def read_examples(source: str, *, limit: int | None = None, strict: bool = False
             if isinstance(row, RowError):
                 raise row
             example = example_of(row)
-            reading.examples.append(replace(example, place=place))
+            origin = row.get("source")
+            reading.examples.append(replace(example, place=place, origin=origin if isinstance(origin, str) else ""))
             reading.unread.update(unread_fields(row, example.format))
         except RowError as error:
             if strict:

@@ -17,7 +17,14 @@ from homeground.data.config import EXACT_ONLY
 from homeground.data.contamination import Measured, decontaminate
 from homeground.data.duplicates import distinct
 from homeground.data.functions import functions
-from homeground.data.own import OwnRow, answer_row, completion_row, docstring_question, docstring_row, heading_question
+from homeground.data.own import (
+    OwnRow,
+    answer_row,
+    completion_row,
+    documentation_question,
+    documentation_row,
+    heading_question,
+)
 from homeground.pipeline.workbench import Workbench
 from homeground.training.formats import Example, Format
 
@@ -81,7 +88,7 @@ class OwnData:
         """
         makers: dict[DataKind, Callable[[], Iterator[OwnRow]]] = {
             DataKind.TRAJECTORIES: self._trajectories,
-            DataKind.DOCSTRINGS: self._docstrings,
+            DataKind.DOCUMENTATION: self._documentation,
             DataKind.COMPLETION: self._completions,
             DataKind.ANSWERS: self._answers,
         }
@@ -110,8 +117,10 @@ class OwnData:
         bar.done(f"{written.train} train and {written.heldout} held-out rows")
         return written
 
-    def _docstrings(self) -> Iterator[OwnRow]:
-        return iter(_shuffled([row for one in self._functions if (row := docstring_row(one)) is not None], self._seed))
+    def _documentation(self) -> Iterator[OwnRow]:
+        return iter(
+            _shuffled([row for one in self._functions if (row := documentation_row(one)) is not None], self._seed)
+        )
 
     def _completions(self) -> Iterator[OwnRow]:
         from homeground.base.model_files import read_tokenizer
@@ -143,7 +152,7 @@ class OwnData:
 
     def _answers(self) -> Iterator[OwnRow]:
         index = self._bench.index
-        asked: list[Question | None] = [docstring_question(one) for one in self._functions]
+        asked: list[Question | None] = [documentation_question(one) for one in self._functions]
         asked += [
             heading_question(chunk.path, chunk.symbol, chunk.text)
             for chunk in index.chunks()
@@ -164,9 +173,10 @@ class OwnData:
 
 _NEEDS = {
     DataKind.TRAJECTORIES: "make look-up tasks first: homeground tasks",
-    DataKind.DOCSTRINGS: "it needs Python functions with docstrings in more than one file",
-    DataKind.COMPLETION: "it needs Python functions in more than one file",
-    DataKind.ANSWERS: "index the same folders first: homeground index",
+    DataKind.DOCUMENTATION: "it needs functions with documentation comments in at least two files",
+    DataKind.COMPLETION: "it needs functions with bodies of their own lines in at least two files",
+    DataKind.ANSWERS: "index the same folders first: homeground index; it needs documented functions, or headings with "
+    "text below them, in at least two files",
 }
 
 
@@ -204,7 +214,7 @@ def make_data_sets(
         raise HomegroundError(
             f"no kind of rows could be made: {'; '.join(left_out.values())}",
             where=", ".join(bench.recipe.corpus.roots),
-            hint="name folders with Python files or indexed documents",
+            hint="name folders with source code or documents (--root), and index them for answers: homeground index",
         )
     report = {
         "folder": str(folder),

@@ -14,6 +14,7 @@ from homeground.runs.workspace import RunFolder, Workspace
 
 if TYPE_CHECKING:
     from homeground.evaluate.text import HeldOutText, TextOutcome
+    from homeground.training import Example
 
 
 def evaluate_texts(
@@ -32,7 +33,7 @@ def evaluate_texts(
         HomegroundError: the source cannot be read, or holds no row that can be scored.
     """
     from homeground.data import read_examples
-    from homeground.evaluate.text import compare_texts, held_out_texts, text_metrics
+    from homeground.evaluate.text import held_out_texts
     from homeground.policy.rope import longest_path
 
     examples = read_examples(source).examples
@@ -42,12 +43,14 @@ def evaluate_texts(
     outcomes: dict[str, list[TextOutcome]] = {}
     left_out = 0
     references: list[str] = []
+    languages: list[str | None] = []
     for stage, adapter in (("before", None), ("after", run.adapter)):
         with Workbench(recipe, workspace, run, progress) as bench:
             bench.start_from(adapter)
             context = longest_path(bench.policy.model.config)
             texts, left_out = held_out_texts(bench.policy.tokenizer, examples, limit=context)
             references = [text.reference for text in texts]
+            languages = [_language(examples[int(text.id) - 1]) for text in texts]
             outcomes[stage] = measure(bench, stage, texts, context)
     how: dict[str, Any] = {"resamples": recipe.eval.bootstrap, "seed": recipe.seed}
     result = {
@@ -55,8 +58,20 @@ def evaluate_texts(
         "data": source,
         "rows": len(references),
         "left_out": left_out,
-        "stages": {stage: text_metrics(rows, **how) for stage, rows in outcomes.items()},
-        "paired": {"after-before": compare_texts(outcomes["after"], outcomes["before"], **how)},
+        **_measured(outcomes, **how),
+        "languages": {
+            name: {
+                "rows": languages.count(name),
+                **_measured(
+                    {
+                        stage: [row for row, language in zip(rows, languages, strict=True) if language == name]
+                        for stage, rows in outcomes.items()
+                    },
+                    **how,
+                ),
+            }
+            for name in sorted({name for name in languages if name is not None})
+        },
     }
     path = Path(source)
     file = run.path / "evaluations" / f"data-{path.parent.name}-{path.stem}.json"
@@ -67,6 +82,25 @@ def evaluate_texts(
         ({"reference": text, "before": one.to_json(), "after": other.to_json()} for text, one, other in rows),
     )
     return {"path": str(file), **result}
+
+
+def _language(example: Example) -> str | None:
+    """Language of the file that a row is about."""
+    from homeground.corpus import language_of
+
+    path, mark, _ = example.origin.partition("::")
+    language = language_of(path) if mark else None
+    return language.name if language is not None else None
+
+
+def _measured(outcomes: dict[str, list[TextOutcome]], **how: Any) -> dict[str, Any]:
+    """Metrics of both stages, and their paired difference."""
+    from homeground.evaluate.text import compare_texts, text_metrics
+
+    return {
+        "stages": {stage: text_metrics(rows, **how) for stage, rows in outcomes.items()},
+        "paired": {"after-before": compare_texts(outcomes["after"], outcomes["before"], **how)},
+    }
 
 
 def measure(bench: Workbench, stage: str, texts: list[HeldOutText], context: int) -> list[TextOutcome]:

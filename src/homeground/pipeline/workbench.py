@@ -78,6 +78,12 @@ class Workbench:
         made = self.workspace.tasks / self.tasks_file.name
         if not self.tasks_file.is_file() and made.is_file():
             atomic_write_text(self.tasks_file, made.read_text(encoding="utf-8"))
+        if not self.tasks_file.is_file():
+            raise HomegroundError(
+                "there are no look-up tasks yet",
+                where=str(self.tasks_file),
+                hint="make them first: homeground index, homeground tasks",
+            )
         return TaskSet.load(self.tasks_file)
 
     def forget_tasks(self) -> None:

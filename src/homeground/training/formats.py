@@ -61,6 +61,7 @@ class Example:
         tools: schemas that the template shows to the model.
         unfinished: what is trained was cut off, so that nothing is learnt of where it ends.
         place: where the row was read, ``file:line``; no part of what it teaches.
+        origin: ``path::symbol`` of what the row is about, where its `source` says so; no part of what it teaches.
         path: the example as token ids, once it is rendered.
     """
 
@@ -72,6 +73,7 @@ class Example:
     tools: list[dict[str, Any]] = field(default_factory=list)
     unfinished: bool = False
     place: str = field(default="", compare=False)
+    origin: str = field(default="", compare=False)
     path: TokenPath | None = field(default=None, compare=False, repr=False)
 
     def said(self) -> list[str]:
