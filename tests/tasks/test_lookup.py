@@ -1,8 +1,10 @@
 import pytest
 
 from homeground.base.errors import HomegroundError
+from homeground.corpus.ignore import Patterns
 from homeground.index import Index
 from homeground.tasks import LookupTask, Split, TasksConfig, TaskSet, build_lookup_tasks, rank_of
+from homeground.tasks.config import TESTS
 from homeground.tasks.lookup import LEAST_A_FILE, says_its_name
 
 DOC = '"""{}"""'
@@ -125,6 +127,45 @@ def test_no_file_gives_more_than_its_share(tmp_path):
     assert sum(task.path == "a.py" for task in (*tasks.train, *tasks.heldout)) == LEAST_A_FILE
     more = build_lookup_tasks(index, TasksConfig(train=40, heldout=20, heldout_share=0.5))
     assert sum(task.path == "a.py" for task in (*more.train, *more.heldout)) == 14
+
+
+def test_files_of_tests_give_no_task_unless_the_setting_says_so(tmp_path):
+    words = iter(["red", "last", "slow", "new", "old", "long"])
+    files = ["ride.py", "walk.py", "tests/helper.py", "pkg/test_ride.py"]
+    index = index_of(
+        tmp_path, {path: [(f"go_{at}", f"Take the {next(words)} bus to the town.")] for at, path in enumerate(files)}
+    )
+    tasks = build_lookup_tasks(index, TasksConfig(heldout_share=0.5))
+    assert {task.path for task in (*tasks.train, *tasks.heldout)} == {"ride.py", "walk.py"}
+    assert tasks.removed == {"a test": 2}
+    tasks = build_lookup_tasks(index, TasksConfig(heldout_share=0.5, exclude=("walk.py",)))
+    assert {task.path for task in (*tasks.train, *tasks.heldout)} == {*files} - {"walk.py"}
+
+
+@pytest.mark.parametrize(
+    ("path", "is_test"),
+    [
+        ("args_test.go", True),
+        ("src/a.test.ts", True),
+        ("src/__tests__/a.ts", True),
+        ("gson/src/test/java/A.java", True),
+        ("src/MoneyTest.java", True),
+        ("Tests/MoneyTests/Money.swift", True),
+        ("spec/models/user.rb", True),
+        ("user_spec.rb", True),
+        ("conftest.py", True),
+        ("src/__mocks__/fs.js", True),
+        ("lib/Money.t", True),
+        ("src/latest.py", False),
+        ("src/Contest.java", False),
+        ("unittest/mock.py", False),
+        ("src/attest/sign.rs", False),
+        ("src/PodSpec.java", False),
+        ("docs/specification.md", False),
+    ],
+)
+def test_usual_names_of_tests_are_recognised_and_no_others(path, is_test):
+    assert Patterns.of_ignore_file(TESTS).covers(path) is is_test
 
 
 OTHER_LANGUAGES = {

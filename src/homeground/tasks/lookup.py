@@ -19,6 +19,7 @@ from homeground.base.errors import HomegroundError
 from homeground.corpus import Chunk, SourceFile, digest, language_of, language_of_head, own_name
 from homeground.corpus.documentation import Documentation, documentation
 from homeground.corpus.encoding import unreadable
+from homeground.corpus.ignore import Patterns
 from homeground.corpus.languages import HEAD_BYTES
 from homeground.corpus.reading import DOCUMENTS
 from homeground.index import Index
@@ -99,7 +100,7 @@ def build_lookup_tasks(index: Index, config: TasksConfig = TasksConfig(), *, see
         train=[_task(one, Split.TRAIN) for one in learned],
         heldout=[_task(one, Split.HELDOUT) for one in chosen],
         removed_near_duplicates=len(repeats),
-        removed=dict(sorted(removed.items())),
+        removed=dict(sorted((+removed).items())),
         masks=masks,
     )
 
@@ -160,8 +161,13 @@ def indexed_sources(index: Index, paths: Sequence[str], removed: Counter[str]) -
 def _candidates(sources: Iterable[SourceFile], config: TasksConfig, removed: Counter[str]) -> list[_Candidate]:
     asking: defaultdict[str, list[tuple[str, Documentation]]] = defaultdict(list)
     defined: defaultdict[str, list[tuple[str, Documentation]]] = defaultdict(list)
+    excluded = Patterns.of_ignore_file(config.exclude)
     for source in sources:
-        for one in documentation(source.lines(), source.language):
+        found_here = documentation(source.lines(), source.language)
+        if excluded.covers(source.path):
+            removed["a test"] += sum(not one.unusable for one in found_here)
+            continue
+        for one in found_here:
             if one.kind not in _NOT_ASKED:
                 defined[one.symbol].append((source.path, one))
             if one.unusable:
