@@ -5,7 +5,8 @@ from homeground.corpus.ignore import Patterns
 from homeground.index import Index
 from homeground.tasks import LookupTask, Split, TasksConfig, TaskSet, build_lookup_tasks, rank_of
 from homeground.tasks.config import TESTS
-from homeground.tasks.lookup import LEAST_A_FILE, says_its_name
+from homeground.tasks.lookup import LEAST_A_FILE
+from homeground.tasks.questions import says_its_name
 
 DOC = '"""{}"""'
 
@@ -222,7 +223,9 @@ def test_too_few_files_say_what_is_missing(tmp_path):
     index = index_of(tmp_path, {"a.py": [("f", "Take the bus to the town in the morning.")]})
     with pytest.raises(HomegroundError, match="only 1 of the indexed files") as caught:
         build_lookup_tasks(index)
+    assert "found python: 1 file, 1 definition, 1 with a usable comment" in caught.value.message
     assert "25 to 220 characters" in str(caught.value.hint)
+    assert "headings and from the git history" in str(caught.value.hint)
     assert caught.value.where == str(tmp_path / "src")
 
 

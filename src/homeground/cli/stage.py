@@ -108,6 +108,15 @@ def show_plan(common: Common, run: RunFolder, words: str) -> None:
     common.show({"run": run.name, "plan": words}, words)
 
 
+def warn_of_few_tasks(common: Common, run: RunFolder) -> None:
+    """Print a warning on stderr if the run's held-out tasks are few."""
+    from homeground.pipeline.task_report import few_heldout, heldout_tasks
+
+    tasks = heldout_tasks(run, common.workspace(create=False))
+    if tasks and (words := few_heldout(len(tasks))):
+        common.tell(f"warning: {words}")
+
+
 def trained(run: RunFolder) -> dict[str, Any]:
     """What a verb that trains prints with `--json`."""
     from homeground.base.files import read_jsonl
