@@ -448,6 +448,15 @@ def test_tasks_are_written_and_counted(run, indexed):
     assert (code, "held-out tasks are few" in err) == (0, True)
 
 
+def test_sft_without_tasks_or_rows_says_how_to_make_them(run, empty):
+    open_workspace(empty / "home")
+    code, _, err = run("sft", "--home", empty / "home", "--force")
+    assert code == 1
+    assert "there are no look-up tasks yet" in err
+    assert "make them with: homeground tasks" in err
+    assert not (empty / "home" / "runs" / "run-1").exists()
+
+
 def test_a_run_that_does_not_exist_names_those_that_do(run, indexed):
     _, home, _ = indexed
     (home / "runs" / "mine").mkdir(parents=True)

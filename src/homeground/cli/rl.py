@@ -14,13 +14,13 @@ from homeground.cli.option import RecipeOption
 from homeground.cli.stage import (
     Force,
     Resume,
+    check_tasks,
     free_name,
     open_stage,
     recipe_of,
     show_plan,
     started,
     trained,
-    warn_of_few_tasks,
 )
 from homeground.cli.verb import Common, verb
 
@@ -94,7 +94,7 @@ def _lookup(common: Common, resume: bool, force: bool) -> None:
         raise HomegroundError(
             "this run has no SFT adapter to start from", where=str(start), hint=f"run: homeground sft --run {run.name}"
         )
-    warn_of_few_tasks(common, run)
+    check_tasks(common, run)
     if common.dry_run:
         show_plan(common, run, f"would run {recipe.rl.steps} steps of GRPO from {start}, into {run.adapter}")
         return

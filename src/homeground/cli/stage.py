@@ -108,12 +108,20 @@ def show_plan(common: Common, run: RunFolder, words: str) -> None:
     common.show({"run": run.name, "plan": words}, words)
 
 
-def warn_of_few_tasks(common: Common, run: RunFolder) -> None:
-    """Print a warning on stderr if the run's held-out tasks are few."""
-    from homeground.pipeline.task_report import few_heldout, heldout_tasks
+def check_tasks(common: Common, run: RunFolder) -> None:
+    """Warn on stderr if the run's held-out tasks are few.
 
-    tasks = heldout_tasks(run, common.workspace(create=False))
-    if tasks and (words := few_heldout(len(tasks))):
+    Raises:
+        HomegroundError: there are no tasks, and this is no dry run.
+    """
+    from homeground.pipeline.task_report import few_heldout, heldout_tasks
+    from homeground.pipeline.workbench import TASKS_FILE, no_tasks
+
+    workspace = common.workspace(create=False)
+    count = len(heldout_tasks(run, workspace))
+    if not count and not common.dry_run:
+        raise no_tasks(workspace.tasks / TASKS_FILE)
+    if count and (words := few_heldout(count)):
         common.tell(f"warning: {words}")
 
 

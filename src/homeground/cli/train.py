@@ -14,12 +14,12 @@ from homeground.cli.option import RecipeOption
 from homeground.cli.stage import (
     Force,
     Resume,
+    check_tasks,
     free_name,
     open_stage,
     refuse_to_lose,
     show_results,
     trained,
-    warn_of_few_tasks,
 )
 from homeground.cli.verb import Common, verb
 from homeground.runs.workspace import RunFolder
@@ -82,7 +82,7 @@ def sft(
         recipe = common.load_recipe(str(run.recipe))
     made = _prepared(common, recipe, workspace, run, strict) if recipe.data.sources else None
     if made is None:
-        warn_of_few_tasks(common, run)
+        check_tasks(common, run)
     if common.dry_run:
         count = len(made.train) if made is not None else recipe.sft.examples
         words = f"would fine-tune {recipe.model.name} on {count} examples, into {run.adapter}"
