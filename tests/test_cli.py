@@ -432,11 +432,29 @@ def test_tasks_are_written_and_counted(run, indexed):
     assert not path.exists()
     code, out, _ = run("tasks", "--home", home, "--json")
     document = json.loads(out)
-    assert set(document) == {"train", "heldout", "removed_near_duplicates", "removed", "path"}
+    jsonschema.validate(document, json.loads((SCHEMAS / "tasks.json").read_text()))
     assert document["path"] == str(path)
     saved = TaskSet.load(path)
     assert (len(saved.train), len(saved.heldout)) == (document["train"], document["heldout"])
     assert document["train"] + document["heldout"] == 5
+    assert [(one["kind"], one["language"]) for one in document["counts"]] == [("docstring", "python")]
+    assert {one["gold"] for one in document["sample"]} == {task.gold for task in (*saved.train, *saved.heldout)}
+    assert "held-out tasks are few" in document["warning"]
+    _, words, _ = run("tasks", "--home", home)
+    assert f"With {document['heldout']} held-out tasks, a paired comparison of two models shows" in words
+    assert "-> dates.py::leap" in words
+    assert "warning: " in words
+    code, _, err = run("sft", "--home", home, "--dry-run")
+    assert (code, "held-out tasks are few" in err) == (0, True)
+
+
+def test_sft_without_tasks_or_rows_says_how_to_make_them(run, empty):
+    open_workspace(empty / "home")
+    code, _, err = run("sft", "--home", empty / "home", "--force")
+    assert code == 1
+    assert "there are no look-up tasks yet" in err
+    assert "make them with: homeground tasks" in err
+    assert not (empty / "home" / "runs" / "run-1").exists()
 
 
 def test_a_run_that_does_not_exist_names_those_that_do(run, indexed):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from homeground.base.errors import HomegroundError
-from homeground.evaluate.stats import mean_interval, paired_difference
+from homeground.evaluate.stats import mean_interval, paired_difference, smallest_difference
 
 shares = st.floats(0, 1, allow_nan=False)
 
@@ -39,6 +39,13 @@ def test_interval_agrees_with_the_normal_one_on_many_tasks():
     half = 1.96 * values.std() / math.sqrt(len(values))
     assert interval["low"] == pytest.approx(values.mean() - half, abs=half / 10)
     assert interval["high"] == pytest.approx(values.mean() + half, abs=half / 10)
+
+
+def test_the_smallest_difference_is_where_the_interval_ends_at_zero():
+    assert smallest_difference(160) == pytest.approx(1.96 * 0.5 / math.sqrt(160), rel=1e-3)
+    values = np.random.default_rng(4).choice([-1.0, 1.0], 400)
+    shifted = values - values.mean() + smallest_difference(400, sd=1.0)
+    assert mean_interval(list(shifted))["low"] == pytest.approx(0, abs=0.02)
 
 
 def test_about_95_in_100_intervals_hold_the_true_mean():

@@ -1,4 +1,4 @@
-"""docs/schemas says what the records of the tools are; `python -m tests.index.test_schemas` writes it anew."""
+"""docs/schemas says what the records of the verbs are; `python -m tests.index.test_schemas` writes it anew."""
 
 import json
 from pathlib import Path
@@ -8,9 +8,17 @@ import pytest
 from homeground.base.record import json_schema
 from homeground.index import Excerpt, Skeleton, SymbolMatches, Trace
 from homeground.index.search import Found
+from homeground.pipeline.task_report import TaskReport
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
-RECORDS = {"search": Found, "read": Excerpt, "symbols": SymbolMatches, "trace": Trace, "skeleton": Skeleton}
+RECORDS = {
+    "search": Found,
+    "read": Excerpt,
+    "symbols": SymbolMatches,
+    "trace": Trace,
+    "skeleton": Skeleton,
+    "tasks": TaskReport,
+}
 
 
 def written(name):

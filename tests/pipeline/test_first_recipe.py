@@ -1,6 +1,7 @@
 """`homeground init`: what it finds, what it chooses, and that what it writes is a recipe."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import jsonschema
@@ -10,9 +11,10 @@ from transformers import AutoModelForCausalLM
 
 from homeground.base.sizes import target
 from homeground.cli import main
-from homeground.pipeline.first_recipe import look_around, recipe_text
-from homeground.pipeline.model_choice import CANDIDATES, PATIENCE_S, Considered, best, consider
+from homeground.pipeline.first_recipe import corpus_words, look_around, recipe_text
+from homeground.pipeline.model_choice import CANDIDATES, PATIENCE_S, Considered, best, consider, larger
 from homeground.recipe import load_recipe
+from homeground.tasks.contents import Contents
 
 SCHEMA = Path(__file__).resolve().parents[2] / "docs" / "schemas" / "init.json"
 SMALL, *LARGER = CANDIDATES
@@ -55,6 +57,32 @@ def test_the_largest_model_that_is_here_and_fits_in_time_is_taken(seconds, here,
     assert best(considered(seconds, here)).candidate is CANDIDATES[chosen]
 
 
+def test_a_larger_model_that_fits_but_is_not_here_is_named():
+    assert larger(considered([60.0, 600.0, 900.0, None], [True, True, False, False])).candidate is CANDIDATES[2]
+    assert larger(considered([60.0, 600.0, None], [True, True, False])) is None
+    assert larger(considered([60.0, 2 * PATIENCE_S], [True, False])) is None
+    assert larger(considered([None], [False])) is None
+
+
+def test_a_folder_says_what_it_will_give(folder):
+    (folder / "c.go").write_text(
+        "package c\n\n// Sum adds the prices of everything in a basket.\nfunc Sum() int {\n\treturn 0\n}\n"
+    )
+    (folder / "c_test.go").write_text("package c\n\nfunc TestSum() {\n}\n")
+    for command in (["init", "-q"], ["add", "c.go"], ["-c", "user.name=a", "-c", "user.email=a", "commit", "-qm", "x"]):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    found = look_around(load_recipe())
+    assert found.languages["go"] == Contents(
+        files=2, bytes=found.languages["go"].bytes, tests=1, definitions=1, documented=1
+    )
+    assert (found.languages["markdown"].sections, found.commits) == (1, 1)
+    words = "\n".join(corpus_words(found))
+    assert "go: 2 files (1 of them tests), 1 definition, 1 with a usable comment" in words
+    assert "git history: 1 commit" in words
+    (folder / "c.go").unlink()
+    assert "No definition has a usable comment" in "\n".join(corpus_words(look_around(load_recipe())))
+
+
 def test_a_small_card_is_planned_up_to_the_first_model_that_does_not_fit():
     names = [(one.candidate.name, one.fits) for one in consider(load_recipe(), target("2GB"))]
     assert names[0] == (SMALL.name, True)
@@ -89,9 +117,9 @@ def test_init_writes_a_recipe_that_verbs_then_read_by_themselves(folder, capsys)
     assert written.read_text() == document["recipe"]
     written.write_text(written.read_text().replace("exclude: []", "exclude: [b.py]"))
     assert main(["index", "--dry-run", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["files"] == 3  # homeground.yaml is one of them
+    assert json.loads(capsys.readouterr().out)["files"] == 2  # b.py is left out, and so is homeground.yaml
     assert main(["index", "--dry-run", "--json", "--recipe", "default"]) == 0
-    assert json.loads(capsys.readouterr().out)["files"] == 4
+    assert json.loads(capsys.readouterr().out)["files"] == 3
 
 
 def test_init_writes_every_key_when_asked(folder, capsys):

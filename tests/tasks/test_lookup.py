@@ -1,9 +1,12 @@
 import pytest
 
 from homeground.base.errors import HomegroundError
+from homeground.corpus.ignore import Patterns
 from homeground.index import Index
 from homeground.tasks import LookupTask, Split, TasksConfig, TaskSet, build_lookup_tasks, rank_of
-from homeground.tasks.lookup import LEAST_A_FILE, says_its_name
+from homeground.tasks.config import TESTS
+from homeground.tasks.lookup import LEAST_A_FILE
+from homeground.tasks.questions import says_its_name
 
 DOC = '"""{}"""'
 
@@ -127,6 +130,45 @@ def test_no_file_gives_more_than_its_share(tmp_path):
     assert sum(task.path == "a.py" for task in (*more.train, *more.heldout)) == 14
 
 
+def test_files_of_tests_give_no_task_unless_the_setting_says_so(tmp_path):
+    words = iter(["red", "last", "slow", "new", "old", "long"])
+    files = ["ride.py", "walk.py", "tests/helper.py", "pkg/test_ride.py"]
+    index = index_of(
+        tmp_path, {path: [(f"go_{at}", f"Take the {next(words)} bus to the town.")] for at, path in enumerate(files)}
+    )
+    tasks = build_lookup_tasks(index, TasksConfig(heldout_share=0.5))
+    assert {task.path for task in (*tasks.train, *tasks.heldout)} == {"ride.py", "walk.py"}
+    assert tasks.removed == {"a test": 2}
+    tasks = build_lookup_tasks(index, TasksConfig(heldout_share=0.5, exclude=("walk.py",)))
+    assert {task.path for task in (*tasks.train, *tasks.heldout)} == {*files} - {"walk.py"}
+
+
+@pytest.mark.parametrize(
+    ("path", "is_test"),
+    [
+        ("args_test.go", True),
+        ("src/a.test.ts", True),
+        ("src/__tests__/a.ts", True),
+        ("gson/src/test/java/A.java", True),
+        ("src/MoneyTest.java", True),
+        ("Tests/MoneyTests/Money.swift", True),
+        ("spec/models/user.rb", True),
+        ("user_spec.rb", True),
+        ("conftest.py", True),
+        ("src/__mocks__/fs.js", True),
+        ("lib/Money.t", True),
+        ("src/latest.py", False),
+        ("src/Contest.java", False),
+        ("unittest/mock.py", False),
+        ("src/attest/sign.rs", False),
+        ("src/PodSpec.java", False),
+        ("docs/specification.md", False),
+    ],
+)
+def test_usual_names_of_tests_are_recognised_and_no_others(path, is_test):
+    assert Patterns.of_ignore_file(TESTS).covers(path) is is_test
+
+
 OTHER_LANGUAGES = {
     "sum.go": "package shop\n\n// Sum adds the prices of everything in a basket.\n"
     "func Sum(b []int) int {\n\treturn 0\n}\n",
@@ -181,7 +223,9 @@ def test_too_few_files_say_what_is_missing(tmp_path):
     index = index_of(tmp_path, {"a.py": [("f", "Take the bus to the town in the morning.")]})
     with pytest.raises(HomegroundError, match="only 1 of the indexed files") as caught:
         build_lookup_tasks(index)
+    assert "found python: 1 file, 1 definition, 1 with a usable comment" in caught.value.message
     assert "25 to 220 characters" in str(caught.value.hint)
+    assert "headings and from the git history" in str(caught.value.hint)
     assert caught.value.where == str(tmp_path / "src")
 
 

@@ -48,6 +48,14 @@ def test_names_ask_only_when_no_other_definition_has_them(village_index):
     assert made.missing[QueryKind.COMMIT].startswith("no git history")
 
 
+def test_files_of_tests_ask_for_nothing(village_index):
+    config = TasksConfig(heldout_share=0.6)
+    asked = build_search_tasks(village_index, config, each=160).tasks
+    path = next(task.answers[0].path for task in asked if task.kind is QueryKind.IDENTIFIER)
+    fewer = build_search_tasks(village_index, config.model_copy(update={"exclude": (path,)}), each=160).tasks
+    assert path not in {answer.path for task in fewer for answer in task.answers}
+
+
 def test_a_heading_leaves_its_chunk_and_its_breadcrumb():
     long = "bread is sold here from five in the morning until noon, every day but Sunday"
     section = chunk("a.md", 5, 7, "Village > The bakery shop", "section", f"## The bakery shop\n\n{long}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -32,8 +33,8 @@ def init(
 
     from homeground.base.files import atomic_write_text
     from homeground.base.sizes import target
-    from homeground.pipeline.first_recipe import chosen_recipe, look_around, recipe_text
-    from homeground.pipeline.model_choice import consider
+    from homeground.pipeline.first_recipe import chosen_recipe, corpus_words, look_around, recipe_text
+    from homeground.pipeline.model_choice import consider, larger
 
     where = target(device)
     with common.progress() as progress:
@@ -44,18 +45,25 @@ def init(
         considered = list(consider(recipe, where))
         recipe = chosen_recipe(recipe, considered)
         bar.done(recipe.model.name)
+    better = larger(considered)
     text = recipe_text(recipe, found, considered, every=every)
     if not common.dry_run:
         atomic_write_text(path, text)
     document = {
         "path": str(path),
         "recipe": text,
-        "languages": {name: {"files": files, "bytes": size} for name, (files, size) in found.languages.items()},
+        "languages": {name: asdict(one) for name, one in found.languages.items()},
         "skipped": found.skipped,
+        "commits": found.commits,
         "model": recipe.model.name,
+        "larger_model": None if better is None else better.candidate.name,
         "models": [one.to_json() for one in considered],
     }
     from rich.text import Text
 
-    lines = [Text(text)] if common.dry_run else [Text(f"wrote {path}")]
-    common.show(document, *lines, "try: homeground index")
+    lines = [text] if common.dry_run else [*corpus_words(found), f"wrote {path}, with the model {recipe.model.name}"]
+    if better is not None:
+        name, size = better.candidate.name, better.candidate.download_gb
+        lines.append(f"this machine has room for {name}; to fetch it ({size:.1f} GB): homeground weights {name}")
+        lines.append(f"then set model.name to {name} in {path.name}")
+    common.show(document, *map(Text, lines), "try: homeground index")

@@ -11,7 +11,17 @@ import typer
 from homeground.base.errors import HomegroundError, RunInterruptedError, UsageError
 from homeground.base.kinds import Runner
 from homeground.cli.option import RecipeOption
-from homeground.cli.stage import Force, Resume, free_name, open_stage, recipe_of, show_plan, started, trained
+from homeground.cli.stage import (
+    Force,
+    Resume,
+    check_tasks,
+    free_name,
+    open_stage,
+    recipe_of,
+    show_plan,
+    started,
+    trained,
+)
 from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
@@ -84,6 +94,7 @@ def _lookup(common: Common, resume: bool, force: bool) -> None:
         raise HomegroundError(
             "this run has no SFT adapter to start from", where=str(start), hint=f"run: homeground sft --run {run.name}"
         )
+    check_tasks(common, run)
     if common.dry_run:
         show_plan(common, run, f"would run {recipe.rl.steps} steps of GRPO from {start}, into {run.adapter}")
         return

@@ -157,7 +157,7 @@ def _event_words(event: IndexReport | HomegroundError) -> str:
 
 @verb(example="homeground tasks")
 def tasks(common: Common) -> None:
-    """Make verifiable look-up tasks from the docstrings of what is indexed, in train and held-out splits."""
+    """Make verifiable look-up tasks from the index's documentation comments, in train and held-out splits."""
     recipe = common.load_recipe()
     workspace = common.workspace(create=False)
     path = workspace.tasks / "tasks.jsonl"
@@ -167,6 +167,7 @@ def tasks(common: Common) -> None:
         return
 
     from homeground.pipeline import stages
+    from homeground.pipeline.task_report import TaskReport
     from homeground.pipeline.workbench import Workbench
     from homeground.runs.workspace import RunFolder
 
@@ -174,20 +175,12 @@ def tasks(common: Common) -> None:
     with common.progress() as progress, Workbench(recipe, workspace, RunFolder(workspace.tasks), progress) as bench:
         stages.make_tasks(bench)
         found = bench.tasks
-    document = {
-        "train": len(found.train),
-        "heldout": len(found.heldout),
-        "removed_near_duplicates": found.removed_near_duplicates,
-        "removed": found.removed,
-        "path": str(path),
-    }
-    removed = ", ".join(f"{count} {reason}" for reason, count in found.removed.items())
+    report = TaskReport.of(found, path, seed=recipe.seed)
     common.show(
-        document,
-        f"{len(found.train)} train tasks and {len(found.heldout)} held-out ones, from other files",
-        f"left out: {found.removed_near_duplicates} near-duplicates of held-out questions, {removed}",
+        report.to_json(),
+        *report.lines(),
         f"written to {path}",
         "try: homeground sft"
         if found.train
-        else "no function here has a docstring that says what it does; see: homeground data --help",
+        else "search finds no definition by its comment; train on all with tasks.findable: 0 in the recipe",
     )

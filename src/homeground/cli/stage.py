@@ -108,6 +108,23 @@ def show_plan(common: Common, run: RunFolder, words: str) -> None:
     common.show({"run": run.name, "plan": words}, words)
 
 
+def check_tasks(common: Common, run: RunFolder) -> None:
+    """Warn on stderr if the run's held-out tasks are few.
+
+    Raises:
+        HomegroundError: there are no tasks, and this is no dry run.
+    """
+    from homeground.pipeline.task_report import few_heldout, heldout_tasks
+    from homeground.pipeline.workbench import TASKS_FILE, no_tasks
+
+    workspace = common.workspace(create=False)
+    count = len(heldout_tasks(run, workspace))
+    if not count and not common.dry_run:
+        raise no_tasks(workspace.tasks / TASKS_FILE)
+    if count and (words := few_heldout(count)):
+        common.tell(f"warning: {words}")
+
+
 def trained(run: RunFolder) -> dict[str, Any]:
     """What a verb that trains prints with `--json`."""
     from homeground.base.files import read_jsonl

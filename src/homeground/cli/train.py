@@ -14,6 +14,7 @@ from homeground.cli.option import RecipeOption
 from homeground.cli.stage import (
     Force,
     Resume,
+    check_tasks,
     free_name,
     open_stage,
     refuse_to_lose,
@@ -80,6 +81,8 @@ def sft(
     if resume and common.recipe is None and run.recipe.is_file():
         recipe = common.load_recipe(str(run.recipe))
     made = _prepared(common, recipe, workspace, run, strict) if recipe.data.sources else None
+    if made is None:
+        check_tasks(common, run)
     if common.dry_run:
         count = len(made.train) if made is not None else recipe.sft.examples
         words = f"would fine-tune {recipe.model.name} on {count} examples, into {run.adapter}"
@@ -106,7 +109,8 @@ def sft(
 def _prepared(common: Common, recipe: Recipe, workspace: Workspace, run: RunFolder, strict: bool) -> SftData:
     """What the recipe's data comes to, told before anything is trained."""
     from homeground.pipeline.planning import tokenizer_here, tokenizer_of
-    from homeground.pipeline.sft_data import heldout_tasks, sft_data
+    from homeground.pipeline.sft_data import sft_data
+    from homeground.pipeline.task_report import heldout_tasks
 
     with common.progress() as progress:
         tasks = heldout_tasks(run, workspace)

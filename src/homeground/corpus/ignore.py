@@ -78,6 +78,13 @@ class Patterns:
         last = max(self.matching(path, is_folder=is_folder), default=None)
         return None if last is None else self._says[last]
 
+    def covers(self, path: str) -> bool:
+        """True when the patterns leave out the file or a folder above it."""
+        folders = [path[:at] for at, letter in enumerate(path) if letter == "/"]
+        return any(self.verdict(folder, is_folder=True) for folder in folders) or bool(
+            self.verdict(path, is_folder=False)
+        )
+
     def matching(self, path: str, *, is_folder: bool) -> list[int]:
         """Numbers of all patterns that match the path."""
         text = (_FOLDER if is_folder else _FILE) + os.fsencode(path)

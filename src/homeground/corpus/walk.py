@@ -32,9 +32,9 @@ from homeground.corpus.skip import LeftOutError, Skip
 DEFAULT_EXCLUDES: tuple[str, ...] = (
     ".git", ".hg/", ".svn/", ".homeground/", "__pycache__/", "node_modules/", "site-packages/", "dist-packages/",
     ".venv/", "venv/", ".tox/", ".nox/", ".eggs/", "*.egg-info/", ".mypy_cache/", ".ruff_cache/", ".pytest_cache/",
-    ".hypothesis/", ".ipynb_checkpoints/",
+    ".hypothesis/", ".ipynb_checkpoints/", "homeground.yaml",
 )  # fmt: skip
-"""Never source of one's own: version control, environments and caches."""
+"""Never source of one's own: version control, environments, caches and the recipe."""
 
 _BY_NAME: tuple[tuple[Skip, tuple[str, ...]], ...] = (
     (Skip.LOCK_FILE, (

@@ -6,6 +6,7 @@ well-formed calls. Tasks are resampled, not rollouts or turns: the claim is abou
 """
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
@@ -15,6 +16,9 @@ from homeground.base.errors import HomegroundError
 from homeground.evaluate.config import RESAMPLES
 
 CONFIDENCE = 0.95
+PAIRED_SD = 0.5
+"""Assumed standard deviation of a task's difference of reward, in [-1, 1]: as if the reward of one task in four turned
+from 0 to 1 or back."""
 
 
 class Interval(TypedDict):
@@ -133,6 +137,16 @@ def paired_difference(
             hint="evaluate both stages again with the same tasks and seed",
         )
     return mean_interval([after[task] - before[task] for task in sorted(after)], resamples=resamples, seed=seed)
+
+
+def smallest_difference(n: int, sd: float = PAIRED_SD) -> float:
+    """Half the width of the 95% interval of a mean paired difference over `n` tasks: smaller ones include zero.
+
+    Args:
+        n: number of tasks, at least 1.
+        sd: standard deviation of a task's difference.
+    """
+    return statistics.NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * sd / math.sqrt(n)
 
 
 def _some(tasks: set[str], shown: int = 3) -> str:

@@ -92,7 +92,8 @@ def _with_lookups(bench: Workbench, agent: OwnAgent) -> OwnAgent:
 
 
 def _cold_start(bench: Workbench) -> None:
-    from homeground.pipeline.sft_data import heldout_tasks, sft_data
+    from homeground.pipeline.sft_data import sft_data
+    from homeground.pipeline.task_report import heldout_tasks
 
     recipe = bench.recipe
     tasks = heldout_tasks(bench.run, bench.workspace) if recipe.agent.tasks == LOOKUP else []

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from homeground.pipeline.planning import Plan, config_of, paths_of, settings_on
 from homeground.recipe import Recipe
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
 
 PROBE_TOKENS = 256
 CARD_SHARE = 0.35
@@ -24,8 +20,8 @@ class Estimate:
     words: str
 
 
-def estimate(recipe: Recipe, plan: Plan, config: PretrainedConfig | None = None) -> Estimate:
-    """See the module; takes a few seconds where it measures. ``config``: as for ``planned``."""
+def estimate(recipe: Recipe, plan: Plan) -> Estimate:
+    """Estimate the time of a stage; takes a few seconds where it measures."""
     if not plan.device.here:
         rate = plan.device.assumed_tflops
         return Estimate(
@@ -35,7 +31,7 @@ def estimate(recipe: Recipe, plan: Plan, config: PretrainedConfig | None = None)
     from homeground.policy.budget import step_of
     from homeground.policy.pace import seconds_of
 
-    config, settings = config or config_of(recipe), settings_on(plan.device, recipe.model)
+    config, settings = config_of(recipe), settings_on(plan.device, recipe.model)
     length = min(PROBE_TOKENS, plan.forest)
     paths = paths_of([(length, length - 1)], config.vocab_size)
     _, seconds = seconds_of(config, settings, paths, "cuda" if plan.device.cuda else "cpu")

@@ -1,11 +1,18 @@
-"""Which model to start with: the largest that is on this machine, fits it by `plan`, and is done in an afternoon."""
+"""Choose the model to start with: the largest that is on this machine, fits it by `plan`, and is done in an afternoon.
+
+Plans of the default recipe are saved in `known_plans.json`, as planning all models takes half a minute;
+`python -m tests.pipeline.test_known_plans` writes it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from homeground.base.files import read_json
 from homeground.base.sizes import Target
 from homeground.base.weights import bundled
 from homeground.recipe import Recipe
@@ -13,6 +20,9 @@ from homeground.recipe import Recipe
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
+KNOWN_PLANS = Path(__file__).with_name("known_plans.json")
+CPU_SHARE = 0.5
+"""Share of the measured matrix rate that training reaches on a CPU (0.55 in bf16, 0.9 in fp32, measured)."""
 PATIENCE_S = 3 * 3600.0
 """Fine-tuning and reinforcement together may take so long; a larger model is only named."""
 
@@ -125,28 +135,70 @@ class Considered:
 
 
 def consider(recipe: Recipe, device: Target) -> Iterator[Considered]:
-    """Plan the candidates for a device, smallest first, up to the first that it cannot train in time.
-
-    The pace is measured with the smallest model: larger ones fill the cores better, so their times are cautious.
-    """
-    from homeground.pipeline.estimate import estimate
-    from homeground.pipeline.planning import planned
-
-    pace = 0.0  # seconds an operation
+    """Plan the candidates for a device, smallest first, up to the first that it cannot train in time."""
+    rate = _rate(device)
     for candidate in CANDIDATES:
-        config = candidate.config()
-        tried = recipe.model_copy(update={"model": recipe.model.model_copy(update={"name": candidate.name})})
-        plans = [planned(tried, stage, device, None, config) for stage in ("sft", "rl")]
-        pace = pace or estimate(tried, plans[1], config).seconds / plans[1].operations
-        seconds = pace * sum(plan.operations for plan in plans) if all(plan.fits for plan in plans) else None
-        total = max(plan.total_mb for plan in plans)
+        total, operations = _known(recipe, candidate, device) or planned_cost(recipe, candidate, device)
+        seconds = operations / rate if total <= device.memory_mb else None
         found = Considered(candidate, total, device.memory_mb, seconds, candidate.here())
         yield found
         if not found.fits:
             return
 
 
+def planned_cost(recipe: Recipe, candidate: Candidate, device: Target) -> tuple[float, float]:
+    """MB of a candidate's larger stage, and operations of both."""
+    from homeground.pipeline.planning import planned
+
+    config = candidate.config()
+    tried = recipe.model_copy(update={"model": recipe.model.model_copy(update={"name": candidate.name})})
+    plans = [planned(tried, stage, device, None, config) for stage in ("sft", "rl")]
+    return max(plan.total_mb for plan in plans), sum(plan.operations for plan in plans)
+
+
+def _known(recipe: Recipe, candidate: Candidate, device: Target) -> tuple[float, float] | None:
+    """The saved `planned_cost`; None for a recipe whose plans differ from the default's."""
+    usual = Recipe()
+    if any(getattr(recipe, section) != getattr(usual, section) for section in ("model", "sft", "rl", "eval")):
+        return None
+    return known_plans()[candidate.name]["cuda" if device.cuda else _cpu_dtype()]
+
+
+@cache
+def known_plans() -> dict[str, dict[str, tuple[float, float]]]:
+    """`planned_cost` at the default recipe, by candidate and by "bf16" or "fp32" on a CPU, or "cuda"."""
+    return {
+        name: {kind: (cost["total_mb"], cost["operations"]) for kind, cost in kinds.items()}
+        for name, kinds in read_json(KNOWN_PLANS).items()
+    }
+
+
+def _cpu_dtype() -> str:
+    from homeground.base.hardware import matmul_rates
+
+    return "bf16" if matmul_rates("cpu").bf16_fast else "fp32"
+
+
+def _rate(device: Target) -> float:
+    """Operations a second that training reaches on a device."""
+    from homeground.base.hardware import matmul_rates
+    from homeground.pipeline.estimate import CARD_SHARE
+
+    if not device.here:
+        return CARD_SHARE * device.assumed_tflops * 1e12
+    if device.cuda:
+        return CARD_SHARE * matmul_rates("cuda").bf16 * 1e12
+    rates = matmul_rates("cpu")
+    return CPU_SHARE * max(rates.bf16, rates.fp32) * 1e12
+
+
 def best(considered: list[Considered]) -> Considered:
     """The largest that fits and is here; the smallest of all where none is."""
     usable = [one for one in considered if one.fits and one.here]
     return usable[-1] if usable else considered[0]
+
+
+def larger(considered: list[Considered]) -> Considered | None:
+    """The largest candidate that fits in time and is larger than `best`, but is not on this machine."""
+    after = considered[considered.index(best(considered)) + 1 :]
+    return next((one for one in reversed(after) if one.fits), None)

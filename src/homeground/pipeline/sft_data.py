@@ -31,7 +31,6 @@ from homeground.data import (
     redact_examples,
     shuffled,
 )
-from homeground.pipeline.workbench import TASKS_FILE
 from homeground.policy.chat import ConversationError, thoughts_of
 from homeground.recipe import Recipe
 from homeground.training import Example, Rejected
@@ -40,7 +39,6 @@ from homeground.training.rendering import path_of
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from homeground.runs.workspace import RunFolder, Workspace
     from homeground.tasks import LookupTask
 
 _SIDES = 1 << 32
@@ -172,15 +170,6 @@ def sft_data(
             hint="look at the counts: see data.duplicates, data.heldout and data.decontaminate of the recipe",
         )
     return data
-
-
-def heldout_tasks(run: RunFolder, workspace: Workspace) -> list[LookupTask]:
-    """The held-out tasks that the run has, or would get from its workspace; none when there are none."""
-    from homeground.tasks import TaskSet
-
-    files = (run.path / TASKS_FILE, workspace.tasks / TASKS_FILE)
-    file = next((file for file in files if file.is_file()), None)
-    return [] if file is None else TaskSet.load(file).heldout
 
 
 def _read(source: SourceConfig, data: SftData, progress: Progress, render: _Renderer) -> list[Example]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from homeground.tasks import LookupTask
 
 SPARE_CANDIDATES = 2
-"""How many candidates a wanted task gets when tasks must be findable; plain search finds more than half of them."""
+"""How many candidates a wanted train task gets if it must be findable; plain search finds more than half of them."""
 
 type EvalStage = Literal["scripted", "base", "sft", "rl"]
 
@@ -51,13 +51,13 @@ def make_tasks(bench: Workbench) -> str:
 
     wanted = bench.recipe.tasks
     spare = SPARE_CANDIDATES if wanted.findable else 1
-    more = wanted.model_copy(update={"train": spare * wanted.train, "heldout": spare * wanted.heldout})
+    more = wanted.model_copy(update={"train": spare * wanted.train})
     tasks = build_lookup_tasks(bench.index, more, seed=bench.recipe.seed)
     bench.run.create()
     tasks.save(bench.tasks_file)
     if wanted.findable:
         masked = bench.masked
-        bar = bench.progress.bar("trying candidates", total=len(tasks.train) + len(tasks.heldout))
+        bar = bench.progress.bar("trying candidates", total=len(tasks.train))
         tasks = keep_findable(tasks, masked.search, wanted, bar.advance)
         tasks.save(bench.tasks_file)
         bench.forget_tasks()

@@ -72,18 +72,18 @@ class Workbench:
 
     @cached_property
     def tasks(self) -> TaskSet:
-        """The run's tasks: its own copy of what `homeground tasks` made last, from its first stage on."""
+        """The run's tasks: its own copy of what `homeground tasks` made last, from its first stage on.
+
+        Raises:
+            HomegroundError: there are none.
+        """
         from homeground.tasks import TaskSet
 
         made = self.workspace.tasks / self.tasks_file.name
         if not self.tasks_file.is_file() and made.is_file():
             atomic_write_text(self.tasks_file, made.read_text(encoding="utf-8"))
         if not self.tasks_file.is_file():
-            raise HomegroundError(
-                "there are no look-up tasks yet",
-                where=str(self.tasks_file),
-                hint="make them first: homeground index, homeground tasks",
-            )
+            raise no_tasks(made)
         return TaskSet.load(self.tasks_file)
 
     def forget_tasks(self) -> None:
@@ -144,6 +144,15 @@ class Workbench:
         from homeground.rollouts import ModelServer
 
         return self._open.enter_context(ModelServer(self.sampler, self.policy.tokenizer, seed=self.recipe.seed))
+
+
+def no_tasks(file: Path) -> HomegroundError:
+    """Error for a workspace without look-up tasks, which belong in `file`."""
+    return HomegroundError(
+        "there are no look-up tasks yet",
+        where=str(file),
+        hint="make them with: homeground tasks; or train on rows of your own: homeground sft --data rows.jsonl",
+    )
 
 
 def policy_of(recipe: Recipe, adapter: Path | None) -> Policy:

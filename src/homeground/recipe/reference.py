@@ -157,8 +157,14 @@ def _setting_lines(key: str, field: FieldInfo, value: Any, depth: int) -> Iterat
     if len(line) + len(words) + len(" # ") <= _WIDTH:
         yield f"{line} # {words}"
         return
-    yield from (f"{'  ' * depth}# {part}" for part in _wrapped(words, depth))
-    yield line
+    indent = "  " * depth
+    yield from (f"{indent}# {part}" for part in _wrapped(words, depth))
+    if len(line) <= _WIDTH:
+        yield line
+    else:  # YAML folds the lines of a list
+        yield from textwrap.wrap(
+            line, _WIDTH, subsequent_indent=indent + "  ", break_long_words=False, break_on_hyphens=False
+        )
 
 
 def _wrapped(words: str, depth: int) -> list[str]:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, Strict, model_validator
 
 from homeground.base.config import Config
+
+TESTS: tuple[str, ...] = (
+    "[Tt]est/", "[Tt]ests/", "[Ss]pec/", "[Ss]pecs/", "[Mm]ocks/", "[Ff]ixtures/", "__tests__/", "__mocks__/",
+    "__fixtures__/", "__snapshots__/", "[Tt]estdata/", "test_data/", "e2e/", "*[-_.]test/", "*[-_.]tests/", "*.Tests/",
+    "src/*Test/", "test_*.*", "test-*.*", "*_test.*", "*_tests.*", "*-test.*", "*.test.*", "*.cy.*", "*_spec.*",
+    "*-spec.*", "*.spec.*", "*Test.*", "*Tests.*", "*TestCase.*", "*Spec.scala", "*Spec.kt", "*Spec.groovy",
+    "*Spec.hs", "*Spec.swift", "conftest.py", "tests.py", "test.rs", "tests.rs", "runtests.jl", "mock_*.*", "*_mock.*",
+    "*_mocks.*", "*.mock.*", "*.t", "*.bats",
+)  # fmt: skip
+"""Usual names of tests, specs, fixtures and mocks, in all languages."""
 
 
 class TasksConfig(Config):
@@ -32,7 +42,13 @@ class TasksConfig(Config):
     findable: int = Field(
         default=10,
         ge=0,
-        description="train on tasks whose question finds the definition among this many hits; 0 trains on all",
+        description="train on tasks whose question finds the definition among this many hits; 0 trains on all; "
+        "held-out tasks are never filtered by a search",
+    )
+    exclude: Annotated[tuple[str, ...], Strict(False)] = Field(
+        default=TESTS,
+        description="patterns in .gitignore syntax of indexed files that give no task; the default matches the usual "
+        "names of tests, specs, fixtures and mocks",
     )
 
     @model_validator(mode="after")

@@ -1,7 +1,7 @@
-"""Tasks that plain search can do: the right function is somewhere among the first hits of the whole question.
+"""Train tasks that plain search can do: the right definition is somewhere among the first hits of the whole question.
 
-Where it is not, no rollout of a group finds it either, and the group teaches nothing. The rule looks at neither split's
-model and is the same for both.
+Where it is not, no rollout of a group finds it either, and the group teaches nothing. Held-out tasks are not filtered:
+a measurement on tasks that search finds would say nothing of those it does not.
 """
 
 from __future__ import annotations
@@ -23,29 +23,22 @@ def keep_findable(
     config: TasksConfig,
     on_try: Callable[[], None] = lambda: None,
 ) -> TaskSet:
-    """The first tasks of each split whose function is among the first hits.
+    """Keep the first train tasks whose definition is among the first hits, and all held-out tasks.
 
     Args:
-        tasks: candidates, more than are wanted; their masks are all kept, so that the masked view stays the same.
+        tasks: more train tasks than are wanted; their masks are all kept, so that the masked view stays the same.
         search: of the masked index: (query, how many) to hits.
-        config: `findable` is how many hits; `train` and `heldout` are how many tasks are wanted at most.
+        config: `findable` is how many hits; `train` is how many tasks are wanted at most.
         on_try: called after each search.
     """
+    kept: list[LookupTask] = []
     dropped = 0
-
-    def first(candidates: Sequence[LookupTask], wanted: int) -> list[LookupTask]:
-        nonlocal dropped
-        kept: list[LookupTask] = []
-        for task in candidates:
-            if len(kept) == wanted:
-                break
-            found = rank_of(search(task.question, config.findable), task, config.findable) is not None
-            on_try()
-            if found:
-                kept.append(task)
-            else:
-                dropped += 1
-        return kept
-
-    kept_train, kept_heldout = first(tasks.train, config.train), first(tasks.heldout, config.heldout)
-    return replace(tasks, train=kept_train, heldout=kept_heldout, removed={**tasks.removed, UNFINDABLE: dropped})
+    for task in tasks.train:
+        if len(kept) == config.train:
+            break
+        if rank_of(search(task.question, config.findable), task, config.findable) is not None:
+            kept.append(task)
+        else:
+            dropped += 1
+        on_try()
+    return replace(tasks, train=kept, removed={**tasks.removed, UNFINDABLE: dropped})

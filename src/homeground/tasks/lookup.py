@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import random
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,12 +18,15 @@ from homeground.base.errors import HomegroundError
 from homeground.corpus import Chunk, SourceFile, digest, language_of, language_of_head, own_name
 from homeground.corpus.documentation import Documentation, documentation
 from homeground.corpus.encoding import unreadable
+from homeground.corpus.ignore import Patterns
 from homeground.corpus.languages import HEAD_BYTES
 from homeground.corpus.reading import DOCUMENTS
 from homeground.index import Index
 from homeground.tasks.config import TasksConfig
+from homeground.tasks.contents import contents
 from homeground.tasks.decontaminate import near_duplicates
 from homeground.tasks.mask import mask
+from homeground.tasks.questions import NOT_ASKED, refusal
 from homeground.tasks.task import LookupTask, Split
 from homeground.tasks.taskset import TaskSet
 
@@ -34,8 +36,6 @@ SHARE_OF_A_FILE = 2
 """... and this many times its even share: without a limit a tenth of the standard library's would ask about tkinter."""
 MOST_OVER = 1.25
 """The held-out share may be exceeded by this factor, as files are not divided."""
-_NOT_ASKED = frozenset({"member", "module", "section", "impl"})
-"""Kinds without a chunk of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +74,7 @@ def build_lookup_tasks(index: Index, config: TasksConfig = TasksConfig(), *, see
     rng = random.Random(seed)
     files = {one.path for one in candidates}
     if len(files) < 2:
-        raise HomegroundError(
-            f"only {len(files)} of the indexed files have a definition with a usable documentation comment; "
-            "two are needed",
-            where=", ".join(map(str, index.roots)),
-            hint="index more files whose comments begin with a sentence of "
-            f"{config.min_chars} to {config.max_chars} characters",
-        )
+        raise _too_few(index, sorted(by_file), len(files), config)
     held = _held(candidates, config.heldout_share, rng)
     rng.shuffle(candidates)
     most = max(LEAST_A_FILE, math.ceil(SHARE_OF_A_FILE * (config.train + config.heldout) / len(files)))
@@ -99,8 +93,24 @@ def build_lookup_tasks(index: Index, config: TasksConfig = TasksConfig(), *, see
         train=[_task(one, Split.TRAIN) for one in learned],
         heldout=[_task(one, Split.HELDOUT) for one in chosen],
         removed_near_duplicates=len(repeats),
-        removed=dict(sorted(removed.items())),
+        removed=dict(sorted((+removed).items())),
         masks=masks,
+    )
+
+
+def _too_few(index: Index, paths: Sequence[str], usable: int, config: TasksConfig) -> HomegroundError:
+    """Error that tells what the indexed files have instead."""
+    found = contents(indexed_sources(index, paths, Counter()), config)
+    listed = "; ".join(f"{language}: {count.words()}" for language, count in found.items()) or "no file"
+    others = (
+        "`homeground eval search` also asks from headings and from the git history, and `homeground data` makes rows"
+    )
+    return HomegroundError(
+        f"only {usable} of the indexed files {'has' if usable == 1 else 'have'} a definition with a usable "
+        f"documentation comment, and two are needed; found {listed}",
+        where=", ".join(map(str, index.roots)),
+        hint=f"write or index comments that begin with a sentence of {config.min_chars} to {config.max_chars} "
+        f"characters; files of tests count only if tasks.exclude lets them; {others}",
     )
 
 
@@ -160,18 +170,17 @@ def indexed_sources(index: Index, paths: Sequence[str], removed: Counter[str]) -
 def _candidates(sources: Iterable[SourceFile], config: TasksConfig, removed: Counter[str]) -> list[_Candidate]:
     asking: defaultdict[str, list[tuple[str, Documentation]]] = defaultdict(list)
     defined: defaultdict[str, list[tuple[str, Documentation]]] = defaultdict(list)
+    excluded = Patterns.of_ignore_file(config.exclude)
     for source in sources:
-        for one in documentation(source.lines(), source.language):
-            if one.kind not in _NOT_ASKED:
+        found_here = documentation(source.lines(), source.language)
+        if excluded.covers(source.path):
+            removed["a test"] += sum(not one.unusable for one in found_here)
+            continue
+        for one in found_here:
+            if one.kind not in NOT_ASKED:
                 defined[one.symbol].append((source.path, one))
-            if one.unusable:
-                removed[one.unusable] += 1
-            elif not one.conventional:
-                removed["a plain comment, not documentation"] += 1
-            elif not config.min_chars <= len(one.summary) <= config.max_chars:
-                removed["too short or too long"] += 1
-            elif says_its_name(one.summary, one.symbol):
-                removed["says its own name"] += 1
+            if reason := refusal(one, config):
+                removed[reason] += 1
             else:
                 asking[one.summary.lower()].append((source.path, one))
     found: list[_Candidate] = []
@@ -179,7 +188,7 @@ def _candidates(sources: Iterable[SourceFile], config: TasksConfig, removed: Cou
         if len({own_name(one.symbol) for _, one in twins}) > 1:
             removed["shared by definitions of several names"] += len(twins)
             continue
-        askable = [(path, one) for path, one in twins if one.kind not in _NOT_ASKED]
+        askable = [(path, one) for path, one in twins if one.kind not in NOT_ASKED]
         if not askable and len({one.symbol for _, one in twins}) == 1:  # C documents what a header declares
             askable = [(path, one) for path, one in defined[twins[0][1].symbol] if one.unusable]
             twins.extend(askable)
@@ -189,15 +198,6 @@ def _candidates(sources: Iterable[SourceFile], config: TasksConfig, removed: Cou
         path, one = max(askable, key=lambda twin: twin[1].end - twin[1].start)  # the implementation of a declaration
         found.append(_Candidate(path, one.symbol, twins[0][1].summary, tuple(twins)))
     return found
-
-
-def says_its_name(question: str, symbol: str) -> bool:
-    """True when the question holds the definition's own name, apart from underscores around it, as a word.
-
-    On the standard library such a question is found at an MRR@10 of 0.45, the others at 0.32.
-    """
-    name = own_name(symbol).strip("_")
-    return bool(name) and re.search(rf"(?<!\w)_*{re.escape(name)}_*(?!\w)", question) is not None
 
 
 def _few_of_each_file(candidates: Sequence[_Candidate], most: int) -> list[_Candidate]:
@@ -218,7 +218,7 @@ def _masks(chunks: Sequence[Chunk], twin: Documentation, done: dict[str, Chunk])
 
 def _task(one: _Candidate, split: Split) -> LookupTask:
     gold = f"{one.path}::{one.symbol}"
-    also = {f"{path}::{twin.symbol}" for path, twin in one.twins if twin.kind not in _NOT_ASKED} - {gold}
+    also = {f"{path}::{twin.symbol}" for path, twin in one.twins if twin.kind not in NOT_ASKED} - {gold}
     return LookupTask(
         id=digest(gold, one.question)[:16],
         question=one.question,

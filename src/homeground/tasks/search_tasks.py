@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from homeground.base.errors import HomegroundError
 from homeground.corpus import Chunk, below, digest, own_name
+from homeground.corpus.ignore import Patterns
 from homeground.index import Index
 from homeground.tasks.config import TasksConfig
 from homeground.tasks.headings import heading_tasks
@@ -25,7 +26,8 @@ def build_search_tasks(index: Index, config: TasksConfig = TasksConfig(), *, eac
 
     Four kinds: a docstring asks for its function, a heading for its section, a commit's subject for what it changed, a
     name for its definition. For the first two, the text that asks is taken out of the index. Docstrings, headings and
-    names are of the files that `build_lookup_tasks` holds out, which `homeground tune` does not train on.
+    names are of the files that `build_lookup_tasks` holds out, which `homeground tune` does not train on; files of
+    `tasks.exclude` give none.
 
     Args:
         index: the full index.
@@ -40,7 +42,8 @@ def build_search_tasks(index: Index, config: TasksConfig = TasksConfig(), *, eac
     made = SearchTasks()
     sources = indexed_sources(index, sorted({chunk.path for chunk in chunks}), Counter())
     files = heldout_files(sources, config, seed=seed)
-    held = [chunk for chunk in chunks if chunk.path in files]
+    excluded = Patterns.of_ignore_file(config.exclude)
+    held = [chunk for chunk in chunks if chunk.path in files and not excluded.covers(chunk.path)]
     try:
         asked = build_lookup_tasks(index, config.model_copy(update={"train": 0, "heldout": each}), seed=seed)
         made.tasks.extend(docstring_tasks(asked.heldout, chunks))
