@@ -137,7 +137,7 @@ class OwnData:
         from homeground.agents import scripted_trajectory
 
         bench = self._bench
-        _ = bench.masked
+        _ = bench.tasks, bench.masked  # the tasks first: without them the index is of no use
         rng = random.Random(self._seed)
         for tasks, most in ((bench.tasks.train, self._most[False]), (bench.tasks.heldout, self._most[True])):
             for task in tasks[:most]:
