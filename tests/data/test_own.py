@@ -63,6 +63,7 @@ def test_without_marks_the_body_follows_what_stands_above_it(function):
     ("file", "source", "head"),
     [
         ("till.go", "package shop\n\nfunc Total(a int) int {\n\treturn a + 1\n}\n", "// shop/till.go\n"),
+        ("till.rs", "/// Adds one.\nfn total(a: i64) -> i64 {\n    a + 1\n}\n", "// shop/till.rs\n/// Adds one.\nfn"),
         ("till.lua", "function total(a)\n  return a + 1\nend\n", "-- shop/till.lua\n"),
         ("till.ml", "let total a =\n  let b = a + 1 in\n  b + a\n", "(* shop/till.ml *)\n"),
         ("till.rb", "def total(a)\n  a + 1\nend\n", "# shop/till.rb\n"),

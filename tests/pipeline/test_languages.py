@@ -11,6 +11,7 @@ from homeground.cli import main
 from homeground.tasks import TaskSet
 from tests.corpus.hamlet import write_hamlet
 from tests.policy import tiny
+from tests.tasks.test_sections import SECTIONS
 
 RECIPE = """
 model: {{name: {model}, quantization: none, compute_dtype: fp32, device: cpu}}
@@ -41,6 +42,10 @@ def test_every_step_from_init_to_eval_works_on_three_languages(tmp_path: Path, m
     assert {name: found[name]["files"] for name in ("go", "typescript", "rust")} == dict.fromkeys(found, 4)
     given = ["--recipe", str(recipe)]
     assert homeground("index", *given)["files"] == 12
+    assert main(["sft", *given, "--run", "early", "--force"]) == 1
+    told = capsys.readouterr().err
+    assert "there are no look-up tasks yet" in told
+    assert "homeground tasks" in told
     assert homeground("tasks", *given)["heldout"] >= 2
     tasks = TaskSet.load(tmp_path / "home" / "tasks" / "tasks.jsonl")
     assert {Path(task.path).suffix for task in (*tasks.train, *tasks.heldout)} == {".go", ".ts", ".rs"}
@@ -66,3 +71,21 @@ def test_every_step_from_init_to_eval_works_on_three_languages(tmp_path: Path, m
         assert facts["paired"]["after-before"].keys() == {"bits_per_byte", "exact_match", "edit_similarity"}
     searched = homeground("eval", "search", *given)
     assert searched["metrics"]
+
+
+def test_a_folder_of_markdown_gives_tasks_look_ups_and_answers(tmp_path: Path, monkeypatch, capsys) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for name, sections in SECTIONS.items():
+        body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections)
+        (docs / f"{name}.md").write_text(f"# The {name}\n\n{body}\n")
+    monkeypatch.setenv("HOMEGROUND_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(docs)
+    assert main(["index", "--quiet"]) == 0
+    assert main(["tasks", "--quiet"]) == 0
+    capsys.readouterr()
+    assert main(["data", "trajectories", "answers", "--json", "--quiet"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert set(report["kinds"]) == {"trajectories", "answers"}
+    (first, *_) = read_jsonl(Path(report["kinds"]["trajectories"]["train_file"]))
+    assert first["source"].partition("::")[0].endswith(".md")

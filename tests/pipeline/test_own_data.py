@@ -1,6 +1,7 @@
 import json
 import re
 
+import pypdf
 import pytest
 
 from homeground.cli import main
@@ -74,12 +75,16 @@ def test_a_kind_has_its_former_name_too_and_one_that_does_not_exist_is_refused(t
     assert "choose among trajectories, documentation" in capsys.readouterr().err
 
 
-def test_what_needs_tasks_says_how_to_make_them(tmp_path, capsys):
-    arguments = ["--root", EMAIL, "--home", str(tmp_path / "home"), "--out", str(tmp_path / "out"), "--quiet"]
-    assert main(["data", "trajectories", *arguments]) == 1
-    told = capsys.readouterr().err
-    assert "there are no look-up tasks yet" in told
-    assert "homeground tasks" in told
+def test_a_document_without_text_is_left_out(tmp_path):
+    (tmp_path / "code").mkdir()
+    for name, does in (("a", "Turn the lamp on when it gets dark."), ("b", "Close every window before it rains.")):
+        (tmp_path / "code" / f"{name}.py").write_text(f'def {name}():\n    """{does}"""\n    return {name!r} * 3\n')
+    arguments = ["--root", str(tmp_path / "code"), "--home", str(tmp_path / "home"), "--out", str(tmp_path / "out")]
+    document = pypdf.PdfWriter()
+    document.add_blank_page(100, 100)
+    document.write(tmp_path / "code" / "blank.pdf")
+    assert main(["data", "documentation", *arguments, "--quiet"]) == 0
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["modules"] == 2
 
 
 def test_a_dry_run_writes_nothing(tmp_path, capsys):

@@ -41,7 +41,7 @@ def make_data(
         list[DataKind] | None,
         typer.Argument(
             parser=_kind,
-            metavar=f"[{'|'.join(DataKind)}]...",
+            metavar=f"[{'|'.join(DataKind)}]",
             autocompletion=lambda: [*DataKind],
             help="What the rows teach (else every kind that the corpus gives; 'replay' only when named).",
         ),

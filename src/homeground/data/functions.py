@@ -62,11 +62,12 @@ def functions(source: SourceFile) -> list[Function]:
 
 
 def _function(source: SourceFile, one: Documentation, lines: Sequence[str]) -> Function | None:
-    said = [range(first[0], last[0] + 1) for first, last in one.spans]
+    # A comment that ends in column 0 ends with the line above: Rust's have their line break in them.
+    said = [range(first[0], last[0] + (last[1] > 0)) for first, last in one.spans]
     top = min([one.start, *(rows.start for rows in said)])
     inside = max((rows.stop for rows in said if rows.start > one.head_end), default=0)
     body = max(one.head_end + 1, inside)
-    beside = any(lines[last[0] - 1].encode("utf-8", "replace")[last[1] :].strip() for _, last in one.spans)
+    beside = any(lines[row - 1].encode("utf-8", "replace")[col:].strip() for _, (row, col) in one.spans if col > 0)
     if beside or top > one.start or not any(map(str.isalnum, "".join(lines[body - 1 : one.end]))):
         return None
     about = one.conventional and not one.unusable

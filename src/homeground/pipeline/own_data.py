@@ -13,6 +13,7 @@ from homeground.base.errors import HomegroundError
 from homeground.base.files import atomic_write_json, atomic_write_jsonl
 from homeground.base.kinds import OF_CORPUS, DataKind
 from homeground.corpus import Corpus, SourceFile, find_secrets
+from homeground.corpus.skip import LeftOutError
 from homeground.data.config import EXACT_ONLY
 from homeground.data.contamination import Measured, decontaminate
 from homeground.data.duplicates import distinct
@@ -73,6 +74,10 @@ class OwnData:
         sources: list[SourceFile] = []
         corpus = Corpus([Path(root) for root in recipe.corpus.roots], recipe.corpus)
         for _, source in corpus:
+            try:
+                source.lines()
+            except LeftOutError:  # an index leaves it out too
+                continue
             sources.append(source)
             bar.advance()
         self.paths = frozenset(source.path for source in sources)
@@ -172,7 +177,7 @@ class OwnData:
 
 
 _NEEDS = {
-    DataKind.TRAJECTORIES: "make look-up tasks first: homeground tasks",
+    DataKind.TRAJECTORIES: "make look-up tasks first: homeground index, homeground tasks; both splits need some",
     DataKind.DOCUMENTATION: "it needs functions with documentation comments in at least two files",
     DataKind.COMPLETION: "it needs functions with bodies of their own lines in at least two files",
     DataKind.ANSWERS: "index the same folders first: homeground index; it needs documented functions, or headings with "

@@ -21,7 +21,7 @@ from homeground.runs.workspace import RunFolder
 if TYPE_CHECKING:
     from homeground.index import IndexReport
     from homeground.rollouts import Source
-    from homeground.tasks import LookupTask
+    from homeground.tasks import LookupTask, TasksConfig, TaskSet
 
 SPARE_CANDIDATES = 2
 """How many candidates a wanted train task gets if it must be findable; plain search finds more than half of them."""
@@ -47,12 +47,12 @@ def build_index(bench: Workbench, roots: list[Path]) -> tuple[str, IndexReport]:
 
 def make_tasks(bench: Workbench) -> str:
     """Verifiable look-up tasks from the index's docstrings, and the index in which those docstrings are masked."""
-    from homeground.tasks import build_lookup_tasks, keep_findable
+    from homeground.tasks import keep_findable
 
     wanted = bench.recipe.tasks
     spare = SPARE_CANDIDATES if wanted.findable else 1
     more = wanted.model_copy(update={"train": spare * wanted.train})
-    tasks = build_lookup_tasks(bench.index, more, seed=bench.recipe.seed)
+    tasks = _lookup_tasks(bench, more)
     bench.run.create()
     tasks.save(bench.tasks_file)
     if wanted.findable:
@@ -71,6 +71,19 @@ def make_tasks(bench: Workbench) -> str:
     asked = [(task.question, task.path) for task in bench.tasks.heldout]
     fit_least_confidence(bench.workspace, bench.masked, asked, bench.progress)
     return words
+
+
+def _lookup_tasks(bench: Workbench, wanted: TasksConfig) -> TaskSet:
+    """Tasks from documentation comments, or from headings where there are none in two files."""
+    from homeground.tasks import build_lookup_tasks, build_section_tasks
+
+    try:
+        return build_lookup_tasks(bench.index, wanted, seed=bench.recipe.seed)
+    except HomegroundError:
+        sections = build_section_tasks(bench.index, wanted, seed=bench.recipe.seed)
+        if not sections.train or not sections.heldout:
+            raise
+        return sections
 
 
 def evaluate(bench: Workbench, stage: EvalStage) -> str:

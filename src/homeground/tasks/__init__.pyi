@@ -12,6 +12,7 @@ from .queries import SearchTask as SearchTask
 from .queries import SearchTasks as SearchTasks
 from .queries import ranks_of as ranks_of
 from .search_tasks import build_search_tasks as build_search_tasks
+from .sections import build_section_tasks as build_section_tasks
 from .task import RANK_DEPTH as RANK_DEPTH
 from .task import LookupTask as LookupTask
 from .task import Split as Split

@@ -125,7 +125,11 @@ def heldout_files(sources: Iterable[SourceFile], config: TasksConfig, *, seed: i
     candidates = _candidates(sources, config, removed)
     silent = {source.path for source in sources} - {one.path for one in candidates}
     held = _held(candidates, config.heldout_share, random.Random(seed)) if candidates else set[str]()
-    return frozenset(held | {path for path in silent if _by_hash(path, seed) < config.heldout_share})
+    drawn = {path for path in silent if _by_hash(path, seed) < config.heldout_share}
+    if not candidates and len(silent) > 1:  # each split gets a file
+        in_order = sorted(silent, key=lambda path: _by_hash(path, seed))
+        drawn = (drawn | {in_order[0]}) - {in_order[-1]}
+    return frozenset(held | drawn)
 
 
 def _by_hash(path: str, seed: int) -> float:
