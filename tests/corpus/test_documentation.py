@@ -558,6 +558,8 @@ def test_a_banner_documents_nothing(language: str, banner: str) -> None:
         ("typescript", "/**\n * @internal\n * Adds the prices.\n */", "Adds the prices."),
         ("go", "// https://example.org/a says why", "https://example.org/a says why"),
         ("go", "// f()\n// adds the prices of a basket", "Adds the prices of a basket"),
+        ("rust", "/// The f of this element.", "The f of this element."),
+        ("rust", "/// Wraps lines in a `<span>` element.", "Wraps lines in a <span> element."),
         ("rust", "/// Options that are needed for\n/// loading a book.", "Options that are needed for loading a book."),
     ],
 )  # fmt: skip

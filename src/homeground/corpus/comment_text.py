@@ -50,7 +50,7 @@ _INLINE = (
     (re.compile(r"\[`([^`\[\]]+)`\]"), 1),
     (re.compile(r"\{!(?:[a-z]+:)?([^}]+)\}"), 1),
     (re.compile(r"[@\\](?:p|c|a|b|e|em|ref|code)\s+(?=\S)"), -1),
-    (re.compile(r"</?[a-zA-Z][\w-]*(?:\s[^<>]*)?/?>"), -1),
+    (re.compile(r"(?<!`)</?[a-zA-Z][\w-]*(?:\s[^<>]*)?/?>"), -1),
     (re.compile(r"`+"), -1),
 )
 _SENTENCE_END = re.compile(r"[.!?][\"')\]]*(?=\s+[\"'(\[]*[^\sa-z]|\s*$)|[。！？]")
@@ -58,7 +58,11 @@ _ABBREVIATED = re.compile(
     r"(?:\b(?:e\.g|i\.e|cf|vs|viz|etc|resp|approx|incl|excl|no|fig|eq|sec|ch|dr|mr|ms|st|al|[A-Z])\.)$", re.IGNORECASE
 )
 _ARTICLE = re.compile(r"(?:[Tt]he|[Aa]n?)\s+")
-_AFTER_NAME = r"\s*(?:[:,–—]|--?(?=\s))?\s*(?:(?:function|method|class|struct|type|interface|macro)\b\s*)?(?:(?:is|are|was)\b\s*)?"
+_AFTER_NAME = (
+    r"(?!\s+(?:of|for|from|in|to|that|which|and|or|with)\b)"  # "the name of this element" needs its first words
+    r"\s*(?:[:,–—]|--?(?=\s))?\s*(?:(?:function|method|class|struct|type|interface|macro)\b\s*)?"
+    r"(?:(?:is|are|was)\b\s*)?"
+)
 _NAMED = re.compile(r"(?:\([^()]*\))?(?![\w.])" + _AFTER_NAME)
 _BRACKETED = re.compile(r"(?!\w)[^\]]*\]" + _AFTER_NAME)
 _WORD = re.compile(r"[a-z'-]+(?![\w(/.\[<=]|:\S)")
