@@ -43,6 +43,7 @@ _OPENERS = re.compile(
 )
 _XML = re.compile(r"<summary>(.*?)(?:</summary>|\Z)", re.DOTALL)
 _INLINE = (
+    (re.compile(r"\{@return\s+([^{}]+)\}"), 1),
     (re.compile(r"\{@(?:link|linkplain|code|literal|value|see|tutorial)\s+#?([^}|\s]+)(?:[|\s]+([^}]+))?\}"), 0),
     (re.compile(r"<(?:see|paramref|typeparamref|seealso)\s+\w+=\"(?:[A-Z]:)?([^\"]+)\"\s*/?>(?:</see>)?"), 1),
     (re.compile(r":[a-zA-Z:]+:`(?:[^`<]*<)?[~!]?([^`>]+)>?`"), 1),
@@ -57,7 +58,9 @@ _SENTENCE_END = re.compile(r"[.!?][\"')\]]*(?=\s+[\"'(\[]*[^\sa-z]|\s*$)|[。！
 _ABBREVIATED = re.compile(
     r"(?:\b(?:e\.g|i\.e|cf|vs|viz|etc|resp|approx|incl|excl|no|fig|eq|sec|ch|dr|mr|ms|st|al|[A-Z])\.)$", re.IGNORECASE
 )
-_ARTICLE = re.compile(r"(?:[Tt]he|[Aa]n?)\s+")
+_ARTICLE = re.compile(r"(?:[Tt]he|[Aa]n?|struct|union|enum|typedef|class|function|macro)\s+")
+_NUMBER = re.compile(r"\d+(?:\.\d+)+\.?\s+")  # of a section in a standard
+_ONLY_RETURNS = re.compile(r"\s*(?::returns?:|Returns:)\s*")
 _AFTER_NAME = (
     r"(?!\s+(?:of|for|from|in|to|that|which|and|or|with)\b)"  # "the name of this element" needs its first words
     r"\s*(?:[:,–—]|--?(?=\s))?\s*(?:(?:function|method|class|struct|type|interface|macro)\b\s*)?"
@@ -152,7 +155,10 @@ def _first_paragraph(text: str) -> list[str]:
     if (found := _XML.search(text)) is not None:
         text = found[1]
     kept: list[str] = []
-    lines = _OPENERS.sub("", text).strip().split("\n")
+    text = _OPENERS.sub("", text).strip()
+    if (returns := _ONLY_RETURNS.match(text)) is not None:
+        text = text[returns.end() :]
+    lines = _NUMBER.sub("", text, count=1).split("\n") if _NUMBER.match(text) else text.split("\n")
     for at, line in enumerate(lines):
         if kept and not line.strip():
             if not all(map(_is_code, kept)) or not any(later.strip() for later in lines[at:]):
