@@ -58,8 +58,7 @@ GROWN = {
         ['"""WORDS"""', '"""WORDS\n\n    WORDS\n    """', "'WORDS'", 'r"""WORDS"""', "'WORDS' 'WORDS'"],
         [
             "def fN(a):\n    DOC\n    return a  # WORDS",
-            "class CN:\n    DOC\n\n    def m(self): DOC; return 1\n\n"
-            "    async def n(self):\n        # WORDS\n        DOC",
+            "class CN:\n    DOC\n\n    def m(self): DOC; return 1\n\n    async def n(self):\n        DOC",
             "@dec\n# WORDS\ndef gN():\n    DOC\n    x = '''WORDS'''",
             "@overload\ndef oN(a: int): DOC\n@overload\ndef oN(a: str): ...\ndef oN(a):\n    DOC",
             "if a:\n    def hN(): DOC\n",

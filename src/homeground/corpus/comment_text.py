@@ -43,6 +43,7 @@ _OPENERS = re.compile(
 )
 _XML = re.compile(r"<summary>(.*?)(?:</summary>|\Z)", re.DOTALL)
 _INLINE = (
+    (re.compile(r"\{@return\s+([^{}]+)\}"), 1),
     (re.compile(r"\{@(?:link|linkplain|code|literal|value|see|tutorial)\s+#?([^}|\s]+)(?:[|\s]+([^}]+))?\}"), 0),
     (re.compile(r"<(?:see|paramref|typeparamref|seealso)\s+\w+=\"(?:[A-Z]:)?([^\"]+)\"\s*/?>(?:</see>)?"), 1),
     (re.compile(r":[a-zA-Z:]+:`(?:[^`<]*<)?[~!]?([^`>]+)>?`"), 1),
@@ -50,15 +51,18 @@ _INLINE = (
     (re.compile(r"\[`([^`\[\]]+)`\]"), 1),
     (re.compile(r"\{!(?:[a-z]+:)?([^}]+)\}"), 1),
     (re.compile(r"[@\\](?:p|c|a|b|e|em|ref|code)\s+(?=\S)"), -1),
-    (re.compile(r"</?[a-zA-Z][\w-]*(?:\s[^<>]*)?/?>"), -1),
+    (re.compile(r"(?<!`)</?[a-zA-Z][\w-]*(?:\s[^<>]*)?/?>"), -1),
     (re.compile(r"`+"), -1),
 )
 _SENTENCE_END = re.compile(r"[.!?][\"')\]]*(?=\s+[\"'(\[]*[^\sa-z]|\s*$)|[。！？]")
 _ABBREVIATED = re.compile(
     r"(?:\b(?:e\.g|i\.e|cf|vs|viz|etc|resp|approx|incl|excl|no|fig|eq|sec|ch|dr|mr|ms|st|al|[A-Z])\.)$", re.IGNORECASE
 )
-_ARTICLE = re.compile(r"(?:[Tt]he|[Aa]n?)\s+")
+_ARTICLE = re.compile(r"(?:[Tt]he|[Aa]n?|struct|union|enum|typedef|class|function|macro)\s+")
+_NUMBER = re.compile(r"\d+(?:\.\d+)+\.?\s+")  # of a section in a standard
+_ONLY_RETURNS = re.compile(r"\s*(?::returns?:|Returns:)\s*")
 _AFTER_NAME = (
+    r"(?!\s+(?:of|for|from|in|to|that|which|and|or|with)\b)"  # "the name of this element" needs its first words
     r"\s*(?:[:,–—]|--?(?=\s))?\s*(?:(?:function|method|class|struct|type|interface|macro)\b\s*)?"
     r"(?:(?:is|are|was)\b\s*)?"
 )
@@ -80,11 +84,15 @@ _LICENCE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _DIRECTIVE = re.compile(
-    r"\s*(?:go:\w+|line\s+\S+:\d+|nolint|export\s+\w+$|\+build|eslint|tslint|jshint|jslint|prettier-|biome-|stylelint"
-    r"|@ts-|@flow|@jsx|[@#]__(?:PURE|NO_SIDE_EFFECTS)__|istanbul|c8 ignore|v8 ignore|webpack|global\b.*:|noqa"
-    r"|type:\s*ignore|pylint:|mypy:|pyright:|pragma\b|fmt:\s*(?:on|off)|yapf:|isort:|rubocop|frozen_string_literal|steep:|typed:|sorbet"
+    r"\s*(?:go:\w+|line\s+\S+:\d+|nolint|export\s+\w+$|\+build|eslint[-\s]|tslint:|jshint\s|jslint\s"
+    r"|prettier-|biome-|stylelint"
+    r"|@ts-|@flow|@jsx|[@#]__(?:PURE|NO_SIDE_EFFECTS)__"
+    r"|istanbul ignore|c8 ignore|v8 ignore|webpack\w*\s*:|global\b.*:|noqa"
+    r"|type:\s*ignore|pylint:|mypy:|pyright:|pragma\b|fmt:\s*(?:on|off)|yapf:|isort:|rubocop"
+    r"|frozen_string_literal|steep:|typed:|sorbet"
     r"|shellcheck|luacheck|selene:|stylua:|NOLINT|clang-format|clang-tidy|cppcheck|coverity|swiftlint|swiftformat"
-    r"|MARK:|region\b|endregion\b|\#region|rustfmt|ReSharper|phpcs|phpstan|psalm|@codeCoverage|@inheritdoc|\{@inheritdoc"
+    r"|MARK:|(?-i:#?region(?:\s+[A-Z].*)?$)|#?endregion\b|rustfmt|ReSharper"
+    r"|phpcs|@?phpstan-ignore|@?psalm-suppress|@codeCoverage|@inheritdoc|\{@inheritdoc"
     r"|@(?:hide|internal)\s*$|@nodoc|:nodoc:|:stopdoc:|:startdoc:|vim?:|-\*-|coding[:=]|hlint|credo:|dialyzer|zig fmt"
     r"|ktlint|detekt|scalafmt|scalastyle|format:\s*(?:on|off)|tflint|checkov|tfsec|sqlfluff|generated\b.*\bdo not edit"
     r"|do not edit\b|!/)",
@@ -151,15 +159,20 @@ def _first_paragraph(text: str) -> list[str]:
     if (found := _XML.search(text)) is not None:
         text = found[1]
     kept: list[str] = []
-    lines = _OPENERS.sub("", text).strip().split("\n")
+    text = _OPENERS.sub("", text).strip()
+    if (returns := _ONLY_RETURNS.match(text)) is not None:
+        text = text[returns.end() :]
+    lines = _NUMBER.sub("", text, count=1).split("\n") if _NUMBER.match(text) else text.split("\n")
     for at, line in enumerate(lines):
         if kept and not line.strip():
             if not all(map(_is_code, kept)) or not any(later.strip() for later in lines[at:]):
                 break
             kept = []  # a signature that stands above the words
-        elif _ENDS.match(line):
+        elif _ENDS.match(line) and (kept or _DIRECTIVE.match(line) is None):
             break
-        elif line.strip():
+        elif kept and line[0] in " \t" and kept[-1].rstrip().endswith((".", ":")) and _is_code(line):
+            break  # an example
+        elif line.strip() and (kept or _DIRECTIVE.match(line) is None):
             kept.append(line)
     return kept
 
@@ -204,13 +217,13 @@ def unusable(text: str, summary: str) -> str:
     """
     if _LICENCE.search(text[:_HEAD]):
         return "a licence or copyright notice"
-    if _DIRECTIVE.match(text):
+    if _DIRECTIVE.match(text) and len(summary.split()) < _LEAST_WORDS:
         return "a directive to a tool"
     if _NOTE_TO_SELF.match(text):
         return "a note about work to do"
     lines = _first_paragraph(_TAGGED.sub("", text[:_HEAD]))
     code = sum(map(_is_code, lines))
-    if lines and code * 2 >= len(lines) + (_PROSE.search(" ".join(lines)) is not None):
+    if lines and _is_code(lines[0]) and code * 2 >= len(lines) + (_PROSE.search(" ".join(lines)) is not None):
         return "code that is commented out"
     if not re.search(r"\w", summary) or len(summary.split()) < _LEAST_WORDS or _SHOUTED.fullmatch(summary):
         return "no sentence"

@@ -330,6 +330,8 @@ class _Finder:
     def _read(self, nodes: Sequence[Node], conventional: bool) -> _Read:
         self._taken.update(node.id for node in nodes)
         text = unframed("\n".join(unmarked(_source(node)) for node in nodes))
+        if not _is_block(nodes[0]) and not _begins('["@]', nodes[0]):
+            text = f"\n{text}"  # the first line is indented as the others are
         return _Read(inspect.cleandoc(text).strip(), tuple(_span(node) for node in nodes), conventional)
 
 

@@ -19,7 +19,7 @@ from homeground.corpus import LANGUAGES, Chunk, Import, Outline, outline
 from homeground.index.build import writing
 from homeground.index.manifest import IN_THREADS, Manifest, connect, writable
 
-_VERSION = 2  # of the tables and of what `outline` finds; another one means outlining everything again
+_VERSION = 3  # of the tables and of what `outline` finds; another one means outlining everything again
 _NAMES = ("files", "definitions", "calls", "imports", "made_from")
 _TABLES = """
 CREATE TABLE made_from (generation INTEGER NOT NULL);
