@@ -138,6 +138,8 @@ def test_rows_are_trained_and_those_beyond_the_context_left_out(policy, tmp_path
     ([PreferencePair(PAIRS[0].chosen, TokenPath([1, 2, 3], []))], "an answer has no trained token", "row 1"),
     ([{"prompt": "a", "completion": "b"}], "a row of prompt-completion is no preference pair", "row 1"),
     ([{"prompt": "a", "chosen": "b", "rejected": "b"}], "'chosen' and 'rejected' are the same", "row 1"),
+    (["hi"], "a row must be a mapping of its fields, not str", "row 1"),
+    (iter(PAIRS), "the rows are an iterator", None),
 ])  # fmt: skip
 def test_pairs_that_teach_nothing_are_told(policy, tmp_path, pairs, message, where):
     with pytest.raises(UsageError, match=message) as caught:

@@ -109,6 +109,19 @@ def test_fields_that_a_data_set_adds_to_every_object_are_none_of_a_row_s(policy)
     assert [path.ids for path in plain] == [path.ids for path in table]
 
 
+@pytest.mark.parametrize(("rows", "message", "where"), [
+    ((row for row in ROWS), "the rows are an iterator, which can be read only once", None),
+    (["hello"], "a row must be a mapping of its fields, not str", "row 1"),
+    ([ROWS[0], None], "a row must be a mapping of its fields, not NoneType", "row 2"),
+    (ROWS[0], "a row must be a mapping of its fields, not str", "row 1"),
+])  # fmt: skip
+def test_rows_of_a_wrong_type_are_told(policy, tmp_path, rows, message, where):
+    with pytest.raises(UsageError, match=message) as caught:
+        train_sft(policy, rows, folder=tmp_path, quiet=True)
+    assert caught.value.where == where
+    assert caught.value.hint
+
+
 def test_rows_that_are_rendered_already_are_taken_as_they_are(policy, tmp_path):
     paths = render_rows(policy, ROWS, SftConfig()).paths
     runs = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -73,9 +73,10 @@ def render_rows(policy: Policy, rows: Rows, config: SftConfig) -> Rendering:
     """Render what a policy is trained on; rows that are rendered already are taken as they are.
 
     Raises:
-        UsageError: a row that fits no format, that the chat template refuses, or that has no trained token.
+        UsageError: an iterator; a row that fits no format, that the chat template refuses, or without a trained token.
         HomegroundError: see :func:`render_examples`.
     """
+    _refuse_iterator(rows)
     if all(isinstance(row, TokenPath) for row in rows):
         paths = cast("Sequence[TokenPath]", rows)
         if bare := [number for number, path in enumerate(paths, start=1) if not path.trained]:
@@ -94,9 +95,10 @@ def render_pairs(
     """Render preference pairs; those that are longer than the context are left out.
 
     Raises:
-        UsageError: a row that is no preference pair, that the chat template refuses, or without trained tokens.
+        UsageError: an iterator; a row that is no pair, that the chat template refuses, or without trained tokens.
         HomegroundError: none fits the context.
     """
+    _refuse_iterator(pairs)
     if all(isinstance(pair, PreferencePair) for pair in pairs):
         ready = cast("Sequence[PreferencePair]", pairs)
         if bare := [n for n, pair in enumerate(ready, start=1) if not (pair.chosen.trained and pair.rejected.trained)]:
@@ -121,6 +123,13 @@ def render_pairs(
     return made
 
 
+def _refuse_iterator(rows: object) -> None:
+    if isinstance(rows, Iterator):
+        raise UsageError(
+            "the rows are an iterator, which can be read only once", hint="make a list of it, such as list(rows)"
+        )
+
+
 def _examples(rows: Rows) -> list[Example]:
     of_arrow = type(rows).__module__.partition(".")[0] == "datasets"
     examples: list[Example] = []
@@ -128,6 +137,10 @@ def _examples(rows: Rows) -> list[Example]:
         if isinstance(row, Example):
             examples.append(row if row.place else replace(row, place=f"row {number}"))
             continue
+        if not isinstance(row, Mapping):
+            raise UsageError(
+                f"a row must be a mapping of its fields, not {type(row).__name__}", where=f"row {number}", hint=_FORMATS
+            )
         try:
             example = example_of(without_nulls(row) if of_arrow else dict(row))
         except RowError as error:
