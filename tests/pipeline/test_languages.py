@@ -8,6 +8,7 @@ import pytest
 
 from homeground.base.files import read_jsonl
 from homeground.cli import main
+from homeground.evaluate import read_metrics
 from homeground.tasks import TaskSet
 from tests.corpus.hamlet import write_hamlet
 from tests.policy import tiny
@@ -62,8 +63,9 @@ def test_every_step_from_init_to_eval_works_on_three_languages(tmp_path: Path, m
 
     homeground("sft", *given, "--force")
     homeground("rl", "--run", "chain", "--force")
-    measured = homeground("eval", "agent", "--run", "chain")
-    assert measured["stages"].keys() == {"scripted", "base", "sft", "rl"}
+    homeground("eval", "agent", "--run", "chain")
+    stages = read_metrics(tmp_path / "home" / "runs" / "chain" / "metrics.json")["stages"]
+    assert stages.keys() == {"scripted", "base", "sft", "rl"}
     rows = report["kinds"]["documentation"]["heldout_file"]
     by_language = homeground("eval", "data", "--data", rows, "--run", "chain")["languages"]
     assert by_language
