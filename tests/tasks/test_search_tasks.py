@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from homeground.base.errors import HomegroundError
-from homeground.corpus import Chunk, Walk
+from homeground.corpus import Chunk, Walk, chunk_lines
 from homeground.index import Index
 from homeground.tasks import Answer, QueryKind, SearchTask, TasksConfig, build_search_tasks, ranks_of
 from homeground.tasks.headings import heading_tasks
@@ -66,7 +66,7 @@ def test_a_heading_leaves_its_chunk_and_its_breadcrumb():
 def sections_of(folder, name, text):
     (folder / name).write_text(text)
     (file,) = Walk(folder)
-    return file.chunks()
+    return chunk_lines(file.path, file.lines(), file.language, sections=file.text.sections)
 
 
 @pytest.mark.parametrize(
