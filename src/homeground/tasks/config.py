@@ -34,6 +34,10 @@ class TasksConfig(Config):
         ge=0,
         description="train on tasks whose question finds the definition among this many hits; 0 trains on all",
     )
+    questions: str | None = Field(
+        default=None,
+        description="file of questions of your own, JSON lines of a question and the places that answer it",
+    )
 
     @model_validator(mode="after")
     def _some_length(self) -> Self:
