@@ -104,6 +104,19 @@ def test_pages_versions_and_changelogs_ask_nothing():
     assert heading_tasks([chunk(path, 1, 2, symbol, "section", text) for path, symbol in symbols]) == []
 
 
+def test_a_title_of_two_words_asks_with_the_one_above_and_marks_are_left_out():
+    text = "word " * 30
+    symbols = [
+        "Backends > Setting up",
+        "Backends > 1.2. The page \\<title\\> of `Vec<T>`",
+        "Backends > <b>Other</b> things",
+    ]
+    found = heading_tasks([chunk("a.md", at, at, symbol, "section", text) for at, symbol in enumerate(symbols, 1)])
+    assert [task.query for task, _ in found] == [
+        "Backends: Setting up", "The page <title> of Vec<T>", "Backends: Other things",
+    ]  # fmt: skip
+
+
 def test_sections_that_nothing_could_find_ask_nothing():
     text = "word " * 30
     twice = [chunk(f"{n}.md", 1, 2, "How it works", "section", text) for n in range(2)]
@@ -190,6 +203,7 @@ def test_commits_that_ask_nothing_are_counted_by_reason(repository):
     commit("chore(deps): update the flour to 2")
     commit("Say good morning to everyone", "--author=dependabot[bot] <b@example.com>")
     commit("Say it in many places", files=6)
+    commit("docs: fix some typos in the oven")
     commit("Short")
     removed = Counter()
     tasks = commit_tasks(
@@ -197,7 +211,7 @@ def test_commits_that_ask_nothing_are_counted_by_reason(repository):
     )
     assert removed == {
         "a merge": 1, "a version or dependency bump": 2, "by a bot": 1, "changed more than 5 files": 1,
-        "says fewer than 3 words": 1, "a revert": 1,
+        "says fewer than 3 words": 1, "a revert": 1, "a typo or formatting": 1,
     }  # fmt: skip
     assert [task.query for task in newest(tasks, 0.5)] == ["Lock the door twice at night", "Round the price of a bread"]
 

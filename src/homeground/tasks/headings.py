@@ -18,7 +18,7 @@ _MOST_TITLE = 100  # characters; a longer one stands on several lines
 _NUMBERED = re.compile(r"(?:^| > )(?:cell|page) \d+$")
 _VERSION = re.compile(r"\W*(version |release )?v?\d+(\.\d+)+|\W*\d{4}-\d\d", re.IGNORECASE)
 _LINK = re.compile(r"!?\[([^\[\]]*)\](?:\([^()]*\)|\[[^\[\]]*\])|:[\w:+-]+:`([^`<]*?)(?: *<[^`]*>)?`")
-_MARKS = re.compile(r"<[^<>]+>|[`*]|\{#[^{}]*\}|\\(?=\W)|^(?:\d+\.)+\d* +|^\d+\) +|\|")
+_MARKS = re.compile(r"(?<!\\)</?[a-z][^<>]*>|[`*]|\{#[^{}]*\}|\\(?=\W)|^(?:\d+\.)+\d* +|^\d+\) +|\|")
 
 
 def heading_tasks(chunks: Iterable[Chunk]) -> list[tuple[SearchTask, dict[str, Chunk]]]:
@@ -44,7 +44,7 @@ def heading_tasks(chunks: Iterable[Chunk]) -> list[tuple[SearchTask, dict[str, C
         masks = {chunk.id: _untitled(chunk, symbol) for chunk in parts}
         if sum(len(chunk.text.strip()) for chunk in masks.values()) < _LEAST_CHARS:
             continue
-        found.append((_task(answer_of(parts, path, symbol), title), masks))
+        found.append((_task(answer_of(parts, path, symbol), _in_context(symbol)), masks))
     return found
 
 
@@ -55,6 +55,12 @@ def _title(symbol: str) -> str:
 def _question(symbol: str) -> str:
     """The title as a reader sees it: without links, marks and its number."""
     return " ".join(_MARKS.sub("", _LINK.sub(r"\1\2", _title(symbol))).split())
+
+
+def _in_context(symbol: str) -> str:
+    """The title; one of two words ("Setting up") says nothing without the title above it, which stays in the index."""
+    title, outer = _question(symbol), _question(symbol.rpartition(_TRAIL)[0])
+    return f"{outer}: {title}" if outer and len(title.split()) <= _LEAST_WORDS else title
 
 
 def _asks(title: str) -> bool:

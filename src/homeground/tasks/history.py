@@ -36,6 +36,11 @@ _VERSION = re.compile(
     re.IGNORECASE,
 )
 _UNFINISHED = re.compile(r"(fixup|squash|amend)!|(wip|work in progress)\b", re.IGNORECASE)
+_SPELLING = re.compile(
+    r"(\w+: *)?(fix|correct)\w* .*\b(typos?|spelling|misspell\w*|lint\w*|whitespace|grammar)\b"
+    r"|run (gofmt|prettier|black)\b",
+    re.IGNORECASE,
+)
 _TYPE = re.compile(r"(feat|fix|docs?|style|refactor|perf|tests?|build|ci|chore)(\([^()]*\))?!?: *(?=\S)", re.IGNORECASE)
 _TRAILER = re.compile(
     r"([A-Z][\w]*(-[A-Za-z][\w]*)*-(by|to|Id|from|with|on)|Change-Id|PiperOrigin-RevId|Bug|Cc|Link|Issue|Ticket|Refs?"
@@ -85,6 +90,7 @@ _LEFT_OUT = (
     (_REVERT, "a revert"),
     (_VERSION, "a version or dependency bump"),
     (_UNFINISHED, "unfinished work"),
+    (_SPELLING, "a typo or formatting"),
 )
 
 

@@ -108,14 +108,15 @@ def heldout_files(sources: Iterable[SourceFile], config: TasksConfig, *, seed: i
     """Paths of the files that `build_lookup_tasks` holds out, of an index of the same files with the same arguments.
 
     A file that gives no task is in neither of its splits; such files are held out by a hash of their path, in the same
-    share.
+    share, rounded up.
     """
     sources = list(sources)
     removed: Counter[str] = Counter()
     candidates = _candidates(sources, config, removed)
     silent = {source.path for source in sources} - {one.path for one in candidates}
     held = _held(candidates, config.heldout_share, random.Random(seed)) if candidates else set[str]()
-    return frozenset(held | {path for path in silent if _by_hash(path, seed) < config.heldout_share})
+    by_chance = sorted(silent, key=lambda path: _by_hash(path, seed))
+    return frozenset(held.union(by_chance[: math.ceil(config.heldout_share * len(silent))]))
 
 
 def _by_hash(path: str, seed: int) -> float:
