@@ -2,11 +2,16 @@ import math
 
 import pytest
 
+from homeground.corpus import Chunk
 from homeground.evaluate.search import (
     METRICS,
+    ChangedF1,
     SearchOutcome,
+    changed_f1,
+    changed_metrics,
     latency,
     markdown,
+    metrics_by_language,
     outcome_records,
     outcomes_of,
     search_difference,
@@ -74,6 +79,40 @@ def test_each_search_is_asked_once_and_judged():
     assert record == {
         "id": "t", "kind": "identifier", "query": "sell", "answers": ["a.py::sell"], "ranks": {"dense": [None]}
     }  # fmt: skip
+
+
+def hit(path, line):
+    return Chunk("", path, line, line, "", "function", "python", "", "")
+
+
+def test_f1_of_what_a_commit_changed_by_hand():
+    answers = (Answer("a.py", "f", ((1, 2),)), Answer("a.py", "g", ((4, 5),)), Answer("b.py", "h", ((1, 2),)))
+    task = SearchTask("t", QueryKind.COMMIT, "?", (*answers, Answer("c.md", "", ((1, 9),))))
+    hits = [hit("a.py", 1), hit("a.py", 2), hit("z.py", 1), hit("b.py", 1), hit("c.md", 3)]
+    # Files a, z, b of three right ones; two of three hits show one of three definitions.
+    found = changed_f1(hits, task)
+    assert found.files == pytest.approx(2 / 3)
+    assert found.definitions == pytest.approx(2 * (2 / 3) * (1 / 3) / (2 / 3 + 1 / 3))
+    assert changed_f1([], task) == ChangedF1(0.0, 0.0)
+    assert changed_f1(hits, SearchTask("t", QueryKind.COMMIT, "?", task.answers[3:])) == ChangedF1(0.0, None)
+    many = SearchTask("t", QueryKind.COMMIT, "?", tuple(Answer(f"{n}.py", "f", ((1, 1),)) for n in range(20)))
+    tenth = changed_f1([hit(f"{n}.py", 1) for n in range(20)], many)
+    assert tenth == ChangedF1(pytest.approx(2 / 3), pytest.approx(2 / 3))
+
+
+def test_commits_are_scored_and_languages_told_apart():
+    task = SearchTask("t", QueryKind.COMMIT, "?", (Answer("a.py", "f", ((1, 2),)),))
+    found = outcomes_of([task], lambda *_: [hit("a.py", 1)], lambda _: None)
+    changed = changed_metrics([*found, *OUTCOMES], resamples=100, seed=0)
+    assert {name: (one["value"], one["n"]) for name, one in changed.items()} == {"files": (1, 1), "definitions": (1, 1)}
+    (record,) = outcome_records({"dense": found}, [task])
+    assert record["f1"] == {"dense": {"files": 1.0, "definitions": 1.0}}
+    languages = {"a": "go", "b": "python", "c": "python", "d": "python"}
+    by_language = metrics_by_language(OUTCOMES, languages, resamples=100, seed=0)
+    assert [(name, one["value"], one["n"]) for name, one in by_language.items()] == [
+        ("python", 0.25, 3),
+        ("go", 1.0, 1),
+    ]
 
 
 def test_table_and_plot_hold_every_stage(tmp_path):

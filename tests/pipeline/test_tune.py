@@ -4,6 +4,10 @@ import pytest
 import yaml
 
 from homeground.cli import main
+from homeground.index import Index
+from homeground.pipeline.tuning import tune_data
+from homeground.recipe import Recipe
+from homeground.tasks import QueryKind, TasksConfig
 from tests.pipeline.test_documents import check
 from tests.training.tiny_encoder import write_encoder
 
@@ -74,6 +78,26 @@ def test_too_little_to_learn_from_is_an_error_that_says_so(tmp_path, capsys):
     assert main(["index", str(tmp_path / "a.py"), str(tmp_path / "b.py"), *common]) == 0
     assert main(["tune", *common]) == 1
     assert "8 of each are needed" in capsys.readouterr().err
+
+
+def test_a_folder_of_markdown_asks_and_own_questions_judge(tmp_path):
+    for thing in THINGS:
+        sections = [
+            f"## {verb} the {thing}\n\n{' '.join(f'{verb}{thing}{at}{at % 7}' for at in range(12))}\n" for verb in VERBS
+        ]
+        (tmp_path / "docs").mkdir(exist_ok=True)
+        (tmp_path / "docs" / f"{thing}.md").write_text(f"# {thing}\n\n" + "\n".join(sections))
+    own = tmp_path / "own.jsonl"
+    rows = [{"question": f"where is it {at}?", "places": [f"{at}.md::{at} > bake the {at}"]} for at in THINGS]
+    own.write_text("\n".join(map(json.dumps, rows)))
+    index, _ = Index.build(tmp_path / "index", [tmp_path / "docs"])
+    plain = tune_data(index, Recipe())
+    assert min(map(len, (plain.tasks.learn, plain.tasks.fit, plain.tasks.heldout))) >= 8
+    found = tune_data(index, Recipe(tasks=TasksConfig(questions=str(own))))
+    assert [task for task in found.tasks.heldout if task.kind is QueryKind.OWN] == found.tasks.heldout[-len(THINGS) :]
+    learned = {task.query for task in (*found.tasks.learn, *found.tasks.fit)}
+    assert {task.query for task in (*plain.tasks.learn, *plain.tasks.fit)} - learned
+    assert not any(query.startswith("bake ") for query in learned)
 
 
 def test_a_dry_run_names_what_would_be_trained(home, capsys):

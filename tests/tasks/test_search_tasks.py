@@ -1,13 +1,15 @@
+import json
 import subprocess
+from collections import Counter
 
 import pytest
 
 from homeground.base.errors import HomegroundError
-from homeground.corpus import Chunk
+from homeground.corpus import Chunk, Walk, chunk_lines
 from homeground.index import Index
 from homeground.tasks import Answer, QueryKind, SearchTask, TasksConfig, build_search_tasks, ranks_of
 from homeground.tasks.headings import heading_tasks
-from homeground.tasks.history import commit_tasks, is_repository
+from homeground.tasks.history import changelog_masks, commit_question, commit_tasks, is_changelog, is_repository, newest
 
 
 def chunk(path, start, end, symbol, kind="function", text="x = 1", header=None):
@@ -69,6 +71,60 @@ def test_a_heading_leaves_its_chunk_and_its_breadcrumb():
     assert masked.header == "a.md Village"
 
 
+def sections_of(folder, name, text):
+    (folder / name).write_text(text)
+    (file,) = Walk(folder)
+    return chunk_lines(file.path, file.lines(), file.language, sections=file.text.sections)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.md", "# Village\n\n## The [bakery](b.md) `shop`\n\nBODY\n"),
+        ("a.rst", "Village\n=======\n\nThe :doc:`bakery` ``shop``\n-------------------------\n\nBODY\n"),
+        ("a.html", "<h1>Village</h1><h2>The <b>bakery</b> shop</h2><p>BODY</p>"),
+        ("a.ipynb", json.dumps({"nbformat": 4, "cells": [
+            {"cell_type": "markdown", "source": "# Village"},
+            {"cell_type": "markdown", "source": "## The bakery shop\n"},
+            {"cell_type": "code", "source": "# BODY"},
+        ]})),
+    ],
+)  # fmt: skip
+def test_sections_of_every_kind_of_document_ask(tmp_path, name, text):
+    long = "bread is sold here from five in the morning until noon, every day but Sunday"
+    chunks = sections_of(tmp_path, name, text.replace("BODY", long))
+    assert {one.kind for one in chunks} == {"section"}
+    ((task, masks),) = heading_tasks(chunks)
+    assert task.query == "The bakery shop"
+    assert all("bakery" not in one.indexed_text for one in masks.values())
+    assert long in "".join(one.text for one in masks.values())
+    assert {chunk.id for chunk in chunks if "bakery" in chunk.indexed_text} == set(masks)
+
+
+def test_pages_versions_and_changelogs_ask_nothing():
+    text = "word " * 30
+    symbols = [
+        ("a.pdf", "page 3"),
+        ("a.ipynb", "cell 3"),
+        ("a.md", "v1.2.3 - 2024-01-02"),
+        ("CHANGES.md", "A nice thing"),
+    ]
+    assert heading_tasks([chunk(path, 1, 2, symbol, "section", text) for path, symbol in symbols]) == []
+
+
+def test_a_title_of_two_words_asks_with_the_one_above_and_marks_are_left_out():
+    text = "word " * 30
+    symbols = [
+        "Backends > Setting up",
+        "Backends > 1.2. The page \\<title\\> of `Vec<T>`",
+        "Backends > <b>Other</b> things",
+    ]
+    found = heading_tasks([chunk("a.md", at, at, symbol, "section", text) for at, symbol in enumerate(symbols, 1)])
+    assert [task.query for task, _ in found] == [
+        "Backends: Setting up", "The page <title> of Vec<T>", "Backends: Other things",
+    ]  # fmt: skip
+
+
 def test_sections_that_nothing_could_find_ask_nothing():
     text = "word " * 30
     twice = [chunk(f"{n}.md", 1, 2, "How it works", "section", text) for n in range(2)]
@@ -111,6 +167,66 @@ def test_a_commit_asks_for_the_definitions_that_it_changed(repository):
         "Lock the door twice at night": ["close", "sell"],
     }
     assert tasks[-1].answers[0].spans == ((5, 6),)
+
+
+@pytest.mark.parametrize(
+    ("subject", "body", "question"),
+    [
+        ("feat(cli)!: add a flag for the oven (#123)", "", "add a flag for the oven"),
+        ("[GH-12] Sell bread by weight, fixes #4", "", "Sell bread by weight"),
+        ("ABC-123: Round the price", "Closes #7.\n\nSigned-off-by: A <a@b.c>\nChange-Id: I1", "Round the price"),
+        ("Read UTF-8 names", "", "Read UTF-8 names"),
+        ("Fix the door", "It was left open at night.\n\n* wip\n* lint", "Fix the door. It was left open at night."),
+        ("Fix the door", "word " * 200, "Fix the door"),
+        ("see https://github.com/a/b/issues/12 for the oven", "", "for the oven"),
+    ],
+)
+def test_a_commit_asks_without_numbers_types_and_trailers(subject, body, question):
+    assert commit_question(subject, body) == question
+
+
+def test_changelogs_are_known_by_name_and_emptied():
+    paths = ("CHANGELOG.md", "a/CHANGES", "docs/news/x.md", "history.py", "changes/1.md", "HISTORY.rst")
+    assert [path for path in paths if is_changelog(path)] == [
+        "CHANGELOG.md",
+        "a/CHANGES",
+        "changes/1.md",
+        "HISTORY.rst",
+    ]
+    log, code = chunk("CHANGELOG.md", 1, 3, "Log > 1.0", "section", "# Log\n\nthe oven"), chunk("a.py", 1, 1, "f")
+    ((old, masked),) = changelog_masks([log, code]).items()
+    assert (old, masked.text, masked.indexed_text.strip()) == (log.id, "\n\n", "CHANGELOG.md")
+
+
+def test_commits_that_ask_nothing_are_counted_by_reason(repository):
+    def commit(subject, *options, files=1):
+        for number in range(files):
+            (repository / f"{number}.txt").write_text(subject)
+        name = ("-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false")
+        subprocess.run(["git", "-C", str(repository), "add", "-A"], check=True)
+        subprocess.run(["git", "-C", str(repository), *name, "commit", "-qm", subject, *options], check=True)
+
+    commit("Merge the branch of the baker")
+    commit("Release 1.2.3 of the village")
+    commit("chore(deps): update the flour to 2")
+    commit("Say good morning to everyone", "--author=dependabot[bot] <b@example.com>")
+    commit("Say it in many places", files=6)
+    commit("docs: fix some typos in the oven")
+    commit("Short")
+    removed = Counter()
+    tasks = commit_tasks(
+        repository, [chunk("grüße/shop.py", 1, 2, "sell"), chunk("0.txt", 1, 1, "", "lines")], "", removed
+    )
+    assert removed == {
+        "a merge": 1, "a version or dependency bump": 2, "by a bot": 1, "changed more than 5 files": 1,
+        "says fewer than 3 words": 1, "a revert": 1, "a typo or formatting": 1,
+    }  # fmt: skip
+    assert [task.query for task in newest(tasks, 0.5)] == ["Lock the door twice at night", "Round the price of a bread"]
+
+
+def test_a_file_without_definitions_is_an_answer(repository):
+    chunks = [chunk("grüße/shop.py", 1, 4, "", "lines"), chunk("grüße/shop.py", 5, 6, "", "lines")]
+    assert commit_tasks(repository, chunks)[0].answers == (Answer("grüße/shop.py", "", ((1, 6),)),)
 
 
 def test_a_repository_runs_no_program_of_its_own(repository):

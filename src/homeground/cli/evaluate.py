@@ -38,6 +38,7 @@ def evaluate(
     data: Annotated[
         str | None, typer.Option(help="With 'data': held-out rows, as `homeground data` writes them.")
     ] = None,
+    questions: Annotated[str | None, RecipeOption("tasks.questions", note="With 'search': ")] = None,
     tasks: Annotated[str | None, RecipeOption("sft.probe_tasks", note="With 'general', separated by commas: ")] = None,
 ) -> None:
     """Measure a run before and after, or the search of this workspace, with 95% intervals.
@@ -50,6 +51,12 @@ def evaluate(
             f"--tasks says nothing about an evaluation of {kind}",
             where=f"homeground eval {kind}",
             hint="measure them with: homeground eval general --tasks hellaswag,arc_easy",
+        )
+    if questions is not None and kind is not EvalKind.SEARCH:
+        raise UsageError(
+            f"--questions says nothing about an evaluation of {kind}",
+            where=f"homeground eval {kind}",
+            hint="ask them with: homeground eval search --questions FILE",
         )
     if kind is EvalKind.SEARCH:
         _evaluate_search(common)
@@ -105,11 +112,27 @@ def _evaluate_search(common: Common) -> None:
 
     from rich.table import Table
 
+    from homeground.evaluate.stats import format_interval
+
     table = Table(*rows[0], title="search, mean [95% interval]", title_justify="left")
     for row in rows[1:]:
         table.add_row(*row, end_section=row[2] == search_eval.SEARCH)
+    document = result["metrics"]
+    last = {
+        f"MRR@10 by language ({search_eval.SEARCH}):": document["languages"][search_eval.SEARCH],
+        f"F1 of what commits changed ({search_eval.SEARCH}):": document["changed"][search_eval.SEARCH],
+    }
+    more = [
+        line
+        for title, found in last.items()
+        if found
+        for line in (title, *(f"  {name}: {format_interval(one)}, n={one['n']}" for name, one in found.items()))
+    ]
+    if document["removed"]:
+        left_out = ", ".join(f"{count} {why}" for why, count in document["removed"].items())
+        more.append(f"commits left out: {left_out}")
     missing = [f"no {kind} queries: {why}" for kind, why in result["metrics"]["missing"].items()]
-    common.show(result, table, *missing, f"plot: {result['plot']}", "try: homeground tune")
+    common.show(result, table, *more, *missing, f"plot: {result['plot']}", "try: homeground tune")
 
 
 def _evaluate_texts(common: Common, run: RunFolder, recipe: Recipe, data: str | None, *, general: bool) -> None:

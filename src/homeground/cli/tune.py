@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from homeground.base.errors import RunInterruptedError, UsageError
+from homeground.cli.option import RecipeOption
 from homeground.cli.verb import Common, verb
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ _TUNE_RUN = "tune"
 @verb(example="homeground tune", resumable=True)
 def tune(
     common: Common,
+    questions: Annotated[str | None, RecipeOption("tasks.questions")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Take the models that an interrupted run finished.")] = False,
 ) -> None:
     """Train the search on the indexed corpus, and keep what finds more on files that were held out."""

@@ -1,25 +1,26 @@
 """How well a search finds what is known to be the answer: MRR@10, recall and nDCG@10 by kind of query, and latency.
 
 A task may have several answers. Its reciprocal rank is that of the first one found, its recall the share of them found,
-its nDCG that of Järvelin and Kekäläinen (2002) with relevance 0 or 1.
+its nDCG that of Järvelin and Kekäläinen (2002) with relevance 0 or 1. What a commit changed is scored by F1 as well.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from homeground.evaluate.stats import Interval, format_interval, mean_interval, paired_difference
-from homeground.tasks.queries import ranks_of
+from homeground.tasks.queries import QueryKind, ranks_of
 
 if TYPE_CHECKING:
     from homeground.index import Hit
-    from homeground.tasks.queries import SearchTask
+    from homeground.tasks.queries import Lines, SearchTask
 
 DEPTH = 50
 CUT = 10
@@ -27,6 +28,43 @@ RECALLS = (1, 5, 10, 50)
 HEADLINE = "mrr@10"
 METRICS = (HEADLINE, *(f"recall@{k}" for k in RECALLS), "ndcg@10")
 ALL = "all"
+
+
+class ChangedF1(NamedTuple):
+    """F1 of what a commit changed; `definitions` is None for a commit that changed none."""
+
+    files: float
+    definitions: float | None
+
+
+def changed_f1(hits: Sequence[Lines], task: SearchTask) -> ChangedF1:
+    """F1 on the files and on the definitions that a commit changed.
+
+    Files are the first k different ones among the hits, definitions the first k hits, where k is the number of right
+    ones, at most `CUT`. Precision is the share of the k that are right (fewer hits count as wrong ones), recall the
+    share of the right ones that are among them.
+
+    Args:
+        hits: best first.
+        task: its answers are the right ones; one without a symbol is a file alone.
+    """
+    right = {answer.path for answer in task.answers}
+    k = min(len(right), CUT)
+    first = list(dict.fromkeys(hit.path for hit in hits))[:k]
+    shown = sum(path in right for path in first)
+    files = _f1(shown / k, shown / len(right))
+    answers = [answer for answer in task.answers if answer.symbol]
+    if not answers:
+        return ChangedF1(files, None)
+    k = min(len(answers), CUT)
+    top = hits[:k]
+    precision = sum(any(answer.shown_by(hit) for answer in answers) for hit in top) / k
+    recall = sum(any(answer.shown_by(hit) for hit in top) for answer in answers) / len(answers)
+    return ChangedF1(files, _f1(precision, recall))
+
+
+def _f1(precision: float, recall: float) -> float:
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +76,14 @@ class SearchOutcome:
         kind: of the query.
         ranks: of each answer among the first `DEPTH` hits, 1-based; None where it is not among them.
         seconds: the search took.
+        changed: for a commit, F1 of what it changed.
     """
 
     task: str
     kind: str
     ranks: tuple[int | None, ...]
     seconds: float = 0.0
+    changed: ChangedF1 | None = None
 
     def metrics(self) -> dict[str, float]:
         """Every metric of `METRICS`, each in [0, 1]."""
@@ -72,7 +112,8 @@ def outcomes_of(
         began = time.perf_counter()
         hits = search(task.query, DEPTH)
         seconds = time.perf_counter() - began
-        found.append(SearchOutcome(task.id, str(task.kind), tuple(ranks_of(hits, task)), seconds))
+        changed = changed_f1(hits, task) if task.kind is QueryKind.COMMIT else None
+        found.append(SearchOutcome(task.id, str(task.kind), tuple(ranks_of(hits, task)), seconds, changed))
         on_done(1)
     return found
 
@@ -93,6 +134,34 @@ def search_metrics(outcomes: Sequence[SearchOutcome], *, resamples: int, seed: i
         }
         for kind in kinds
     }
+
+
+def metrics_by_language(
+    outcomes: Iterable[SearchOutcome], languages: Mapping[str, str], *, resamples: int, seed: int
+) -> dict[str, Interval]:
+    """Mean and 95% interval of MRR@10 by language, the one of most tasks first.
+
+    Args:
+        outcomes: of one stage.
+        languages: of each task's first answer, by task id.
+        resamples: of every interval.
+        seed: of the resampling.
+    """
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    for one in outcomes:
+        found[languages[one.task]].append(one.metrics()[HEADLINE])
+    ordered = sorted(found.items(), key=lambda pair: (-len(pair[1]), pair[0]))
+    return {name: mean_interval(values, resamples=resamples, seed=seed) for name, values in ordered}
+
+
+def changed_metrics(outcomes: Iterable[SearchOutcome], *, resamples: int, seed: int) -> dict[str, Interval]:
+    """Mean and 95% interval of F1 on files and on definitions over the commits; empty without any."""
+    scores = [one.changed for one in outcomes if one.changed is not None]
+    values = {
+        "files": [one.files for one in scores],
+        "definitions": [one.definitions for one in scores if one.definitions is not None],
+    }
+    return {name: mean_interval(of, resamples=resamples, seed=seed) for name, of in values.items() if of}
 
 
 def search_difference(
@@ -143,6 +212,7 @@ def outcome_records(
 ) -> list[dict[str, Any]]:
     """One record a task for `queries.jsonl`: the query, its answers, and their ranks at each stage."""
     ranks = {stage: {one.task: list(one.ranks) for one in found} for stage, found in outcomes.items()}
+    changed = {stage: {one.task: one.changed for one in found if one.changed} for stage, found in outcomes.items()}
     return [
         {
             "id": task.id,
@@ -150,6 +220,12 @@ def outcome_records(
             "query": task.query,
             "answers": [f"{answer.path}::{answer.symbol}" for answer in task.answers],
             "ranks": {stage: found[task.id] for stage, found in ranks.items()},
+            **_changed_record(task.id, changed),
         }
         for task in tasks
     ]
+
+
+def _changed_record(task: str, changed: Mapping[str, Mapping[str, ChangedF1]]) -> dict[str, Any]:
+    scores = {stage: found[task]._asdict() for stage, found in changed.items() if task in found}
+    return {"f1": scores} if scores else {}

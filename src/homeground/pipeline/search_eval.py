@@ -44,7 +44,15 @@ def evaluate_search(
     Raises:
         HomegroundError: there is no index, or it gives no task.
     """
-    from homeground.evaluate.search import latency, markdown, outcome_records, search_metrics, search_rows
+    from homeground.evaluate.search import (
+        changed_metrics,
+        latency,
+        markdown,
+        metrics_by_language,
+        outcome_records,
+        search_metrics,
+        search_rows,
+    )
     from homeground.evaluate.search_chart import search_png
 
     folder = run.path / "search"
@@ -53,6 +61,8 @@ def evaluate_search(
         outcomes = measure(index, made, run.path / "masked-index", progress)
         how: dict[str, Any] = {"resamples": recipe.eval.bootstrap, "seed": recipe.seed}
         stages = {stage: search_metrics(found, **how) for stage, found in outcomes.items()}
+        language_of_file = {chunk.path: chunk.language for chunk in index.chunks()}
+        languages = {task.id: language_of_file[task.answers[0].path] for task in made.tasks}
         latencies = {stage: latency(found) for stage, found in outcomes.items()}
         document: dict[str, Any] = {
             "run": run.name,
@@ -62,7 +72,10 @@ def evaluate_search(
             "settings": index.config.model_dump(),
             "tasks": dict(Counter(str(task.kind) for task in made.tasks)),
             "missing": {str(kind): why for kind, why in made.missing.items()},
+            "removed": dict(made.removed),
             "stages": stages,
+            "languages": {stage: metrics_by_language(found, languages, **how) for stage, found in outcomes.items()},
+            "changed": {stage: changed_metrics(found, **how) for stage, found in outcomes.items()},
             "latency": latencies,
         }
     rows = search_rows(stages, latencies)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import random
 import shutil
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from homeground.base.errors import HomegroundError
@@ -18,7 +21,9 @@ from homeground.index import Index, IndexConfig
 from homeground.pipeline.tune import Tuner, TuneTasks
 from homeground.recipe import Recipe
 from homeground.runs.workspace import RunFolder, Workspace
-from homeground.tasks import SearchTask, build_lookup_tasks, near_duplicates
+from homeground.tasks import SearchTask, TaskSet, build_lookup_tasks, heldout_files, near_duplicates, own_tasks
+from homeground.tasks.headings import heading_tasks
+from homeground.tasks.lookup import indexed_sources
 from homeground.tasks.search_tasks import docstring_tasks
 
 _FIT_SHARE = 0.2
@@ -38,31 +43,55 @@ class TuneData:
 def tune_data(index: Index, recipe: Recipe) -> TuneData:
     """Questions in three groups of files, without any that nearly repeats a held-out question or its code.
 
+    Documentation comments and headings ask; the user's own questions are held out, and nothing that answers them is
+    learned from.
+
     Raises:
-        HomegroundError: too few files with docstrings.
+        HomegroundError: too few files with documentation comments or headings, or own questions that are not right.
     """
-    wanted = recipe.tasks.model_copy(update={"train": recipe.tune.pairs, "heldout": recipe.tune.heldout})
-    found = build_lookup_tasks(index, wanted, seed=recipe.seed)
     chunks = index.chunks()
+    own = own_tasks(Path(recipe.tasks.questions), chunks) if recipe.tasks.questions else []
+    wanted = recipe.tasks.model_copy(update={"train": recipe.tune.pairs, "heldout": recipe.tune.heldout})
+    try:
+        found = build_lookup_tasks(index, wanted, seed=recipe.seed)
+    except HomegroundError:  # no comments: headings may do
+        found = TaskSet([], [])
     train, heldout = docstring_tasks(found.train, chunks), docstring_tasks(found.heldout, chunks)
-    masked = [found.masks.get(chunk.id, chunk) for chunk in chunks]
-    copied = set(near_duplicates(_code(train, masked), _code(heldout, masked), _SAME_CODE))
-    clean = [task for at, task in enumerate(train) if at not in copied]
-    fit = [task for task in clean if _for_fitting(task, recipe.seed)]
-    learn = [task for task in clean if not _for_fitting(task, recipe.seed)]
+    sources = indexed_sources(index, sorted({chunk.path for chunk in chunks}), Counter())
+    files = heldout_files(sources, recipe.tasks, seed=recipe.seed)
+    masks = dict(found.masks)
+    sections = heading_tasks(chunks)
+    random.Random(recipe.seed).shuffle(sections)
+    for task, untitled in sections:
+        group, most = (heldout, wanted.heldout) if task.answers[0].path in files else (train, wanted.train)
+        if len(group) < most:
+            group.append(task)
+            masks |= untitled
+    heldout += own
+    by_file: defaultdict[str, list[Chunk]] = defaultdict(list)
+    for chunk in chunks:
+        by_file[chunk.path].append(masks.get(chunk.id, chunk))
+    copied = set(near_duplicates(_code(train, by_file), _code(heldout, by_file), _SAME_CODE))
+    copied |= {at for at, task in enumerate(train) if any(_overlap(task, one) for one in own)}
+    asked = [[task.query for task in group] for group in (train, own)]
+    repeats = set(near_duplicates(*asked, recipe.tasks.near_duplicate)) - copied
+    clean = [task for at, task in enumerate(train) if at not in copied | repeats]
+    fitted = _fit_files(clean, recipe.seed)
+    fit = [task for task in clean if task.answers[0].path in fitted]
+    learn = [task for task in clean if task.answers[0].path not in fitted]
     if min(len(learn), len(fit), len(heldout)) < _LEAST:
         raise HomegroundError(
             f"{len(learn)} questions to learn from, {len(fit)} to fit on and {len(heldout)} to judge by: "
             f"{_LEAST} of each are needed",
             where=", ".join(map(str, index.roots)),
-            hint="index more Python files with docstrings, or lower tasks.min_chars",
+            hint="index more files with documentation comments or headings, or lower tasks.min_chars",
         )
     removed = {
         **found.removed,
-        "nearly repeats a held-out question": found.removed_near_duplicates,
+        "nearly repeats a held-out question": found.removed_near_duplicates + len(repeats),
         "nearly repeats held-out code": len(copied),
     }
-    return TuneData(TuneTasks(learn, fit, heldout), found.masks, removed)
+    return TuneData(TuneTasks(learn, fit, heldout), masks, removed)
 
 
 def tune(
@@ -120,14 +149,23 @@ def _changed(before: IndexConfig, after: IndexConfig) -> dict[str, Any]:
     return {name: value for name, value in new.items() if value != old[name]}
 
 
-def _for_fitting(task: SearchTask, seed: int) -> bool:
-    """Whether the task's file is one that weights are fitted on: a fifth of the files that are not held out."""
-    return int(digest("fit", str(seed), task.answers[0].path)[:8], 16) / 2**32 < _FIT_SHARE
+def _fit_files(tasks: Iterable[SearchTask], seed: int) -> set[str]:
+    """The files that weights are fitted on: a fifth of those that are not held out, by chance."""
+    files = sorted({task.answers[0].path for task in tasks}, key=lambda path: digest("fit", str(seed), path))
+    return set(files[: math.ceil(_FIT_SHARE * len(files))])
 
 
-def _code(tasks: Sequence[SearchTask], chunks: Iterable[Chunk]) -> list[str]:
+def _overlap(task: SearchTask, other: SearchTask) -> bool:
+    """Whether two tasks have a line of an answer in common."""
+    return any(
+        one.path == two.path
+        and any(first <= end and start <= last for first, last in one.spans for start, end in two.spans)
+        for one in task.answers
+        for two in other.answers
+    )
+
+
+def _code(tasks: Sequence[SearchTask], by_file: Mapping[str, Sequence[Chunk]]) -> list[str]:
     """The lines that answer each task."""
-    texts: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-    for chunk in chunks:
-        texts[chunk.path, chunk.symbol].append(chunk.text)
-    return ["\n".join(texts[task.answers[0].path, task.answers[0].symbol]) for task in tasks]
+    answers = [task.answers[0] for task in tasks]
+    return ["\n".join(chunk.text for chunk in by_file[one.path] if one.shown_by(chunk)) for one in answers]

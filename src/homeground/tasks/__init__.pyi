@@ -6,6 +6,7 @@ from .decontaminate import words as words
 from .findable import keep_findable as keep_findable
 from .lookup import build_lookup_tasks as build_lookup_tasks
 from .lookup import heldout_files as heldout_files
+from .own_questions import own_tasks as own_tasks
 from .queries import Answer as Answer
 from .queries import QueryKind as QueryKind
 from .queries import SearchTask as SearchTask

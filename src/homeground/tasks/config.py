@@ -50,6 +50,10 @@ class TasksConfig(Config):
         description="patterns in .gitignore syntax of indexed files that give no task; the default matches the usual "
         "names of tests, specs, fixtures and mocks",
     )
+    questions: str | None = Field(
+        default=None,
+        description="file of questions of your own, JSON lines of a question and the places that answer it",
+    )
 
     @model_validator(mode="after")
     def _some_length(self) -> Self:

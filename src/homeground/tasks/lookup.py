@@ -118,7 +118,7 @@ def heldout_files(sources: Iterable[SourceFile], config: TasksConfig, *, seed: i
     """Paths of the files that `build_lookup_tasks` holds out, of an index of the same files with the same arguments.
 
     A file that gives no task is in neither of its splits; such files are held out by a hash of their path, in the same
-    share.
+    share, rounded up.
     """
     sources = list(sources)
     removed: Counter[str] = Counter()

@@ -6,6 +6,7 @@ is judged alike: it answers when it shows one of those lines.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -21,6 +22,7 @@ class QueryKind(StrEnum):
     HEADING = "heading"
     COMMIT = "commit"
     IDENTIFIER = "identifier"
+    OWN = "own"
 
 
 class Lines(Protocol):
@@ -71,11 +73,13 @@ class SearchTasks:
         tasks: of all kinds.
         masks: for `Index.masked`: chunk without what the query was taken from, by the id of the chunk it replaces.
         missing: why a kind has no task, by kind.
+        removed: commits that were left out, by reason.
     """
 
     tasks: list[SearchTask] = field(default_factory=list[SearchTask])
     masks: dict[str, Chunk] = field(default_factory=dict[str, Chunk])
     missing: dict[QueryKind, str] = field(default_factory=dict[QueryKind, str])
+    removed: Counter[str] = field(default_factory=Counter[str])
 
 
 def ranks_of(hits: Sequence[Lines], task: SearchTask) -> list[int | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from homeground.base.errors import HomegroundError
 from homeground.corpus import Chunk, below, digest, own_name
@@ -12,8 +13,9 @@ from homeground.corpus.ignore import Patterns
 from homeground.index import Index
 from homeground.tasks.config import TasksConfig
 from homeground.tasks.headings import heading_tasks
-from homeground.tasks.history import commit_tasks, is_repository
+from homeground.tasks.history import changelog_masks, commit_tasks, is_repository, newest
 from homeground.tasks.lookup import build_lookup_tasks, heldout_files, indexed_sources
+from homeground.tasks.own_questions import own_tasks
 from homeground.tasks.queries import QueryKind, SearchTask, SearchTasks, answer_of
 from homeground.tasks.task import LookupTask
 
@@ -24,22 +26,23 @@ _LEAST_NAME = 4
 def build_search_tasks(index: Index, config: TasksConfig = TasksConfig(), *, each: int, seed: int = 0) -> SearchTasks:
     """Tasks from the corpus itself: no labels, and every answer can be checked.
 
-    Four kinds: a docstring asks for its function, a heading for its section, a commit's subject for what it changed, a
-    name for its definition. For the first two, the text that asks is taken out of the index. Docstrings, headings and
-    names are of the files that `build_lookup_tasks` holds out, which `homeground tune` does not train on; files of
-    `tasks.exclude` give none.
+    A documentation comment asks for its definition, a heading for its section, what a commit says for what it changed,
+    a name for its definition; the user's own questions come on top. The text that asks is taken out of the index, and
+    so are changelogs where commits ask. Comments, headings and names are of the files that `build_lookup_tasks` holds
+    out, which `homeground tune` does not train on; commits are the newest. Files of `tasks.exclude` give none.
 
     Args:
         index: the full index.
-        config: lengths of questions, and the share of the files that is held out.
+        config: lengths of questions, the share of files and of commits that is held out, and the file of own questions.
         each: most tasks of a kind.
         seed: seed of the split and of the draw.
 
     Raises:
-        HomegroundError: the corpus gives no task of any kind.
+        HomegroundError: the corpus gives no task of any kind, or the own questions are not right.
     """
     chunks = index.chunks()
     made = SearchTasks()
+    own = own_tasks(Path(config.questions), chunks) if config.questions else []
     sources = indexed_sources(index, sorted({chunk.path for chunk in chunks}), Counter())
     files = heldout_files(sources, config, seed=seed)
     excluded = Patterns.of_ignore_file(config.exclude)
@@ -57,20 +60,28 @@ def build_search_tasks(index: Index, config: TasksConfig = TasksConfig(), *, eac
     if not sections:
         made.missing[QueryKind.HEADING] = "no held-out section with a title of its own"
     repositories = [root for root in index.roots if is_repository(root)]
-    changes = [task for root in repositories for task in commit_tasks(root, chunks, below(index.base, root))]
+    changes = [
+        task
+        for root in repositories
+        for task in newest(commit_tasks(root, chunks, below(index.base, root), made.removed), config.heldout_share)
+    ]
     commits = _drawn(changes, each, seed)
     made.tasks.extend(commits)
+    if commits:
+        asked_for = {answer.path for task in own for answer in task.answers}
+        made.masks.update(changelog_masks(chunk for chunk in chunks if chunk.path not in asked_for))
     if not commits:
         made.missing[QueryKind.COMMIT] = "no git history of the indexed folder that changed a few definitions"
     names = _drawn(identifier_tasks(chunks, held), each, seed)
     made.tasks.extend(names)
     if not names:
         made.missing[QueryKind.IDENTIFIER] = "no held-out definition whose name is its own"
+    made.tasks.extend(own)
     if not made.tasks:
         raise HomegroundError(
             "nothing in this corpus asks for anything: " + "; ".join(made.missing.values()),
             where=", ".join(map(str, index.roots)),
-            hint="index more files with docstrings, headings or definitions",
+            hint="index more files with documentation comments or headings, or ask your own: --questions FILE",
         )
     return made
 
