@@ -73,8 +73,8 @@ def tune_data(index: Index, recipe: Recipe) -> TuneData:
         by_file[chunk.path].append(masks.get(chunk.id, chunk))
     copied = set(near_duplicates(_code(train, by_file), _code(heldout, by_file), _SAME_CODE))
     copied |= {at for at, task in enumerate(train) if any(_overlap(task, one) for one in own)}
-    asked = [[task.query for task in group] for group in (train, own)]
-    repeats = set(near_duplicates(*asked, recipe.tasks.near_duplicate)) - copied
+    asked, owned = ([task.query for task in group] for group in (train, own))
+    repeats = set(near_duplicates(asked, owned, recipe.tasks.near_duplicate)) - copied
     clean = [task for at, task in enumerate(train) if at not in copied | repeats]
     fitted = _fit_files(clean, recipe.seed)
     fit = [task for task in clean if task.answers[0].path in fitted]

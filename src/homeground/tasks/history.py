@@ -225,9 +225,10 @@ def _commits(repository: Repository, way: str) -> Iterator[_Commit]:
     )  # fmt: skip
     _, *parts = text.split("\0")
     for at in range(0, len(parts) - 5, 6):
-        commit = _Commit(*parts[at : at + 5])
+        name, parents, author, subject, body, patch = parts[at : at + 6]
+        commit = _Commit(name, parents, author, subject, body)
         path = ""
-        for line in parts[at + 5].split("\n"):
+        for line in patch.split("\n"):
             if line.startswith("+++ "):
                 path = line.removeprefix("+++ ").removeprefix("b/").rstrip("\t")
             elif path and (hunk := _HUNK.match(line)):

@@ -125,11 +125,9 @@ def heldout_files(sources: Iterable[SourceFile], config: TasksConfig, *, seed: i
     candidates = _candidates(sources, config, removed)
     silent = {source.path for source in sources} - {one.path for one in candidates}
     held = _held(candidates, config.heldout_share, random.Random(seed)) if candidates else set[str]()
-    drawn = {path for path in silent if _by_hash(path, seed) < config.heldout_share}
-    if not candidates and len(silent) > 1:  # each split gets a file
-        in_order = sorted(silent, key=lambda path: _by_hash(path, seed))
-        drawn = (drawn | {in_order[0]}) - {in_order[-1]}
-    return frozenset(held | drawn)
+    most = len(silent) - (not candidates and len(silent) > 1)  # without any question each split still gets a file
+    by_chance = sorted(silent, key=lambda path: _by_hash(path, seed))
+    return frozenset(held.union(by_chance[: min(most, math.ceil(config.heldout_share * len(silent)))]))
 
 
 def _by_hash(path: str, seed: int) -> float:
