@@ -109,6 +109,12 @@ def test_the_first_recipes_load_whole(tmp_path):
     assert recipe.index.dense_weight == 0.7
 
 
+def test_an_override_by_the_present_name_takes_the_place_of_a_former_name_in_the_file(tmp_path):
+    (tmp_path / "old.yaml").write_text("rl: {loss: gspo, scale: none}")
+    recipe = load_recipe(tmp_path / "old.yaml", {"rl": {"objective": "dapo"}})
+    assert (recipe.rl.objective, recipe.rl.advantage) == ("dapo", "none")
+
+
 def test_a_removed_key_that_was_changed_is_told_what_took_its_place(refused):
     error, file = refused("rl:\n  source: direct")
     assert error.message == "'rl.source' is no longer a setting: rollouts always run through the gateway"

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from homeground.base.errors import UsageError
 from homeground.training import GroupRewards, Scale, group_advantages, overlong_penalty
 from homeground.training.advantages import advantages_of
 
@@ -112,13 +113,15 @@ def test_an_advantage_may_be_a_function_of_the_parts_of_the_reward():
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda groups: groups.rewards_PG[0], r"returned shape \(3,\), not \(2, 3\)"),
+        (lambda groups: groups.rewards_PG[0], r"returned shape \(3,\)$"),
+        (lambda groups: groups.rewards_PG.tolist(), "returned a list"),
         (lambda groups: groups.rewards_PG / 0, "not finite"),
     ],
 )
 def test_a_function_that_gives_no_advantages_is_refused(function, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UsageError, match=message) as caught:
         advantages_of(GROUPS, function)
+    assert (caught.value.where, "here (2, 3)" in str(caught.value.hint)) == ("GrpoConfig.advantage", True)
 
 
 def test_what_a_function_says_of_absent_rollouts_is_not_read():

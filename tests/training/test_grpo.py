@@ -3,7 +3,7 @@ import random
 import pytest
 import torch
 
-from homeground.base.errors import HomegroundError
+from homeground.base.errors import HomegroundError, UsageError
 from homeground.policy import TokenPath, row_logprobs
 from homeground.rollouts import DirectSource, Sampler, Trajectory, TrajectoryGroup, Turn, sampled_paths
 from homeground.training import (
@@ -19,6 +19,7 @@ from homeground.training import (
 )
 from homeground.training.checkpoints import checkpoint_step, newest_checkpoint
 from homeground.training.grpo import GrpoModule
+from homeground.training.losses import OBJECTIVES
 
 from ..policy import tiny
 
@@ -437,6 +438,19 @@ def test_a_loss_and_an_advantage_of_one_s_own_train_what_their_formulas_say(poli
         for _ in turn.ids
     ]
     assert sorted(seen) == [pytest.approx(pair) for pair in sorted(expected)]
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [
+        ((lambda logprobs, terms: logprobs.sum(), lambda counts: 1.0), "returned a Tensor, not a LossValue"),
+        ((OBJECTIVES[Loss.GRPO][0], lambda counts: None), "returned a NoneType, not a number"),
+    ],
+)
+def test_an_objective_of_one_s_own_that_returns_something_else_is_told(policy, sampler, objective, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        gradient_of(policy, sampler, step_of(), objective=objective)
+    assert caught.value.where == "GrpoConfig.objective"
 
 
 def test_further_updates_hold_on_to_the_old_log_probabilities(policy, sampler, tmp_path, monkeypatch):

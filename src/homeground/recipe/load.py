@@ -77,10 +77,23 @@ def load_recipe(path: Path | str | None = None, overrides: dict[str, Any] | None
             section = section.get(part) if isinstance(section, dict) else None
         if isinstance(section, dict) and key[-1] in section and _is_default(section[key[-1]], default):
             del section[key[-1]]
+    _drop_former_names(written, given, ())
     try:
         return Recipe.model_validate(merge(written, given))
     except ValidationError as error:
         raise _explain(error, source, lines, given) from None
+
+
+def _drop_former_names(written: dict[str, Any], given: dict[str, Any], above: Key) -> None:
+    """Remove from the file's values the former names of keys that the overrides give by their present names."""
+    section = section_at(above)
+    former = former_names(section) if section is not None else {}
+    for name in [name for name in written if former.get(name) in given]:
+        del written[name]
+    for name, value in given.items():
+        below = written.get(name)
+        if isinstance(value, dict) and isinstance(below, dict):
+            _drop_former_names(cast("dict[str, Any]", below), cast("dict[str, Any]", value), (*above, name))
 
 
 def _is_default(value: Any, default: Any) -> bool:

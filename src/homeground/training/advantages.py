@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, cast
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
+from homeground.base.errors import UsageError
 from homeground.rollouts.trajectory import NO_SIGNAL, TrajectoryGroup
 from homeground.training.config import Scale
 
@@ -59,18 +60,28 @@ def advantages_of(groups: GroupRewards, advantage: Scale | AdvantageFunction) ->
     """Compute advantages, shape (P, G), by a named scale or a function.
 
     Raises:
-        ValueError: a function's result has another shape, or is not finite where a rollout is.
+        UsageError: a function's result is no tensor, has another shape, or is not finite where a rollout is.
     """
     if isinstance(advantage, Scale):
         return group_advantages(groups.rewards_PG, advantage, groups.present_PG)
-    advantages = advantage(groups)
+    advantages = cast("object", advantage(groups))
+    wanted = tuple(groups.rewards_PG.shape)
+    if not isinstance(advantages, Tensor):
+        raise _wrong_advantages(f"a {type(advantages).__name__}", wanted)
     if advantages.shape != groups.rewards_PG.shape:
-        wanted, got = tuple(groups.rewards_PG.shape), tuple(advantages.shape)
-        raise ValueError(f"the advantage function returned shape {got}, not {wanted}")
+        raise _wrong_advantages(f"shape {tuple(advantages.shape)}", wanted)
     advantages = torch.where(groups.present_PG, advantages, 0.0).to(groups.rewards_PG.dtype)
     if not torch.isfinite(advantages).all():
-        raise ValueError("the advantage function returned numbers that are not finite")
+        raise _wrong_advantages("numbers that are not finite", wanted)
     return advantages
+
+
+def _wrong_advantages(got: str, wanted: tuple[int, ...]) -> UsageError:
+    return UsageError(
+        f"the advantage function returned {got}",
+        where="GrpoConfig.advantage",
+        hint=f"return a tensor of finite numbers of shape (P tasks, G rollouts), here {wanted}",
+    )
 
 
 def group_advantages(rewards_PG: Tensor, scale: Scale = Scale.STD, present_PG: Tensor | None = None) -> Tensor:

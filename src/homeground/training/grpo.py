@@ -375,7 +375,15 @@ class GrpoModule(PolicyModule):
         weights_PG = torch.zeros(lengths_PG.shape)
         for place, column in lengths_PG.nonzero().tolist():
             length = int(lengths_PG[place, column])
-            weights_PG[place, column] = normaliser(StepCounts(length, int(total), int(tokens), self._max_tokens))
+            counted = StepCounts(length, int(total), int(tokens), self._max_tokens)
+            weight = cast("object", normaliser(counted))
+            if not isinstance(weight, int | float):
+                raise UsageError(
+                    f"the objective's normaliser returned a {type(weight).__name__}, not a number",
+                    where="GrpoConfig.objective",
+                    hint="return the weight of one token",
+                )
+            weights_PG[place, column] = weight
         return weights_PG
 
     def _backward(self, share: _Share, advantages_PG: Tensor, weights_PG: Tensor, *, first: bool) -> dict[str, float]:

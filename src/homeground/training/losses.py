@@ -33,10 +33,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import torch
 from torch import Tensor
 
+from homeground.base.errors import UsageError
 from homeground.training.config import GrpoConfig, Kl, Loss
 
 
@@ -202,7 +204,13 @@ def policy_loss(logprobs: Tensor, terms: LossTerms, config: GrpoConfig) -> LossV
         config: names the loss and its constants.
     """
     terms = replace(terms, clip_low=config.clip_low, clip_high=config.clip_high, importance_cap=config.importance_cap)
-    value = objective_of(config)[0](logprobs, terms)
+    value = cast("object", objective_of(config)[0](logprobs, terms))
+    if not isinstance(value, LossValue):
+        raise UsageError(
+            f"the objective's loss function returned a {type(value).__name__}, not a LossValue",
+            where="GrpoConfig.objective",
+            hint="return LossValue(loss=..., ...)",
+        )
     if terms.reference is None:
         return value
     own = ~terms.off_policy
