@@ -113,7 +113,7 @@ def test_an_advantage_may_be_a_function_of_the_parts_of_the_reward():
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda groups: groups.rewards_PG[0], r"returned shape \(3,\)$"),
+        (lambda groups: groups.rewards_PG[0], r"returned shape \(3,\)"),
         (lambda groups: groups.rewards_PG.tolist(), "returned a list"),
         (lambda groups: groups.rewards_PG / 0, "not finite"),
     ],
