@@ -40,23 +40,28 @@ class Init(StrEnum):
 class LoraConfig(Config):
     """The low-rank adapter (Hu et al. 2021, arXiv 2106.09685): update ``s B A`` on each targeted layer."""
 
-    r: int = Field(default=16, ge=1, description="rank, 1 or more; 8 to 64 is usual")
-    alpha: int = Field(default=32, ge=1, description="the adapter's output is scaled by alpha / r")
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout before the adapter, in training only")
+    r: int = Field(default=16, ge=1, description="rank of the update; 8 to 64 is usual")
+    alpha: int = Field(default=32, ge=1, description="scale of the update, as alpha / r")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout on the input of the adapter, in training only")
     targets: Annotated[str | Names, Field(union_mode="left_to_right")] = Field(
-        default="all-linear", description="all-linear, attention, mlp, attention+mlp, or a list of layers' names"
+        default="all-linear",
+        description="layers that get an adapter: all-linear, attention, mlp, attention+mlp, or a list of names",
     )
-    rslora: bool = Field(default=False, description="scale by alpha / sqrt(r) instead (2312.03732)")
-    dora: bool = Field(default=False, description="learn the lengths of the weight's rows too (2402.09353)")
+    rslora: bool = Field(
+        default=False, description="scale the update by alpha / sqrt(r) instead (rsLoRA, arXiv 2312.03732)"
+    )
+    dora: bool = Field(
+        default=False, description="learn the lengths of the weight's rows as well (DoRA, arXiv 2402.09353)"
+    )
     init: Annotated[Init, LAX] = Field(
         default=Init.DEFAULT,
-        description="start at zero, at the weights' largest directions (2404.02948), or at what quantizing lost "
-        "(2310.08659)",
+        description="start of the adapter: at zero, at the weights' largest directions (PiSSA, arXiv 2404.02948), or at "
+        "what quantization lost (LoftQ, arXiv 2310.08659)",
     )
     modules_to_save: Names = Field(
         default=(),
         validation_alias=AliasChoices("modules_to_save", "trained_whole"),
-        description="names of modules that are trained themselves, such as norm or lm_head",
+        description="modules that are trained in full beside the adapter, such as norm or lm_head",
     )
 
     @model_validator(mode="after")
@@ -72,22 +77,28 @@ class LoraConfig(Config):
 class ModelConfig(Config):
     """The model that is trained."""
 
-    name: str = Field(default="smollm2-135m-instruct", description="bundled name, local folder, GGUF file or hub id")
+    name: str = Field(
+        default="smollm2-135m-instruct",
+        description="base model: a bundled name, a local folder, a GGUF file, or an id of the hub",
+    )
     adapter: str | Path | None = Field(
         default=None, description="folder of an adapter to go on from; null starts a fresh one"
     )
     device: Literal["auto", "cpu", "cuda", "mps"] | Annotated[str, Field(pattern=r"^cuda:\d+$")] = Field(
-        default="auto", description="auto: CUDA, else Apple's GPU, else the CPU"
+        default="auto", description="device of the model; auto takes CUDA, else Apple's GPU, else the CPU"
     )
     quantization: Annotated[Quantization, LAX] = Field(
-        default=Quantization.NF4, description="of the frozen weights; nf4: QLoRA's 4-bit type (2305.14314)"
+        default=Quantization.NF4,
+        description="quantization of the frozen base; nf4 is the 4-bit type of QLoRA, arXiv 2305.14314",
     )
     double_quant: bool = Field(default=True, description="quantize the quantization constants too")
     # bitsandbytes has kernels for these; it computes 2048 and 4096 by a slow detour on CPUs.
     blocksize: Literal[32, 64, 128, 256, 512, 1024] = Field(
-        default=64, description="weights that share a quantization constant, with nf4 and fp4"
+        default=64, description="number of weights that share a quantization constant, with nf4 and fp4"
     )
-    compute_dtype: Literal["auto", "bf16", "fp32"] = Field(default="auto", description="auto takes the faster here")
+    compute_dtype: Literal["auto", "bf16", "fp32"] = Field(
+        default="auto", description="data type of the computation; auto takes the faster one on this machine"
+    )
     gradient_checkpointing: bool = Field(default=False, description="recompute activations: slower, far less memory")
     fused_layers: bool = Field(
         default=True, description="compute layers by faster equal code; false keeps the model's own code"
