@@ -55,8 +55,8 @@ class LoraConfig(Config):
     )
     init: Annotated[Init, LAX] = Field(
         default=Init.DEFAULT,
-        description="start of the adapter: at zero, at the weights' largest directions (PiSSA, arXiv 2404.02948), or at "
-        "what quantization lost (LoftQ, arXiv 2310.08659)",
+        description="start of the adapter: at zero, at the weights' largest directions (PiSSA, arXiv 2404.02948), or "
+        "at what quantization lost (LoftQ, arXiv 2310.08659)",
     )
     modules_to_save: Names = Field(
         default=(),
