@@ -13,11 +13,11 @@ SECTIONS = {
     ],
     "market": [
         ("Renting a stall", "Ask the warden before sunrise; the corner places cost twice as much as the others."),
-        ("Honest weights", "Scales are tested each month against the stones that lie in the town hall."),
+        ("Honest weights only", "Scales are tested each month against the stones that lie in the town hall."),
     ],
     "school": [
-        ("Summer holidays", "Lessons end when the hay is ripe and begin again after the last field is cut."),
-        ("Borrowing books", "A volume may stay at home for three weeks and must come back without stains."),
+        ("Long summer holidays", "Lessons end when the hay is ripe and begin again after the last field is cut."),
+        ("Borrowing some books", "A volume may stay at home for three weeks and must come back without stains."),
     ],
 }
 

@@ -112,14 +112,14 @@ def check_tasks(common: Common, run: RunFolder) -> None:
     """Warn on stderr if the run's held-out tasks are few.
 
     Raises:
-        HomegroundError: there are no tasks, and this is no dry run.
+        HomegroundError: there are no tasks for a new run, and this is no dry run.
     """
     from homeground.pipeline.task_report import few_heldout, heldout_tasks
     from homeground.pipeline.workbench import TASKS_FILE, no_tasks
 
     workspace = common.workspace(create=False)
     count = len(heldout_tasks(run, workspace))
-    if not count and not common.dry_run:
+    if not count and not common.dry_run and not run.path.exists():  # of another run its own state is told first
         raise no_tasks(workspace.tasks / TASKS_FILE)
     if count and (words := few_heldout(count)):
         common.tell(f"warning: {words}")
