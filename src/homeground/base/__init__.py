@@ -1,1 +1,1 @@
-"""What every package stands on: errors, files, hardware, weights, progress and memory; nothing that knows of runs."""
+"""Common base of all packages: errors, files, hardware, weights, progress and memory; nothing that knows of runs."""

@@ -15,7 +15,7 @@ class DataKind(StrEnum):
 
 
 FORMER_NAMES = {"docstrings": DataKind.DOCUMENTATION}
-"""What kinds were called before."""
+"""Former names of kinds."""
 
 OF_CORPUS = tuple(kind for kind in DataKind if kind is not DataKind.REPLAY)
 """The kinds that are made from a person's files."""

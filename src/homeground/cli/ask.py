@@ -81,7 +81,7 @@ def described(chosen: Roles, agent: bool) -> str:
 
 @contextmanager
 def opened(common: Common, chosen: Roles, agent: bool) -> Generator[tuple[Answerer, Index]]:
-    """What answers, until the block ends."""
+    """Open the answering side for the length of the block."""
     from homeground.pipeline.question import open_answerer
 
     run = chosen.writer or (chosen.seeker if agent else None)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class EvalKind(StrEnum):
-    """What can be evaluated."""
+    """Kinds of evaluation."""
 
     AGENT = "agent"
     DATA = "data"

@@ -10,7 +10,7 @@ from homeground.base.config import Config
 
 
 class CorpusConfig(Config):
-    """Which files are read."""
+    """Selection of the files that are read."""
 
     roots: Annotated[tuple[str, ...], Strict(False)] = Field(
         default=(".",), min_length=1, description="folders and files to read"

@@ -130,7 +130,7 @@ STYLES: dict[str, Style] = {
     "julia": Style(r"\"|@doc"),
     "hcl": Style(ANY),
 }
-"""How each language writes documentation; a language with a grammar that has no row has none (CSS, TOML, YAML)."""
+"""Forms of documentation by language; a language with a grammar that has no row has none (CSS, TOML, YAML)."""
 
 
 def documentation(lines: Sequence[str], language: Language) -> list[Documentation]:

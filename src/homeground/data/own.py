@@ -32,7 +32,7 @@ _COMMENTS = {
     **dict.fromkeys(("lua", "sql", "haskell"), "-- {}"),
     "ocaml": "(* {} *)",
 }
-"""How a comment of one line is written, where it is not `// ...`."""
+"""Form of a comment of one line by language, where it is not `// ...`."""
 
 
 @dataclass(frozen=True, slots=True)

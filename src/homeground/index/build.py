@@ -75,7 +75,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class IndexReport:
-    """What one indexing run did.
+    """Result of one indexing run.
 
     `embedded` counts the texts that went through the embedder, `reused` the chunks whose vector was already there:
     from an earlier run, or from a chunk of the same content. `secrets` lists those of the files that were read anew.

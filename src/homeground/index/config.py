@@ -30,7 +30,7 @@ class ChromaConfig(Config):
 
 
 class IndexConfig(Config):
-    """How chunks are embedded, fused and reranked. The weights of the fusion are fitted by `make bench-search`."""
+    """Embedding, fusion and reranking of chunks. The weights of the fusion are fitted by `make bench-search`."""
 
     embedder: str = Field(
         default="all-minilm-l6-v2", description="embedding model: a bundled name, a local folder, or an id of the hub"

@@ -37,7 +37,7 @@ DEFAULT_STAGES = frozenset({Stage.DENSE, Stage.LEXICAL, Stage.RERANK, Stage.SYMB
 
 @dataclass
 class Explanation(Record):
-    """How the hits of a search were found.
+    """Stages of a search and the hits that each gave.
 
     Attributes:
         weights: weights of the fused stages.
@@ -238,7 +238,7 @@ class Searcher:
 
 
 def _place(one: Hit | Chunk) -> tuple[str, str | int]:
-    """What tells hits apart: one a symbol."""
+    """Key by which hits are told apart: one a symbol."""
     return one.path, one.symbol or one.start
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from homeground.tasks import LookupTask, TasksConfig, TaskSet
 
 SPARE_CANDIDATES = 2
-"""How many candidates a wanted train task gets if it must be findable; plain search finds more than half of them."""
+"""Candidates that a wanted train task gets if it must be findable; plain search finds more than half of them."""
 
 type EvalStage = Literal["scripted", "base", "sft", "rl"]
 

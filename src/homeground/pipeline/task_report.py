@@ -44,7 +44,7 @@ class SampledTask(Record):
 
 @dataclass(frozen=True, slots=True)
 class TaskReport(Record):
-    """What `homeground tasks` made.
+    """Result of `homeground tasks`.
 
     Attributes:
         train: number of train tasks.

@@ -156,7 +156,7 @@ def _fit_files(tasks: Iterable[SearchTask], seed: int) -> set[str]:
 
 
 def _overlap(task: SearchTask, other: SearchTask) -> bool:
-    """Whether two tasks have a line of an answer in common."""
+    """Return whether two tasks have a line of an answer in common."""
     return any(
         one.path == two.path
         and any(first <= end and start <= last for first, last in one.spans for start, end in two.spans)

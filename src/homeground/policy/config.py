@@ -16,7 +16,7 @@ type Names = Annotated[tuple[str, ...], LAX]
 
 
 class Quantization(StrEnum):
-    """How the frozen base weights are stored."""
+    """Storage of the frozen base weights."""
 
     NF4 = "nf4"
     FP4 = "fp4"
@@ -30,7 +30,7 @@ class Quantization(StrEnum):
 
 
 class Init(StrEnum):
-    """How an adapter begins, see :mod:`homeground.policy.start`."""
+    """Start of an adapter, see :mod:`homeground.policy.start`."""
 
     DEFAULT = "default"
     PISSA = "pissa"

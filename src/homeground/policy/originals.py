@@ -74,7 +74,7 @@ class WeightFiles:
         return found
 
     def weight(self, layer: str) -> Tensor:
-        """See :class:`Originals`."""
+        """Implement :class:`Originals`."""
         name = f"{layer}.weight"
         if name not in self._files:
             raise HomegroundError(
@@ -86,7 +86,7 @@ class WeightFiles:
             return opened.get_tensor(name)
 
     def sample(self) -> dict[str, list[float]]:
-        """See :class:`Originals`."""
+        """Implement :class:`Originals`."""
         shapes: dict[str, int] = {}
         for file in sorted(set(self._files.values())):
             with safe_open(file, "pt") as opened:
@@ -114,7 +114,7 @@ class LoadedWeights:
         self._sample = None if self._lost else self._sampled()
 
     def weight(self, layer: str) -> Tensor:
-        """See :class:`Originals`."""
+        """Implement :class:`Originals`."""
         if self._lost:
             raise HomegroundError(
                 "this model is quantized, and its original weights are not in memory",
@@ -125,7 +125,7 @@ class LoadedWeights:
         return dequantized(getattr(module, "base_layer", module)).detach().clone()
 
     def sample(self) -> dict[str, list[float]] | None:
-        """See :class:`Originals`."""
+        """Implement :class:`Originals`."""
         return self._sample
 
     def _sampled(self) -> dict[str, list[float]]:

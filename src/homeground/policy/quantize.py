@@ -66,7 +66,7 @@ class _BlockQuantizer(Bnb4BitHfQuantizer):
 
 
 def quantization_config(settings: ModelConfig, dtype: torch.dtype) -> BitsAndBytesConfig | None:
-    """What transformers needs to load a model that computes in a dtype; None for plain weights."""
+    """Return what transformers needs to load a model that computes in a dtype; None for plain weights."""
     if settings.quantization is Quantization.NONE:
         return None
     # bitsandbytes announces an optional kernel that it did not find on a hub; nothing is missing.

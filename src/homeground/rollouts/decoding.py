@@ -50,14 +50,14 @@ def part(
 
 
 def fused(query: Tensor, scoring: Scoring, mask: Tensor | None = None) -> bool:
-    """Whether :func:`part` is one kernel for these."""
+    """Return whether :func:`part` is one kernel for these."""
     return query.device.type == "cpu" and scoring.softcap is None and (mask is None or mask.dtype is not torch.bool)
 
 
 def plain_part(
     query: Tensor, key: Tensor, value: Tensor, scoring: Scoring, *, causal: bool = False, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """See :func:`part`; mask is bool."""
+    """Compute :func:`part` with a bool mask."""
     if causal:
         seen = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).tril()
         mask = seen if mask is None else mask & seen
@@ -91,7 +91,7 @@ def sink(out: Tensor, lse: Tensor, sinks: Tensor) -> None:
 
 
 def within(queries: Tensor, keys: Tensor, window: int | None) -> Tensor | None:
-    """Which keys lie less than ``window`` positions behind a query: (Q, K) bool, None when all do."""
+    """Mask of the keys that lie less than ``window`` positions behind a query: (Q, K) bool, None when all do."""
     if window is None or int(queries.max()) - int(keys.min()) < window:
         return None
     return queries[:, None] - keys[None] < window

@@ -1,4 +1,4 @@
-"""What samples a policy: the base class that sources and servers use, and its records."""
+"""Engines that sample a policy: the base class that sources and servers use, and its records."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Generation:
 
 @dataclass(frozen=True)
 class SamplingRequest:
-    """What is to be sampled.
+    """One request to sample.
 
     Attributes:
         prompt_ids: at least one token.

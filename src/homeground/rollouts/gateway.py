@@ -109,7 +109,7 @@ class Ended:
 
 
 class GatewayClient:
-    """See the module.
+    """Client of the gateway.
 
     Args:
         gateway: a running one.
@@ -154,7 +154,7 @@ class GatewayClient:
         return [Ended(item["rollout_id"], RolloutState(item["state"])) for item in page["items"]], page["next_after"]
 
     async def reason(self, rollout_id: str) -> str:
-        """What the controller said about a rollout that failed."""
+        """Return what the controller said about a rollout that failed."""
         found = await self._call("GET", f"/api/rollouts/{rollout_id}")
         return str(found["rollout"]["status"]["error_message"] or "")
 

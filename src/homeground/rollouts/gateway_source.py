@@ -121,7 +121,7 @@ class GatewaySource:
         self._loop.close()
 
     def publish(self) -> int:
-        """See :class:`Source`; registers the model server with its new version, so that events carry it."""
+        """Register the model server with its new version, so that events carry it."""
         self._version = self._server.engine.publish()
         # A gateway that has died since the last step is found, and started again, by the next one.
         with contextlib.suppress(ServiceLostError):

@@ -115,7 +115,7 @@ class DirectSource:
         return self._sample(tasks, group_size, step)
 
     def publish(self) -> int:
-        """See :class:`Source`."""
+        """Implement :class:`Source`."""
         return self._engine.publish()
 
     def _sample(self, tasks: Sequence[Prompt], group_size: int, step: int) -> list[Trajectory]:

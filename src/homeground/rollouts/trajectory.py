@@ -98,7 +98,7 @@ class Trajectory:
 
     @property
     def off_policy(self) -> bool:
-        """Whether somebody else than the policy wrote it."""
+        """True when the policy did not write it."""
         return self.origin != SAMPLED
 
     @cached_property
@@ -118,7 +118,7 @@ class Trajectory:
 
     @property
     def truncated(self) -> bool:
-        """Whether a turn was cut at the limit of tokens."""
+        """True when a turn was cut at the limit of tokens."""
         return any(turn.finish_reason == "length" for turn in self.turns)
 
     @property
@@ -145,7 +145,7 @@ class TrajectoryGroup:
 
     @cached_property
     def present_G(self) -> Tensor:  # noqa: N802
-        """Which rollouts can be trained, shape (G,), bool."""
+        """Mask of the rollouts that can be trained, shape (G,), bool."""
         return torch.tensor([t.shortcoming is None for t in self.trajectories], dtype=torch.bool)
 
     @cached_property
@@ -161,7 +161,7 @@ class TrajectoryGroup:
 
     @property
     def has_signal(self) -> bool:
-        """Whether the rollouts that can be trained differ in their rewards."""
+        """True when the rollouts that can be trained differ in their rewards."""
         rewards = self.rewards_G[self.present_G]
         return len(rewards) > 1 and float(rewards.std(correction=0)) > NO_SIGNAL
 

@@ -95,7 +95,7 @@ _LEFT_OUT = (
 
 
 def commit_question(subject: str, body: str = "") -> str:
-    """What a commit says, without its type, issue numbers and trailers, the paragraphs of its body as far as they fit.
+    """Text of a commit without its type, issue numbers and trailers, the paragraphs of its body as far as they fit.
 
     Lists are left out: they are the subjects of commits that were squashed.
     """

@@ -1,4 +1,4 @@
-"""What the training drivers share: the folder of a run, and the record that they return."""
+"""Shared parts of the training drivers: the folder of a run, and the record that they return."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from homeground.runs.workspace import RunFolder, open_workspace
 
 @dataclass(frozen=True)
 class TrainingRun[Metrics: Mapping[str, object]]:
-    """What a training run left.
+    """Results of a training run.
 
     Attributes:
         folder: with ``metrics.jsonl``, ``tensorboard``, ``checkpoints`` and ``adapter``; ``rollouts`` after GRPO.

@@ -128,7 +128,7 @@ def train_sft(
 
 @dataclass(frozen=True)
 class _Work:
-    """What every process of a run trains on."""
+    """Rows and settings that every process of a run trains with."""
 
     examples: list[TokenPath]
     heldout: list[TokenPath]

@@ -59,7 +59,7 @@ class Difference:
 
     @property
     def large(self) -> bool:
-        """Whether a user should know."""
+        """Return whether a user should know."""
         return self.mean > LARGE_MEAN
 
     def to_json(self) -> dict[str, Any]:
@@ -75,13 +75,13 @@ def held_out(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[T
 
 
 def trained_logprobs(policy: Policy, rows: Sequence[TokenPath]) -> Tensor:
-    """What the policy gives each token, shape (tokens,), on the CPU."""
+    """Log-probability that the policy gives each token, shape (tokens,), on the CPU."""
     with torch.no_grad():
         return torch.cat([policy.logprobs(TokenForest.build([row])).cpu() for row in rows])
 
 
 def plain_logprobs(model: PreTrainedModel, rows: Sequence[TokenPath]) -> Tensor:
-    """What a plain transformers model gives each token, shape (tokens,), on the CPU."""
+    """Log-probability that a plain transformers model gives each token, shape (tokens,), on the CPU."""
     parts: list[Tensor] = []
     for row in rows:
         ids = torch.tensor([row.ids], device=model.device)
