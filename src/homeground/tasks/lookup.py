@@ -75,16 +75,13 @@ def build_lookup_tasks(index: Index, config: TasksConfig = TasksConfig(), *, see
     files = {one.path for one in candidates}
     if len(files) < 2:
         raise _too_few(index, sorted(by_file), len(files), config)
-    held = _held(candidates, config.heldout_share, rng)
+    held = _held(found, config.heldout_share, rng)  # of all, as `heldout_files` has no index to filter by
     rng.shuffle(candidates)
     most = max(LEAST_A_FILE, math.ceil(SHARE_OF_A_FILE * (config.train + config.heldout) / len(files)))
     candidates = _few_of_each_file(candidates, most)
     chosen = [one for one in candidates if one.path in held][: config.heldout]
     rest = [one for one in candidates if one.path not in held]
-    repeats = set(
-        near_duplicates([one.question for one in rest], [one.question for one in chosen], config.near_duplicate)
-    )
-    learned = [one for at, one in enumerate(rest) if at not in repeats][: config.train]
+    learned, repeats = without_repeats(rest, chosen, config)
     masks: dict[str, Chunk] = {}
     for one in (*learned, *chosen):
         for path, twin in one.twins:
@@ -92,10 +89,19 @@ def build_lookup_tasks(index: Index, config: TasksConfig = TasksConfig(), *, see
     return TaskSet(
         train=[_task(one, Split.TRAIN) for one in learned],
         heldout=[_task(one, Split.HELDOUT) for one in chosen],
-        removed_near_duplicates=len(repeats),
+        removed_near_duplicates=repeats,
         removed=dict(sorted((+removed).items())),
         masks=masks,
     )
+
+
+def without_repeats[T: (_Candidate, LookupTask)](
+    rest: Sequence[T], heldout: Sequence[T], config: TasksConfig
+) -> tuple[list[T], int]:
+    """Train tasks that do not nearly repeat a held-out question, as many as are wanted, and how many did."""
+    asked, held = ([one.question for one in ones] for ones in (rest, heldout))
+    repeats = set(near_duplicates(asked, held, config.near_duplicate))
+    return [one for at, one in enumerate(rest) if at not in repeats][: config.train], len(repeats)
 
 
 def _too_few(index: Index, paths: Sequence[str], usable: int, config: TasksConfig) -> HomegroundError:

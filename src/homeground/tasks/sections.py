@@ -13,9 +13,8 @@ from dataclasses import replace
 from homeground.corpus import Chunk, digest
 from homeground.index import Index
 from homeground.tasks.config import TasksConfig
-from homeground.tasks.decontaminate import near_duplicates
 from homeground.tasks.headings import heading_tasks
-from homeground.tasks.lookup import heldout_files, indexed_sources
+from homeground.tasks.lookup import heldout_files, indexed_sources, without_repeats
 from homeground.tasks.task import LookupTask, Split
 from homeground.tasks.taskset import TaskSet
 
@@ -54,14 +53,10 @@ def build_section_tasks(index: Index, config: TasksConfig = TasksConfig(), *, se
             old: replace(chunk, id=digest("nameless", old), symbol=nameless) for old, chunk in untitled.items()
         }
     chosen = made[Split.HELDOUT][: config.heldout]
-    rest = made[Split.TRAIN]
-    repeats = set(
-        near_duplicates([one.question for one in rest], [one.question for one in chosen], config.near_duplicate)
-    )
-    learned = [one for at, one in enumerate(rest) if at not in repeats][: config.train]
+    learned, repeats = without_repeats(made[Split.TRAIN], chosen, config)
     return TaskSet(
         train=learned,
         heldout=chosen,
-        removed_near_duplicates=len(repeats),
+        removed_near_duplicates=repeats,
         masks={old: chunk for one in (*learned, *chosen) for old, chunk in masks[one.id].items()},
     )
